@@ -1,0 +1,55 @@
+//! What a Mayfly host and a guest agree on: names, numbers and the two frames that cross between them.
+//!
+//! The prose version, for authors of SDKs in other languages, is `docs/abi.md`.
+//! No allocation and no dependency: the host encodes requests and decodes responses,
+//! a guest does the reverse, and both obey the caps in [`limits`].
+#![no_std]
+#![forbid(unsafe_code)]
+
+mod frame;
+
+pub use frame::{
+    FrameError, HeadReader, HeadWriter, RequestHead, RequestLine, ResponseHead, Truncated,
+};
+
+/// Export that marks a module as speaking version 1 of the reactor ABI: a function `[] -> []` that is never called.
+pub const EXPORT_ABI_V1: &str = "mayfly_abi_1";
+/// Export run once at deploy, before the snapshot is taken: `[] -> []`. Optional.
+pub const EXPORT_INIT: &str = "mayfly_init";
+/// The name other tools give the same thing; accepted in command modules too.
+pub const EXPORT_INIT_WIZER: &str = "wizer-initialize";
+/// Export run for each request in a fresh instance: `[] -> []`.
+pub const EXPORT_HANDLE: &str = "mayfly_handle";
+/// Export that hashes a fixed key with a fresh hasher, `[] -> [i64]`: two restores of one snapshot must differ. Optional.
+pub const EXPORT_SEED_PROBE: &str = "mayfly_seed_probe";
+
+/// Import module of the request and response functions.
+pub const MODULE_HTTP: &str = "mayfly_http_v1";
+/// Import module of the asset functions.
+pub const MODULE_ASSET: &str = "mayfly_asset_v1";
+/// Import module of the native kernels.
+pub const MODULE_KERNELS: &str = "mayfly_kernels_v1";
+
+/// A custom section of this name plus an asset's name carries that asset.
+pub const ASSET_SECTION_PREFIX: &str = "mayfly.asset/";
+
+/// Returned by `request_body_read` when the client went away or sent a malformed body.
+pub const ERR_BODY: i32 = -1;
+/// Returned by `response_start` and `response_write` when the client no longer listens.
+pub const ERR_CLOSED: i32 = -2;
+/// Returned by `response_start` when a response was started already, and by `response_write` before one was.
+pub const ERR_STATE: i32 = -3;
+/// Returned by the asset functions when there is no such asset, or it is not available in this phase.
+pub const ERR_NO_ASSET: i32 = -4;
+
+/// Caps that both sides obey.
+pub mod limits {
+    /// Bytes of an encoded response head: a status, 100 headers and 64 KiB of them fit with room to spare.
+    pub const RESPONSE_HEAD_BYTES: usize = 96 * 1024;
+    /// Headers in a response: the same bound that clients have to obey.
+    pub const RESPONSE_HEADERS: usize = 100;
+    /// Bytes of an asset's name.
+    pub const ASSET_NAME_BYTES: usize = 128;
+    /// Assets in one module.
+    pub const ASSETS: usize = 64;
+}

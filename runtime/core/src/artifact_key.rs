@@ -1,0 +1,139 @@
+//! What an artifact was made from, and the proof that we made it.
+//!
+//! An artifact is native code. Its file is a bare ELF, so the key and a MAC over every byte of the file stand in the
+//! database row beside it: a file that was changed, swapped or left by an older Mayfly does not verify and is made anew.
+
+use hmac::{Hmac, Mac as _};
+use serde::{Deserialize, Serialize};
+use sha2::Sha256;
+
+use crate::name::Digest;
+
+/// Everything that must be equal for an artifact to be usable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ArtifactKeyParts<'a> {
+    /// The module as it was uploaded, assets included.
+    pub wasm: Digest,
+    /// Wasmtime's own hash of its version, target and compile-time settings.
+    pub engine_compatibility: u64,
+    /// CPU features the code may use, as the compiler names them.
+    pub cpu_features: &'a str,
+    /// Whether init saw native kernels: a snapshot freezes its choice.
+    pub native_kernels: bool,
+    /// Version of the publish pipeline: raised whenever its output changes for equal input.
+    pub pipeline: u32,
+    /// Settings that init can see, canonically encoded.
+    pub init_settings: &'a [u8],
+}
+
+/// Hash of [`ArtifactKeyParts`]; names the artifact's file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ArtifactKey(pub Digest);
+
+impl ArtifactKey {
+    /// Hashes the parts, each with its length so that no two lists of parts collide.
+    #[must_use]
+    pub fn new(parts: &ArtifactKeyParts<'_>) -> Self {
+        let mut bytes = Vec::with_capacity(128);
+        let mut field = |value: &[u8]| {
+            bytes.extend_from_slice(&(value.len() as u64).to_le_bytes());
+            bytes.extend_from_slice(value);
+        };
+        field(b"mayfly artifact");
+        field(parts.wasm.as_bytes());
+        field(&parts.engine_compatibility.to_le_bytes());
+        field(parts.cpu_features.as_bytes());
+        field(&[u8::from(parts.native_kernels)]);
+        field(&parts.pipeline.to_le_bytes());
+        field(parts.init_settings);
+        Self(Digest::of(&bytes))
+    }
+}
+
+/// The node's secret for [`Mac`]s; made at first start, never leaves the state directory.
+#[derive(Clone)]
+pub struct MacKey([u8; 32]);
+
+/// HMAC-SHA-256 over an artifact's key and every byte of its file.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct Mac([u8; 32]);
+
+impl MacKey {
+    /// Wraps 32 secret bytes.
+    #[must_use]
+    pub fn new(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// The proof for a file of these bytes.
+    #[must_use]
+    pub fn sign(&self, key: &ArtifactKey, file: &[u8]) -> Mac {
+        Mac(self.hmac(key, file).finalize().into_bytes().into())
+    }
+
+    /// Whether `mac` is the proof for these bytes, compared in constant time.
+    #[must_use]
+    pub fn verify(&self, key: &ArtifactKey, file: &[u8], mac: &Mac) -> bool {
+        self.hmac(key, file).verify_slice(&mac.0).is_ok()
+    }
+
+    fn hmac(&self, key: &ArtifactKey, file: &[u8]) -> Hmac<Sha256> {
+        let mut hmac = <Hmac<Sha256>>::new_from_slice(&self.0)
+            .unwrap_or_else(|_| unreachable!("HMAC takes keys of any length"));
+        hmac.update(key.0.as_bytes());
+        hmac.update(&(file.len() as u64).to_le_bytes());
+        hmac.update(file);
+        hmac
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parts() -> ArtifactKeyParts<'static> {
+        ArtifactKeyParts {
+            wasm: Digest::of(b"wasm"),
+            engine_compatibility: 7,
+            cpu_features: "avx2",
+            native_kernels: true,
+            pipeline: 1,
+            init_settings: b"",
+        }
+    }
+
+    #[test]
+    fn each_part_changes_the_key() {
+        let base = ArtifactKey::new(&parts());
+        assert_eq!(base, ArtifactKey::new(&parts()));
+        let others = [
+            ArtifactKeyParts { wasm: Digest::of(b"other"), ..parts() },
+            ArtifactKeyParts { engine_compatibility: 8, ..parts() },
+            ArtifactKeyParts { cpu_features: "avx512f", ..parts() },
+            ArtifactKeyParts { native_kernels: false, ..parts() },
+            ArtifactKeyParts { pipeline: 2, ..parts() },
+            ArtifactKeyParts { init_settings: b"x", ..parts() },
+        ];
+        for other in others {
+            assert_ne!(base, ArtifactKey::new(&other), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn every_flipped_bit_and_every_other_key_fails() {
+        let secret = MacKey::new([1; 32]);
+        let key = ArtifactKey::new(&parts());
+        let file = b"some native code".to_vec();
+        let mac = secret.sign(&key, &file);
+        assert!(secret.verify(&key, &file, &mac));
+        for bit in 0..file.len() * 8 {
+            let mut bad = file.clone();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            assert!(!secret.verify(&key, &bad, &mac), "bit {bit}");
+        }
+        assert!(!secret.verify(&key, &file[..file.len() - 1], &mac));
+        assert!(!MacKey::new([2; 32]).verify(&key, &file, &mac));
+        let other = ArtifactKey::new(&ArtifactKeyParts { pipeline: 2, ..parts() });
+        assert!(!secret.verify(&other, &file, &mac), "two functions' files swapped");
+    }
+}

@@ -1,0 +1,18 @@
+//! The leaves of Mayfly: what needs neither wasmtime nor a socket.
+//!
+//! In reading order: what a function is called ([`name`]), what it may use ([`limits`]), how a request finds it
+//! ([`router`]), how an invocation ends ([`outcome`]), and who may change it ([`auth`], [`artifact_key`]).
+#![forbid(unsafe_code)]
+
+pub mod artifact_key;
+pub mod auth;
+pub mod limits;
+pub mod name;
+pub mod outcome;
+pub mod router;
+pub mod units;
+
+pub use artifact_key::{ArtifactKey, ArtifactKeyParts, Mac, MacKey};
+pub use limits::Limits;
+pub use name::{Digest, FunctionName, RequestId};
+pub use outcome::{Outcome, Phase, Problem};

@@ -1,0 +1,424 @@
+//! Every cap in Mayfly: name, unit, default and reason. `docs/limits.md` is checked against this file by a test.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+
+/// What one invocation of a function may use. Part of its revision; set by `mayfly deploy --limit key=value`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// From the first byte of the request's head to the last byte of the response, in microseconds.
+    pub wall_us: u64,
+    /// Time spent running guest code, in microseconds.
+    pub cpu_us: u64,
+    /// Linear memory, in bytes.
+    pub memory_bytes: u64,
+    /// Elements of all tables.
+    pub table_elements: u64,
+    /// Body of the request, in bytes.
+    pub request_body_bytes: u64,
+    /// Body of the response, in bytes.
+    pub response_body_bytes: u64,
+    /// Log output of one invocation, in bytes; what is over is dropped and counted.
+    pub log_bytes: u64,
+    /// Invocations of this function at once.
+    pub concurrency: u64,
+    /// Time that the init at deploy may run, in microseconds of wall and of CPU time.
+    pub init_us: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            wall_us: 30_000_000,
+            cpu_us: 10_000_000,
+            memory_bytes: 128 * MIB,
+            table_elements: 100_000,
+            request_body_bytes: 10 * MIB,
+            response_body_bytes: 10 * MIB,
+            log_bytes: 64 * KIB,
+            concurrency: 1_000,
+            init_us: 60_000_000,
+        }
+    }
+}
+
+/// How a limit is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unit {
+    /// `30s`, `250ms`.
+    Duration,
+    /// `128MiB`.
+    Size,
+    /// A plain number.
+    Count,
+}
+
+/// One key of [`Limits`].
+pub struct LimitKey {
+    /// As in `--limit name=value`.
+    pub name: &'static str,
+    /// How its value is written.
+    pub unit: Unit,
+    /// Smallest value that makes sense.
+    pub min: u64,
+    /// What no function can be given more of, whoever asks.
+    pub max: u64,
+    /// Why there is such a limit, in one line.
+    pub reason: &'static str,
+    get: fn(&Limits) -> u64,
+    set: fn(&mut Limits, u64),
+}
+
+macro_rules! key {
+    ($name:literal, $field:ident, $unit:ident, $min:expr, $max:expr, $reason:literal) => {
+        LimitKey {
+            name: $name,
+            unit: Unit::$unit,
+            min: $min,
+            max: $max,
+            reason: $reason,
+            get: |limits| limits.$field,
+            set: |limits, value| limits.$field = value,
+        }
+    };
+}
+
+/// All keys of [`Limits`], in the order they are documented.
+pub const LIMIT_KEYS: &[LimitKey] = &[
+    key!(
+        "wall",
+        wall_us,
+        Duration,
+        1_000,
+        900_000_000,
+        "a client that waits holds a connection and a slot"
+    ),
+    key!("cpu", cpu_us, Duration, 1_000, 300_000_000, "a loop takes a core from everybody else"),
+    key!(
+        "memory",
+        memory_bytes,
+        Size,
+        64 * KIB,
+        4 * GIB,
+        "an instance's memory is the node's memory"
+    ),
+    key!(
+        "table",
+        table_elements,
+        Count,
+        1,
+        100_000,
+        "tables are host memory, eight bytes an element"
+    ),
+    key!(
+        "request-body",
+        request_body_bytes,
+        Size,
+        0,
+        GIB,
+        "a body that nobody needs costs bandwidth and time"
+    ),
+    key!(
+        "response-body",
+        response_body_bytes,
+        Size,
+        0,
+        GIB,
+        "a guest could fill a client's disk, and our egress"
+    ),
+    key!("log", log_bytes, Size, 0, MIB, "a log flood would hide other functions' lines"),
+    key!("concurrency", concurrency, Count, 1, 100_000, "one function must not take every slot"),
+    key!(
+        "init",
+        init_us,
+        Duration,
+        1_000,
+        600_000_000,
+        "init is untrusted code as well, run once per deploy"
+    ),
+];
+
+/// A limit that cannot be set so.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LimitError {
+    /// Not `key=value`.
+    #[error("'{0}' is not a limit: write key=value, as in memory=256MiB")]
+    Form(String),
+    /// No such key.
+    #[error("there is no limit '{0}': the keys are {keys}", keys = key_names())]
+    Key(String),
+    /// Not a value of the key's unit.
+    #[error("limit {key}: {why}")]
+    Value {
+        /// The key.
+        key: &'static str,
+        /// What is wrong with the value.
+        why: String,
+    },
+    /// Outside what the node allows.
+    #[error("limit {key} must be {min} to {max}, not {value}")]
+    Range {
+        /// The key.
+        key: &'static str,
+        /// Smallest value allowed.
+        min: String,
+        /// Largest value allowed.
+        max: String,
+        /// The value given.
+        value: String,
+    },
+}
+
+impl LimitKey {
+    /// This key's value in `limits`, as a number of its unit's base (microseconds, bytes, one).
+    #[must_use]
+    pub fn get(&self, limits: &Limits) -> u64 {
+        (self.get)(limits)
+    }
+
+    /// A value of this key as it is written: `30s`, `128MiB`, `1000`.
+    #[must_use]
+    pub fn format(&self, value: u64) -> String {
+        match self.unit {
+            Unit::Duration => crate::units::format_duration(Duration::from_micros(value)),
+            Unit::Size => crate::units::format_size(value),
+            Unit::Count => value.to_string(),
+        }
+    }
+
+    fn parse(&self, text: &str) -> Result<u64, LimitError> {
+        let wrong = |why: String| LimitError::Value { key: self.name, why };
+        let value = match self.unit {
+            Unit::Duration => {
+                let duration =
+                    crate::units::parse_duration(text).map_err(|e| wrong(e.to_string()))?;
+                u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+            }
+            Unit::Size => crate::units::parse_size(text).map_err(|e| wrong(e.to_string()))?,
+            Unit::Count => {
+                text.trim().parse().map_err(|_| wrong(format!("'{text}' is not a whole number")))?
+            }
+        };
+        self.check(value)?;
+        Ok(value)
+    }
+
+    fn check(&self, value: u64) -> Result<(), LimitError> {
+        if (self.min..=self.max).contains(&value) {
+            return Ok(());
+        }
+        Err(LimitError::Range {
+            key: self.name,
+            min: self.format(self.min),
+            max: self.format(self.max),
+            value: self.format(value),
+        })
+    }
+}
+
+impl Limits {
+    /// Sets one limit from `key=value`.
+    ///
+    /// # Errors
+    /// [`LimitError`] names the key and what it takes.
+    pub fn set(&mut self, assignment: &str) -> Result<(), LimitError> {
+        let (name, value) =
+            assignment.split_once('=').ok_or_else(|| LimitError::Form(assignment.into()))?;
+        let key = LIMIT_KEYS
+            .iter()
+            .find(|key| key.name == name.trim())
+            .ok_or_else(|| LimitError::Key(name.trim().into()))?;
+        (key.set)(self, key.parse(value)?);
+        Ok(())
+    }
+
+    /// Checks limits that came from a file or an API against the node's bounds.
+    ///
+    /// # Errors
+    /// [`LimitError::Range`] for the first that is out of bounds.
+    pub fn check(&self) -> Result<(), LimitError> {
+        LIMIT_KEYS.iter().try_for_each(|key| key.check(key.get(self)))
+    }
+
+    /// Each key with its value as it is written, in documented order.
+    pub fn entries(&self) -> impl Iterator<Item = (&'static str, String)> + '_ {
+        LIMIT_KEYS.iter().map(|key| (key.name, key.format(key.get(self))))
+    }
+
+    /// [`Limits::wall_us`] as a duration.
+    #[must_use]
+    pub fn wall(&self) -> Duration {
+        Duration::from_micros(self.wall_us)
+    }
+
+    /// [`Limits::cpu_us`] as a duration.
+    #[must_use]
+    pub fn cpu(&self) -> Duration {
+        Duration::from_micros(self.cpu_us)
+    }
+
+    /// [`Limits::init_us`] as a duration.
+    #[must_use]
+    pub fn init(&self) -> Duration {
+        Duration::from_micros(self.init_us)
+    }
+}
+
+fn key_names() -> String {
+    LIMIT_KEYS.iter().map(|key| key.name).collect::<Vec<_>>().join(", ")
+}
+
+/// Caps of a node that are not a function's. Those that an operator may change are defaults of `mayfly.toml`.
+pub mod node {
+    use super::{Duration, GIB, KIB, MIB};
+
+    /// Until the whole head of a request is there; a slow client costs a descriptor, no slot.
+    pub const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+    /// Between two pieces of a request's body.
+    pub const BODY_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+    /// Between two pieces of a response that the client takes.
+    pub const WRITE_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+    /// Of a connection without a request; longer than common proxies' 60 s, so that they close first.
+    pub const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(75);
+    /// Headers of a request; hyper answers 431.
+    pub const REQUEST_HEADERS: usize = 100;
+    /// Bytes of a request's head.
+    pub const REQUEST_HEAD_BYTES: usize = 64 * KIB as usize;
+    /// Bytes of a request's path and query.
+    pub const URI_BYTES: usize = 8 * KIB as usize;
+    /// Streams of one HTTP/2 connection.
+    pub const H2_STREAMS: u32 = 100;
+    /// Flow-control window of one HTTP/2 stream, in bytes.
+    pub const H2_STREAM_WINDOW: u32 = 64 * KIB as u32;
+    /// Flow-control window of one HTTP/2 connection, in bytes.
+    pub const H2_CONNECTION_WINDOW: u32 = MIB as u32;
+    /// Bytes that an HTTP/2 connection may buffer for one slow stream.
+    pub const H2_SEND_BUFFER: usize = 64 * KIB as usize;
+    /// Connections at once; each costs a descriptor and up to 64 KiB.
+    pub const CONNECTIONS: usize = 10_000;
+    /// Time a request waits for a free slot before 503.
+    pub const QUEUE_TIMEOUT: Duration = Duration::from_secs(1);
+    /// Waiting requests per slot.
+    pub const QUEUE_PER_SLOT: usize = 2;
+    /// Response bytes between a guest and a client; when full the guest waits.
+    pub const RESPONSE_BUFFER_BYTES: usize = 256 * KIB as usize;
+    /// Bytes that one host call takes from or gives to a guest at most; a larger request is done in parts.
+    pub const HOSTCALL_BYTES: usize = 64 * KIB as usize;
+    /// Bytes of CGI head: as the reactor ABI's.
+    pub const CGI_HEAD_BYTES: usize = mayfly_head_bytes();
+    /// Bytes of one log line; what is over is cut.
+    pub const LOG_LINE_BYTES: usize = 8 * KIB as usize;
+    /// Log lines kept in memory per function for `mayfly logs`.
+    pub const LOG_LINES_KEPT: usize = 1_000;
+    /// Log records under way from workers to the log thread; when full, lines are dropped and counted.
+    pub const LOG_QUEUE: usize = 4_096;
+    /// Bytes of an uploaded module, assets included.
+    pub const PACKAGE_BYTES: u64 = 100 * MIB;
+    /// Functions on one node.
+    pub const FUNCTIONS: usize = 10_000;
+    /// Publishes at once; each is a child process that may take a core and 4 GiB.
+    pub const PUBLISHES: usize = 2;
+    /// Publishes that wait for their turn.
+    pub const PUBLISH_QUEUE: usize = 32;
+    /// CPU time of one child process of publish.
+    pub const CHILD_CPU: Duration = Duration::from_secs(120);
+    /// Wall time of one child process of publish.
+    pub const CHILD_WALL: Duration = Duration::from_secs(180);
+    /// Data segment of one child process of publish (`RLIMIT_DATA`: `RLIMIT_AS` would refuse the 4 GiB reservation).
+    pub const CHILD_DATA_BYTES: u64 = 4 * GIB;
+    /// Bytes that a child process of publish may hand back.
+    pub const CHILD_OUTPUT_BYTES: u64 = GIB;
+    /// Bytes of the artifact store before the oldest unused artifact goes.
+    pub const STORE_BYTES: u64 = 20 * GIB;
+    /// Environment variables of a function.
+    pub const ENV_VARS: usize = 64;
+    /// Bytes of one environment variable, name and value.
+    pub const ENV_VAR_BYTES: usize = 4 * KIB as usize;
+    /// Routes of a node.
+    pub const ROUTES: usize = 1_000;
+    /// Native stack of a guest, in bytes.
+    pub const WASM_STACK_BYTES: usize = 512 * KIB as usize;
+    /// Fiber stack that a guest and the host functions it calls share, in bytes.
+    pub const FIBER_STACK_BYTES: usize = 2 * MIB as usize;
+    /// How often guests that run are asked to let others run.
+    pub const TICK: Duration = Duration::from_millis(10);
+    /// Handles that a guest may hold in the host (wasmtime's default is a million).
+    pub const GUEST_HANDLES: usize = 1_024;
+    /// Bytes of one `random_get` (wasmtime's default is 64 MiB).
+    pub const RANDOM_BYTES: u64 = 64 * KIB;
+    /// Granularity of the guest's monotonic clock: a finer one is an oracle for timing attacks.
+    pub const CLOCK_GRANULARITY: Duration = Duration::from_millis(1);
+    /// Bytes of one request body to the admin API that is not a module.
+    pub const ADMIN_BODY_BYTES: usize = MIB as usize;
+    /// Connections to the admin listener.
+    pub const ADMIN_CONNECTIONS: usize = 256;
+    /// Beyond the longest wall limit, before a drain gives up.
+    pub const DRAIN_GRACE: Duration = Duration::from_secs(5);
+
+    const fn mayfly_head_bytes() -> usize {
+        96 * KIB as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_within_their_own_bounds() {
+        assert_eq!(Limits::default().check(), Ok(()));
+    }
+
+    #[test]
+    fn a_limit_is_set_by_its_key() {
+        let mut limits = Limits::default();
+        limits.set("memory=256MiB").unwrap();
+        limits.set("wall = 5s").unwrap();
+        limits.set("concurrency=3").unwrap();
+        assert_eq!(
+            (limits.memory_bytes, limits.wall_us, limits.concurrency),
+            (256 * MIB, 5_000_000, 3)
+        );
+        assert!(limits.entries().any(|entry| entry == ("memory", "256MiB".into())));
+    }
+
+    #[test]
+    fn what_cannot_be_set_says_why() {
+        let mut limits = Limits::default();
+        for (bad, expect) in [
+            ("memory", "write key=value"),
+            ("mem=1", "the keys are wall, cpu, memory"),
+            ("memory=lots", "is not a size"),
+            ("memory=5GiB", "must be 64KiB to 4GiB, not 5GiB"),
+            ("memory=63KiB", "must be 64KiB"),
+            ("wall=1h", "must be 1ms to 900s"),
+            ("concurrency=0", "must be 1 to 100000"),
+            ("concurrency=many", "not a whole number"),
+        ] {
+            let error = limits.set(bad).unwrap_err().to_string();
+            assert!(error.contains(expect), "{bad}: {error}");
+        }
+        assert_eq!(limits, Limits::default());
+    }
+
+    #[test]
+    fn each_key_is_settable_at_both_bounds_and_not_beyond() {
+        for key in LIMIT_KEYS {
+            for value in [key.min, key.max] {
+                let mut limits = Limits::default();
+                (key.set)(&mut limits, value);
+                assert_eq!(limits.check(), Ok(()), "{}", key.name);
+                assert_eq!(key.get(&limits), value);
+            }
+            let mut limits = Limits::default();
+            (key.set)(&mut limits, key.max + 1);
+            assert!(limits.check().is_err(), "{}", key.name);
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! Which function a path belongs to. Pure: no I/O, no allocation.
+//!
+//! `/{name}/rest` reaches the function `{name}` with path `/rest`. Routes of a function's own (`/api/...`, `/exact`)
+//! come first; among those that match, the longest wins.
+
+use crate::name::FunctionName;
+
+/// A path pattern: `/exact`, or `/prefix/...` for everything at and below `/prefix`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Route {
+    prefix: String,
+    below: bool,
+}
+
+/// Why a string is not a [`Route`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("'{route}' is not a route: {why}")]
+pub struct RouteError {
+    route: String,
+    why: &'static str,
+}
+
+impl Route {
+    /// Parses `/api/...` or `/exact`.
+    ///
+    /// # Errors
+    /// [`RouteError`] says which rule it breaks.
+    pub fn new(route: &str) -> Result<Self, RouteError> {
+        let refuse = |why| Err(RouteError { route: route.into(), why });
+        let (prefix, below) = match route.strip_suffix("/...") {
+            Some(prefix) => (prefix, true),
+            None => (route, false),
+        };
+        if !route.starts_with('/') {
+            return refuse("it must start with '/', as in /api/...");
+        }
+        if route.len() > 256 {
+            return refuse("it has more than 256 characters");
+        }
+        let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~/".contains(&b);
+        if !prefix.bytes().all(plain) {
+            return refuse("it has only letters, digits and - . _ ~ /, and '...' at its end");
+        }
+        let mut segments = prefix.split('/').skip(1);
+        if segments.any(|segment| segment == "." || segment == ".." || segment == "...") {
+            return refuse("'.', '..' and '...' are no segments");
+        }
+        if prefix.contains("//") || (prefix.len() > 1 && prefix.ends_with('/')) {
+            return refuse("it has an empty segment");
+        }
+        let first = prefix.split('/').nth(1).unwrap_or_default();
+        if crate::name::RESERVED_NAMES.contains(&first) || first == ".well-known" {
+            return refuse("its first segment is reserved for Mayfly's own paths");
+        }
+        Ok(Self { prefix: prefix.into(), below })
+    }
+
+    /// What is taken off a path that matches: the prefix, or nothing for the route `/`.
+    fn base(&self, path: &str) -> Option<usize> {
+        if !self.below {
+            return (path == self.prefix).then_some(if self.prefix == "/" {
+                0
+            } else {
+                self.prefix.len()
+            });
+        }
+        let rest = path.strip_prefix(self.prefix.as_str())?;
+        (rest.is_empty() || rest.starts_with('/')).then_some(self.prefix.len())
+    }
+}
+
+impl std::fmt::Display for Route {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.prefix)?;
+        f.write_str(if self.below { "/..." } else { "" })
+    }
+}
+
+/// Where a path leads.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Match<'r, 'p, T> {
+    /// What the route was registered with.
+    pub target: &'r T,
+    /// The part of the path that the route took.
+    pub base: &'p str,
+    /// The part below it: empty, or starting with `/`.
+    pub rest: &'p str,
+}
+
+/// All routes of a node, longest first.
+#[derive(Debug)]
+pub struct Router<T> {
+    routes: Vec<(Route, T)>,
+}
+
+impl<T> Default for Router<T> {
+    fn default() -> Self {
+        Self { routes: Vec::new() }
+    }
+}
+
+impl<T> Router<T> {
+    /// Sorts the routes; of two equal ones the first given wins.
+    #[must_use]
+    pub fn new(mut routes: Vec<(Route, T)>) -> Self {
+        routes.sort_by_key(|(route, _)| (std::cmp::Reverse(route.prefix.len()), route.below));
+        Self { routes }
+    }
+
+    /// The longest route that matches a path (without query).
+    #[must_use]
+    pub fn find<'p>(&self, path: &'p str) -> Option<Match<'_, 'p, T>> {
+        self.routes.iter().find_map(|(route, target)| {
+            let at = route.base(path)?;
+            Some(Match { target, base: &path[..at], rest: &path[at..] })
+        })
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.routes.len()
+    }
+
+    /// Whether there are none: the gateway then goes straight to names.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.routes.is_empty()
+    }
+}
+
+/// Splits `/{name}/rest` into the name's text, `/{name}` and `/rest`.
+#[must_use]
+pub fn split_name(path: &str) -> Option<(&str, &str, &str)> {
+    let after = path.strip_prefix('/')?;
+    let end = after.find('/').unwrap_or(after.len());
+    let name = &after[..end];
+    FunctionName::new(name).ok()?;
+    let (base, rest) = path.split_at(end + 1);
+    Some((name, base, rest))
+}
+
+/// Whether a path may be routed at all: what decodes to a separator, a NUL or a dot segment is refused, so that
+/// no two readers of one path can disagree about it.
+///
+/// # Errors
+/// The reason, for a 400.
+pub fn check_path(path: &str) -> Result<(), &'static str> {
+    if !path.starts_with('/') {
+        return Err("the path must start with '/'");
+    }
+    for segment in path.split('/') {
+        // Most segments have neither; this is on the hot path.
+        if !segment.bytes().any(|b| b == b'%' || b == b'.') {
+            continue;
+        }
+        let decoded: Vec<u8> = percent_encoding::percent_decode_str(segment).collect();
+        if decoded.iter().any(|b| matches!(b, b'/' | b'\\' | 0)) {
+            return Err("the path has an encoded '/', '\\' or NUL");
+        }
+        if decoded == b"." || decoded == b".." {
+            return Err("the path has a '.' or '..' segment");
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn router(routes: &[&str]) -> Router<String> {
+        Router::new(routes.iter().map(|r| (Route::new(r).unwrap(), (*r).to_owned())).collect())
+    }
+
+    #[test]
+    fn the_longest_route_wins_and_exact_beats_prefix() {
+        let router = router(&["/...", "/api/...", "/api/v7/...", "/api"]);
+        for (path, target, base, rest) in [
+            ("/", "/...", "", "/"),
+            ("/x/y", "/...", "", "/x/y"),
+            ("/api", "/api", "/api", ""),
+            ("/api/", "/api/...", "/api", "/"),
+            ("/api/a", "/api/...", "/api", "/a"),
+            ("/apix", "/...", "", "/apix"),
+            ("/api/v7", "/api/v7/...", "/api/v7", ""),
+            ("/api/v7/b", "/api/v7/...", "/api/v7", "/b"),
+        ] {
+            let found = router.find(path).unwrap();
+            assert_eq!(
+                (found.target.as_str(), found.base, found.rest),
+                (target, base, rest),
+                "{path}"
+            );
+        }
+        assert!(Router::<()>::default().find("/").is_none());
+    }
+
+    #[test]
+    fn an_exact_route_matches_nothing_else() {
+        let router = router(&["/a/b"]);
+        assert!(router.find("/a/b").is_some());
+        for path in ["/a", "/a/b/", "/a/b/c", "/a/bc"] {
+            assert!(router.find(path).is_none(), "{path}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_route_is_refused() {
+        for bad in [
+            "",
+            "api",
+            "/a//b",
+            "/a/",
+            "/a/../b",
+            "/a b",
+            "/%2e",
+            "/.../x",
+            "/v2/...",
+            "/healthz",
+            "/.well-known/x",
+        ] {
+            assert!(Route::new(bad).is_err(), "{bad}");
+        }
+        for good in ["/", "/...", "/a", "/a/...", "/a.b/c~d"] {
+            assert_eq!(Route::new(good).unwrap().to_string(), good);
+        }
+    }
+
+    #[test]
+    fn a_path_names_its_function() {
+        assert_eq!(split_name("/hello"), Some(("hello", "/hello", "")));
+        assert_eq!(split_name("/hello/a/b"), Some(("hello", "/hello", "/a/b")));
+        for bad in ["/", "hello", "//hello", "/Hello", "/v2/models", "/he%6clo"] {
+            assert_eq!(split_name(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn paths_that_two_readers_could_read_differently_are_refused() {
+        for bad in
+            ["", "*", "a", "/a/../b", "/a/.", "/%2e%2e/a", "/a%2fb", "/a%5cb", "/a%00", "/.%2E"]
+        {
+            assert!(check_path(bad).is_err(), "{bad}");
+        }
+        for good in ["/", "/a.b", "/...", "/%5Bx%5D", "/a%20b", "/a//b", "/%ff"] {
+            assert_eq!(check_path(good), Ok(()), "{good}");
+        }
+    }
+}

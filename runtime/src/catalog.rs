@@ -1,0 +1,118 @@
+//! Function name to current revision: the one value at which publishing and serving meet.
+//!
+//! Readers load a pointer; a writer builds a new map and swaps it whole. An in-flight request keeps the revision
+//! it started with alive through its own `Arc`.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arc_swap::{ArcSwap, Guard};
+use mayfly_core::FunctionName;
+use mayfly_core::router::{Match, Route, Router, split_name};
+use parking_lot::Mutex;
+
+use crate::revision::Revision;
+
+/// What a name leads to.
+#[derive(Debug, Clone)]
+pub enum Entry {
+    /// A revision that answers.
+    Ready(Arc<Revision>),
+    /// A revision whose artifact is being made anew; 503 meanwhile.
+    Preparing,
+}
+
+/// One state of the catalog.
+#[derive(Debug, Default)]
+pub struct View {
+    functions: HashMap<FunctionName, Entry>,
+    routes: Router<FunctionName>,
+}
+
+/// A found function and how its path was split.
+#[derive(Debug)]
+pub struct Found<'c, 'p> {
+    /// What the name leads to.
+    pub entry: &'c Entry,
+    /// The part of the path that the route took.
+    pub base: &'p str,
+    /// The part below it: empty, or starting with `/`.
+    pub rest: &'p str,
+}
+
+impl View {
+    /// The function that serves a path: the longest of the configured routes, else `/{name}/...`.
+    #[must_use]
+    pub fn find<'p>(&self, path: &'p str) -> Option<Found<'_, 'p>> {
+        if !self.routes.is_empty()
+            && let Some(Match { target, base, rest }) = self.routes.find(path)
+            && let Some(entry) = self.functions.get(target)
+        {
+            return Some(Found { entry, base, rest });
+        }
+        let (name, base, rest) = split_name(path)?;
+        let entry = self.functions.get(name)?;
+        Some(Found { entry, base, rest })
+    }
+
+    /// One function by its name.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&Entry> {
+        self.functions.get(name)
+    }
+
+    /// All functions, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = (&FunctionName, &Entry)> {
+        self.functions.iter()
+    }
+}
+
+/// The current [`View`], swapped whole.
+#[derive(Debug, Default)]
+pub struct Catalog {
+    current: ArcSwap<View>,
+    /// Routes from `mayfly.toml`; those of revisions come on top.
+    configured: Vec<(Route, FunctionName)>,
+    writer: Mutex<()>,
+}
+
+impl Catalog {
+    /// An empty catalog with the routes of the node's configuration.
+    #[must_use]
+    pub fn new(configured: Vec<(Route, FunctionName)>) -> Self {
+        Self { configured, ..Self::default() }
+    }
+
+    /// The current state; lock-free, held for the length of a look-up.
+    pub fn load(&self) -> Guard<Arc<View>> {
+        self.current.load()
+    }
+
+    /// Makes `name` lead to `entry` from the next request on.
+    pub fn insert(&self, name: FunctionName, entry: Entry) {
+        self.update(|functions| {
+            functions.insert(name, entry);
+        });
+    }
+
+    /// Makes `name` lead nowhere; says whether it led somewhere.
+    pub fn remove(&self, name: &FunctionName) -> bool {
+        let mut removed = false;
+        self.update(|functions| removed = functions.remove(name).is_some());
+        removed
+    }
+
+    fn update(&self, change: impl FnOnce(&mut HashMap<FunctionName, Entry>)) {
+        let _writer = self.writer.lock();
+        let mut functions = self.current.load().functions.clone();
+        change(&mut functions);
+        let mut routes = self.configured.clone();
+        for (name, entry) in &functions {
+            if let Entry::Ready(revision) = entry {
+                let own = &revision.record.settings.routes;
+                routes.extend(own.iter().filter_map(|r| Some((Route::new(r).ok()?, name.clone()))));
+            }
+        }
+        self.current.store(Arc::new(View { functions, routes: Router::new(routes) }));
+    }
+}

@@ -1,0 +1,197 @@
+//! What a deploy makes: an immutable revision of a function, as it is recorded and as it is served.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::time::SystemTime;
+
+use mayfly_core::limits::{Limits, node};
+use mayfly_core::router::Route;
+use mayfly_core::{ArtifactKey, Digest, FunctionName, Mac};
+use serde::{Deserialize, Serialize};
+
+use crate::engine::LoadedModule;
+use crate::metrics::RevisionMetrics;
+
+/// What a deploy says beside the module's bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// Caps of one invocation.
+    pub limits: Limits,
+    /// The guest's whole environment (a command module gets CGI's variables besides).
+    pub env: BTreeMap<String, String>,
+    /// Routes of its own, beside `/{name}/...`; as [`Route`] parses them.
+    pub routes: Vec<String>,
+}
+
+/// Settings that cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// A limit out of bounds.
+    #[error(transparent)]
+    Limit(#[from] mayfly_core::limits::LimitError),
+    /// A route that does not parse.
+    #[error(transparent)]
+    Route(#[from] mayfly_core::router::RouteError),
+    /// An environment variable that cannot be given to a guest.
+    #[error("environment variable '{name}': {why}")]
+    Env {
+        /// Its name, cut to 64 characters.
+        name: String,
+        /// Which rule it breaks.
+        why: &'static str,
+    },
+}
+
+impl Settings {
+    /// Checks every limit, route and variable.
+    ///
+    /// # Errors
+    /// [`SettingsError`] names the first that is wrong and how to mend it.
+    pub fn check(&self) -> Result<(), SettingsError> {
+        self.limits.check()?;
+        for route in &self.routes {
+            Route::new(route)?;
+        }
+        let refuse = |name: &str, why| {
+            Err(SettingsError::Env { name: name.chars().take(64).collect(), why })
+        };
+        if self.env.len() > node::ENV_VARS {
+            return refuse("", "a function has at most 64 variables");
+        }
+        for (name, value) in &self.env {
+            if name.is_empty() || name.contains(['=', '\0']) || value.contains('\0') {
+                return refuse(name, "a name is not empty and has no '='; neither part has a NUL");
+            }
+            if name.len() + value.len() > node::ENV_VAR_BYTES {
+                return refuse(name, "name and value have at most 4096 bytes together");
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How a request reaches the guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Abi {
+    /// `_start`, CGI/1.1 over stdin and stdout.
+    Command,
+    /// `mayfly_handle` and our imports.
+    Reactor,
+}
+
+/// Whether init's work is in the artifact.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "state")]
+pub enum Snapshot {
+    /// The module has no init export.
+    NoInit,
+    /// Memory and globals after init are the artifact's.
+    Taken {
+        /// Linear memory of a fresh instance, in bytes.
+        memory_bytes: u64,
+        /// Bytes of it that differ from zero, rounded to pages of 4 KiB: the copy-on-write image.
+        image_bytes: u64,
+    },
+    /// The module has an init export that runs for each request, because of this.
+    Refused {
+        /// What stands in the way, named.
+        reason: String,
+    },
+}
+
+/// How long one stage of a publish took.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StageTime {
+    /// `validate`, `compile`, `preinit`, `store`, `activate`.
+    pub stage: String,
+    /// Wall time in microseconds.
+    pub us: u64,
+}
+
+/// What the state directory keeps of a revision; enough to serve it, or to make its artifact anew.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RevisionRecord {
+    /// The function.
+    pub function: FunctionName,
+    /// 1 for the function's first, then counting up.
+    pub number: u64,
+    /// The module as it was uploaded, assets included.
+    pub wasm: Digest,
+    /// Its length in bytes.
+    pub wasm_bytes: u64,
+    /// What the artifact was made from.
+    pub artifact: ArtifactKey,
+    /// Proof that the artifact is ours.
+    pub artifact_mac: Mac,
+    /// The artifact's length in bytes.
+    pub artifact_bytes: u64,
+    /// How a request reaches it.
+    pub abi: Abi,
+    /// Whether init's work is in the artifact.
+    pub snapshot: Snapshot,
+    /// What the deploy said.
+    pub settings: Settings,
+    /// Seconds since 1970 at which it was activated, by the node's clock; for people only.
+    pub created_unix_s: u64,
+    /// How long each stage took.
+    pub stages: Vec<StageTime>,
+}
+
+impl RevisionRecord {
+    /// Seconds since 1970, or 0 if the clock is before that.
+    #[must_use]
+    pub fn now_unix_s() -> u64 {
+        SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_secs())
+    }
+}
+
+/// A revision as it is served. Immutable but for counters; shared by every worker.
+pub struct Revision {
+    /// What it is.
+    pub record: RevisionRecord,
+    /// Its code, linked once: all that a request does is instantiate it.
+    pub module: LoadedModule,
+    /// Metric handles, resolved at publish.
+    pub metrics: RevisionMetrics,
+    /// `KEY=VALUE` pairs for the guest.
+    pub env: Vec<(String, String)>,
+    /// Invocations under way.
+    pub in_flight: AtomicUsize,
+    /// Whether the last invocation ran beyond its first tick: the next one starts off the I/O workers.
+    pub slow: AtomicBool,
+}
+
+impl Revision {
+    /// Puts a loaded module and its record together.
+    #[must_use]
+    pub fn new(
+        record: RevisionRecord,
+        module: LoadedModule,
+        metrics: RevisionMetrics,
+    ) -> Arc<Self> {
+        let env = record.settings.env.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
+        Arc::new(Self {
+            record,
+            module,
+            metrics,
+            env,
+            in_flight: AtomicUsize::new(0),
+            slow: AtomicBool::new(false),
+        })
+    }
+
+    /// Caps of one invocation.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.record.settings.limits
+    }
+}
+
+impl std::fmt::Debug for Revision {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Revision({}#{})", self.record.function, self.record.number)
+    }
+}
