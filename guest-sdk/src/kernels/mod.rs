@@ -1,0 +1,1 @@
+//! tract's matrix kernels replaced by the host's native ones, where the host offers them.
