@@ -1,0 +1,29 @@
+//! How a request reaches a guest: the two ABIs of `docs/abi.md`, and the one linker that serves both.
+
+pub mod cgi;
+pub mod head;
+pub mod reactor;
+pub mod stdio;
+
+use wasmtime::Linker;
+
+use crate::sandbox::Sandbox;
+
+/// Every import that a guest may have, linked once per process.
+///
+/// # Errors
+/// Only if two definitions clash, which a test rules out.
+pub fn linker(
+    engine: &wasmtime::Engine,
+    native_kernels: bool,
+) -> wasmtime::Result<Linker<Sandbox>> {
+    let mut linker = Linker::new(engine);
+    wasmtime_wasi::p1::add_to_linker_async(&mut linker, Sandbox::wasi)?;
+    // Ours replaces one of WASI's: a fresh draw costs no context, which most SDK guests never need.
+    linker.allow_shadowing(true);
+    linker.func_wrap("wasi_snapshot_preview1", "random_get", reactor::random_get)?;
+    linker.allow_shadowing(false);
+    reactor::add_to_linker(&mut linker)?;
+    crate::kernels::add_to_linker(&mut linker, native_kernels, Sandbox::memory)?;
+    Ok(linker)
+}

@@ -1,0 +1,191 @@
+//! Which headers cross the wall, and in what state. Pure.
+//!
+//! The host owns framing: hop-by-hop headers and lengths are taken off in both directions, so a guest can neither see
+//! how its bytes travel nor say where they end.
+
+use http::header::{CONNECTION, CONTENT_LENGTH};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use mayfly_abi::ResponseHead;
+
+use crate::exchange::Head;
+
+/// Longest value of a guest's header, in bytes: what common proxies still pass on.
+pub const VALUE_BYTES_MAX: usize = 16 * 1024;
+
+/// Headers that describe one connection, not the message.
+#[must_use]
+pub fn is_hop_by_hop(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    // The lengths are those of the names below: most headers are told apart without a comparison.
+    match name.len() {
+        2 => name == "te",
+        7 => name == "upgrade" || name == "trailer",
+        10 => name == "connection" || name == "keep-alive",
+        16 => name == "proxy-connection",
+        17 => name == "transfer-encoding",
+        18 => name == "proxy-authenticate",
+        19 => name == "proxy-authorization",
+        25 => name == "proxy-authentication-info",
+        _ => false,
+    }
+}
+
+/// The headers of a request that a guest may see: not hop-by-hop, and not named by `Connection`.
+pub fn for_guest(headers: &HeaderMap) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
+    let named = headers.get(CONNECTION).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    headers.iter().filter(move |(name, _)| {
+        !is_hop_by_hop(name)
+            && (named.is_empty()
+                || !named.split(',').any(|token| token.trim().eq_ignore_ascii_case(name.as_str())))
+    })
+}
+
+/// Why a guest's response head is not HTTP.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum HeadError {
+    /// Not 200 to 599.
+    #[error("status {0} is not one a function may send (200 to 599)")]
+    Status(u16),
+    /// Not a header name.
+    #[error("'{0}' is not a header name")]
+    Name(String),
+    /// A value with a line break, NUL or other control character, or too long.
+    #[error("the value of header '{0}' has a control character or more than 16 KiB")]
+    Value(String),
+    /// More headers than the limit.
+    #[error("more than {0} headers")]
+    TooMany(usize),
+    /// More bytes than the limit.
+    #[error("the head is longer than {0} bytes")]
+    TooLong(usize),
+    /// A CGI line without a colon, or bytes that are not text.
+    #[error("'{0}' is not a header line (Name: value)")]
+    Line(String),
+    /// None of the headers that make a CGI response.
+    #[error("the head has no Content-Type, Location or Status")]
+    Incomplete,
+    /// A frame that does not decode.
+    #[error("the response frame is malformed: {0:?}")]
+    Frame(mayfly_abi::FrameError),
+}
+
+/// Collects a guest's headers, checks each and drops those that are the host's.
+#[derive(Debug, Default)]
+pub struct HeadBuilder {
+    headers: HeaderMap,
+    count: usize,
+}
+
+impl HeadBuilder {
+    /// Adds one header.
+    ///
+    /// # Errors
+    /// [`HeadError`] if it is not HTTP or one too many.
+    pub fn header(&mut self, name: &[u8], value: &[u8]) -> Result<(), HeadError> {
+        let lossy = || String::from_utf8_lossy(&name[..name.len().min(64)]).into_owned();
+        self.count += 1;
+        if self.count > mayfly_abi::limits::RESPONSE_HEADERS {
+            return Err(HeadError::TooMany(mayfly_abi::limits::RESPONSE_HEADERS));
+        }
+        let name = HeaderName::from_bytes(name).map_err(|_| HeadError::Name(lossy()))?;
+        if value.len() > VALUE_BYTES_MAX {
+            return Err(HeadError::Value(lossy()));
+        }
+        let value = HeaderValue::from_bytes(value).map_err(|_| HeadError::Value(lossy()))?;
+        if !is_hop_by_hop(&name) && name != CONTENT_LENGTH {
+            self.headers.append(name, value);
+        }
+        Ok(())
+    }
+
+    /// The head with this status.
+    ///
+    /// # Errors
+    /// [`HeadError::Status`] if it is not 200 to 599.
+    pub fn finish(self, status: u16) -> Result<Head, HeadError> {
+        let refuse = || HeadError::Status(status);
+        if !(200..600).contains(&status) {
+            return Err(refuse());
+        }
+        let status = StatusCode::from_u16(status).map_err(|_| refuse())?;
+        Ok(Head { status, headers: self.headers })
+    }
+
+    /// Whether such a header was added.
+    #[must_use]
+    pub fn has(&self, name: &HeaderName) -> bool {
+        self.headers.contains_key(name)
+    }
+}
+
+/// Decodes and checks a reactor's response frame.
+///
+/// # Errors
+/// [`HeadError`] says what is wrong with it.
+pub fn decode(frame: &[u8]) -> Result<Head, HeadError> {
+    let head = ResponseHead::decode(frame).map_err(HeadError::Frame)?;
+    let mut builder = HeadBuilder::default();
+    for (name, value) in head.headers() {
+        builder.header(name, value)?;
+    }
+    builder.finish(head.status)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_belongs_to_the_connection_stays_with_it() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("connection", "close, X-Private"),
+            ("x-private", "1"),
+            ("te", "trailers"),
+            ("upgrade", "h2c"),
+            ("keep-alive", "timeout=5"),
+            ("proxy-authorization", "secret"),
+            ("transfer-encoding", "chunked"),
+            ("accept", "*/*"),
+            ("content-length", "3"),
+        ] {
+            headers.append(name, HeaderValue::from_static(value));
+        }
+        let names: Vec<_> = for_guest(&headers).map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["accept", "content-length"]);
+    }
+
+    #[test]
+    fn a_guest_cannot_frame_or_split_its_response() {
+        let mut builder = HeadBuilder::default();
+        for (name, value) in
+            [("Content-Length", "1234"), ("Transfer-Encoding", "chunked"), ("Connection", "close")]
+        {
+            builder.header(name.as_bytes(), value.as_bytes()).unwrap();
+        }
+        builder.header(b"X-A", b"1").unwrap();
+        for bad in [&b"a\nb"[..], b"a\rb", b"a\0", b"\x7f", &[b'x'; VALUE_BYTES_MAX + 1]] {
+            assert!(matches!(builder.header(b"x", bad), Err(HeadError::Value(_))), "{bad:?}");
+        }
+        for bad in [&b""[..], b"a b", b"a\n", b"\xff", b"a:"] {
+            assert!(matches!(builder.header(bad, b""), Err(HeadError::Name(_))), "{bad:?}");
+        }
+        let head = builder.finish(200).unwrap();
+        assert_eq!(head.headers.len(), 1);
+    }
+
+    #[test]
+    fn statuses_and_counts_have_bounds() {
+        for bad in [0, 99, 100, 101, 199, 600, 1000, 65535] {
+            assert_eq!(HeadBuilder::default().finish(bad).unwrap_err(), HeadError::Status(bad));
+        }
+        for good in [200, 204, 404, 599] {
+            assert_eq!(HeadBuilder::default().finish(good).unwrap().status, good);
+        }
+        let mut builder = HeadBuilder::default();
+        for _ in 0..mayfly_abi::limits::RESPONSE_HEADERS {
+            builder.header(b"a", b"b").unwrap();
+        }
+        assert!(matches!(builder.header(b"a", b"b"), Err(HeadError::TooMany(_))));
+    }
+}

@@ -1,0 +1,258 @@
+//! The imports of reactor modules: `mayfly_http_v1`, and `mayfly_asset_v1` for revisions without a snapshot.
+//!
+//! Every pointer and length comes from the guest. A range outside its memory traps; nothing here allocates by a
+//! guest's number beyond `HOSTCALL_BYTES`, and nothing recurses.
+
+use bytes::Bytes;
+use http::Version;
+use http::header::HOST;
+use mayfly_abi::{ERR_BODY, ERR_CLOSED, ERR_NO_ASSET, ERR_STATE, HeadWriter, RequestLine};
+use mayfly_abi::{MODULE_ASSET, MODULE_HTTP};
+use mayfly_core::Outcome;
+use mayfly_core::limits::node;
+use rand::RngCore as _;
+use wasmtime::{Caller, Linker, Memory, Result};
+
+use super::head::{self, for_guest};
+use super::stdio::{too_large, write_failed};
+use crate::exchange::{BodyError, WriteError, write_all};
+use crate::sandbox::{Inbound, Sandbox, Stop};
+
+/// Adds both modules.
+///
+/// # Errors
+/// Only if a name is defined twice.
+pub fn add_to_linker(linker: &mut Linker<Sandbox>) -> Result<()> {
+    linker.func_wrap(MODULE_HTTP, "request_head", request_head)?;
+    linker.func_wrap_async(
+        MODULE_HTTP,
+        "request_body_read",
+        |caller, (ptr, cap): (u32, u32)| Box::new(request_body_read(caller, ptr, cap)),
+    )?;
+    linker.func_wrap_async(
+        MODULE_HTTP,
+        "response_start",
+        |caller, (head, head_len, body, body_len): (u32, u32, u32, u32)| {
+            Box::new(response_start(caller, Range(head, head_len), Range(body, body_len)))
+        },
+    )?;
+    linker.func_wrap_async(MODULE_HTTP, "response_write", |caller, (ptr, len): (u32, u32)| {
+        Box::new(response_write(caller, Range(ptr, len)))
+    })?;
+    linker.func_wrap(MODULE_HTTP, "mark", mark)?;
+    linker.func_wrap(MODULE_ASSET, "asset_len", asset_len)?;
+    linker.func_wrap(MODULE_ASSET, "asset_read", asset_read)?;
+    Ok(())
+}
+
+/// A pointer and a length, as a guest gave them.
+#[derive(Clone, Copy)]
+struct Range(u32, u32);
+
+impl Range {
+    /// The bytes of this range, if all of it is in memory.
+    fn of(self, memory: &[u8]) -> Result<&[u8]> {
+        let start = self.0 as usize;
+        memory.get(start..start + self.1 as usize).ok_or_else(out_of_bounds)
+    }
+
+    fn of_mut(self, memory: &mut [u8]) -> Result<&mut [u8]> {
+        let start = self.0 as usize;
+        memory.get_mut(start..start + self.1 as usize).ok_or_else(out_of_bounds)
+    }
+}
+
+fn out_of_bounds() -> wasmtime::Error {
+    wasmtime::Trap::MemoryOutOfBounds.into()
+}
+
+fn guest_memory(caller: &mut Caller<'_, Sandbox>) -> Result<Memory> {
+    if let Some(memory) = caller.data().memory {
+        return Ok(memory);
+    }
+    // Only while a start function runs: after instantiation the memory is known.
+    let memory = caller.get_export("memory").and_then(wasmtime::Extern::into_memory);
+    memory.ok_or_else(|| Stop(Outcome::Trap("the module exports no memory".into())).into())
+}
+
+/// `random_get` of WASI, without a WASI context: from the thread's generator, which the system seeded.
+pub fn random_get(mut caller: Caller<'_, Sandbox>, ptr: u32, len: u32) -> Result<i32> {
+    const ERRNO_INVAL: i32 = 28;
+    if u64::from(len) > node::RANDOM_BYTES {
+        return Ok(ERRNO_INVAL);
+    }
+    let memory = guest_memory(&mut caller)?;
+    rand::rng().fill_bytes(Range(ptr, len).of_mut(memory.data_mut(&mut caller))?);
+    Ok(0)
+}
+
+fn request_head(mut caller: Caller<'_, Sandbox>, ptr: u32, cap: u32) -> Result<u32> {
+    let memory = guest_memory(&mut caller)?;
+    let (bytes, sandbox) = memory.data_and_store_mut(&mut caller);
+    let room = Range(ptr, cap).of_mut(bytes)?;
+    if let Some(written) = encode(&sandbox.inbound, room) {
+        return Ok(written);
+    }
+    // It did not fit: say how long it is, so that the guest can come back with enough.
+    let mut scratch = vec![0; head_bytes_max(&sandbox.inbound)];
+    encode(&sandbox.inbound, &mut scratch)
+        .ok_or_else(|| Stop(Outcome::Internal("a request head does not encode".into())).into())
+}
+
+/// An upper bound: what the gateway let in, and a little for what we add.
+fn head_bytes_max(inbound: &Inbound) -> usize {
+    let headers = &inbound.parts.headers;
+    let names = headers.iter().map(|(n, v)| n.as_str().len() + v.len() + 4).sum::<usize>();
+    names + inbound.parts.uri.to_string().len() * 2 + 1024
+}
+
+fn encode(inbound: &Inbound, buffer: &mut [u8]) -> Option<u32> {
+    let parts = &inbound.parts;
+    let path_and_query = parts.uri.path_and_query().map_or("/", |p| p.as_str());
+    let below = &path_and_query[inbound.base_len..];
+    // `/name` and `/name?q` have nothing below the route; a path is never empty for a guest.
+    let mut with_slash = String::new();
+    let target = if below.starts_with('/') {
+        below
+    } else {
+        with_slash.push('/');
+        with_slash.push_str(below);
+        &with_slash
+    };
+    let authority = match parts.uri.authority() {
+        Some(authority) => authority.as_str().as_bytes(),
+        None => parts.headers.get(HOST).map_or(&b""[..], |host| host.as_bytes()),
+    };
+    let mut remote = arrayvec::ArrayString::<64>::new();
+    let _ = std::fmt::Write::write_fmt(&mut remote, format_args!("{}", inbound.remote));
+    let line = RequestLine {
+        method: parts.method.as_str().as_bytes(),
+        target: target.as_bytes(),
+        base: inbound.base().as_bytes(),
+        scheme: b"http",
+        authority,
+        remote: remote.as_bytes(),
+        request_id: inbound.request_id.as_str().as_bytes(),
+        version: match parts.version {
+            Version::HTTP_10 => 10,
+            Version::HTTP_2 => 20,
+            _ => 11,
+        },
+    };
+    let mut writer = HeadWriter::request(buffer, &line).ok()?;
+    for (name, value) in for_guest(&parts.headers) {
+        writer.header(name.as_str().as_bytes(), value.as_bytes()).ok()?;
+    }
+    u32::try_from(writer.finish()).ok()
+}
+
+async fn request_body_read(mut caller: Caller<'_, Sandbox>, ptr: u32, cap: u32) -> Result<i32> {
+    let memory = guest_memory(&mut caller)?;
+    // Checked before the wait: a guest that passes a bad range learns it at once.
+    Range(ptr, cap).of(memory.data(&caller))?;
+    let exchange = caller.data().exchange.clone();
+    match exchange.read((cap as usize).min(node::HOSTCALL_BYTES)).await {
+        Ok(bytes) => {
+            let len = u32::try_from(bytes.len()).unwrap_or(0);
+            Range(ptr, len).of_mut(memory.data_mut(&mut caller))?.copy_from_slice(&bytes);
+            Ok(len.cast_signed())
+        }
+        Err(BodyError::TooLarge) => Err(too_large(&exchange)),
+        Err(BodyError::Broken | BodyError::Idle) => Ok(ERR_BODY),
+    }
+}
+
+async fn response_start(
+    mut caller: Caller<'_, Sandbox>,
+    head_at: Range,
+    body_at: Range,
+) -> Result<i32> {
+    let memory = guest_memory(&mut caller)?;
+    let (bytes, sandbox) = memory.data_and_store_mut(&mut caller);
+    if head_at.1 as usize > mayfly_abi::limits::RESPONSE_HEAD_BYTES {
+        let error = head::HeadError::TooLong(mayfly_abi::limits::RESPONSE_HEAD_BYTES);
+        return Err(Stop(Outcome::BadResponse(error.to_string())).into());
+    }
+    body_at.of(bytes)?;
+    let head = head::decode(head_at.of(bytes)?)
+        .map_err(|error| Stop(Outcome::BadResponse(error.to_string())))?;
+    if sandbox.exchange.start(head).is_err() {
+        return Ok(ERR_STATE);
+    }
+    write(&mut caller, memory, body_at).await
+}
+
+async fn response_write(mut caller: Caller<'_, Sandbox>, at: Range) -> Result<i32> {
+    let memory = guest_memory(&mut caller)?;
+    at.of(memory.data(&caller))?;
+    write(&mut caller, memory, at).await
+}
+
+/// Copies a range to the client in parts of `HOSTCALL_BYTES`, waiting while it is slow.
+async fn write(
+    caller: &mut Caller<'_, Sandbox>,
+    memory: Memory,
+    Range(ptr, len): Range,
+) -> Result<i32> {
+    let exchange = caller.data().exchange.clone();
+    let mut done = 0;
+    while done < len {
+        let n = (len - done).min(u32::try_from(node::HOSTCALL_BYTES).unwrap_or(u32::MAX));
+        let part = Bytes::copy_from_slice(Range(ptr + done, n).of(memory.data(&caller))?);
+        match write_all(&exchange, part).await {
+            Ok(()) => done += n,
+            Err(WriteError::Gone) => return Ok(ERR_CLOSED),
+            Err(WriteError::State) => return Ok(ERR_STATE),
+            Err(error @ WriteError::TooLarge) => {
+                return write_failed(&exchange, error).map_or(Ok(ERR_CLOSED), Err);
+            }
+        }
+    }
+    // An empty write still has to tell a guest that it forgot the head.
+    Ok(if exchange.started() { 0 } else { ERR_STATE })
+}
+
+fn mark(mut caller: Caller<'_, Sandbox>, id: u32) {
+    let sandbox = caller.data_mut();
+    let us = u32::try_from(sandbox.inbound.arrived.elapsed().as_micros()).unwrap_or(u32::MAX - 1);
+    if let Some(slot) = sandbox.marks.get_mut(id as usize) {
+        *slot = us.saturating_add(1);
+    }
+}
+
+fn asset_len(mut caller: Caller<'_, Sandbox>, name: u32, name_len: u32) -> Result<i64> {
+    let memory = guest_memory(&mut caller)?;
+    let asset = asset(&caller, memory, Range(name, name_len))?;
+    Ok(asset
+        .map_or(i64::from(ERR_NO_ASSET), |asset| i64::try_from(asset.len()).unwrap_or(i64::MAX)))
+}
+
+fn asset_read(
+    mut caller: Caller<'_, Sandbox>,
+    name: u32,
+    name_len: u32,
+    offset: u64,
+    ptr: u32,
+    len: u32,
+) -> Result<i32> {
+    let memory = guest_memory(&mut caller)?;
+    let Some(asset) = asset(&caller, memory, Range(name, name_len))? else {
+        return Ok(ERR_NO_ASSET);
+    };
+    let from = usize::try_from(offset).unwrap_or(usize::MAX).min(asset.len());
+    let n = (asset.len() - from).min(len as usize);
+    let n32 = u32::try_from(n).unwrap_or(0);
+    let target = Range(ptr, n32).of_mut(memory.data_mut(&mut caller))?;
+    target.copy_from_slice(&asset[from..from + n]);
+    Ok(n32.cast_signed())
+}
+
+/// An asset by the name in guest memory; only revisions whose init runs per request still have any.
+fn asset(caller: &Caller<'_, Sandbox>, memory: Memory, name: Range) -> Result<Option<Bytes>> {
+    if name.1 as usize > mayfly_abi::limits::ASSET_NAME_BYTES {
+        return Ok(None);
+    }
+    let name = name.of(memory.data(caller))?;
+    let Ok(name) = std::str::from_utf8(name) else { return Ok(None) };
+    Ok(caller.data().revision.module.assets.as_ref().and_then(|assets| assets.get(name)))
+}

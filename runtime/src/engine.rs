@@ -1,0 +1,213 @@
+//! The one wasmtime engine of the process: its pool, its ticker, and the door through which native code is loaded.
+
+pub mod codegen;
+pub mod pool;
+pub mod ticker;
+
+use std::sync::Arc;
+
+use wasmtime::{InstancePre, Linker, Module, ModuleExport};
+
+use crate::artifact::VerifiedArtifact;
+use crate::logs::LogSink;
+use crate::publish::assets::Assets;
+use crate::revision::{Abi, Revision};
+use crate::sandbox::Sandbox;
+pub use pool::{PoolError, PoolPlan};
+
+/// What the operator decides about the engine.
+#[derive(Debug, Clone)]
+pub struct EngineConfig {
+    /// Instances at once; derived from the memory budget if not given.
+    pub slots: Option<usize>,
+    /// Memory that the node may use, in bytes; what the machine or its control group has, if not given.
+    pub memory_budget: Option<u64>,
+    /// Whether guests may call native kernels.
+    pub native_kernels: bool,
+    /// Whether the kernel is asked which pages a guest dirtied; by probe if not given.
+    pub pagemap_scan: Option<bool>,
+    /// Whether a thread raises the epoch each `TICK`; tests that own time say no.
+    pub ticker: bool,
+}
+
+impl Default for EngineConfig {
+    fn default() -> Self {
+        Self {
+            slots: None,
+            memory_budget: None,
+            native_kernels: true,
+            pagemap_scan: None,
+            ticker: true,
+        }
+    }
+}
+
+/// What can go wrong between an artifact and an instance.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The pool does not fit the machine.
+    #[error(transparent)]
+    Pool(#[from] PoolError),
+    /// Wasmtime refuses the configuration; a defect of ours.
+    #[error("the engine cannot be made: {0}")]
+    Engine(String),
+    /// The artifact is not one that this engine can run.
+    #[error("the compiled code cannot be loaded: {0}")]
+    Load(String),
+    /// The module lacks an export that its ABI needs, which validation should have found.
+    #[error("the module has no export '{0}'")]
+    Export(&'static str),
+    /// An instance could not be made.
+    #[error("the module cannot be instantiated: {0}")]
+    Instantiate(String),
+}
+
+/// Handle to the engine; cheap to clone.
+#[derive(Clone)]
+pub struct Engine(Arc<Inner>);
+
+struct Inner {
+    engine: wasmtime::Engine,
+    linker: Linker<Sandbox>,
+    plan: PoolPlan,
+    native_kernels: bool,
+    _ticker: Option<ticker::Ticker>,
+}
+
+/// A revision's code, linked; all that a request does with it is instantiate.
+#[derive(Clone)]
+pub struct LoadedModule {
+    /// Linked and type-checked.
+    pub pre: InstancePre<Sandbox>,
+    /// What to call, in order.
+    pub calls: Arc<[ModuleExport]>,
+    /// The one memory.
+    pub memory: ModuleExport,
+    /// Assets that init reads for each request, if there is no snapshot.
+    pub assets: Option<Arc<Assets>>,
+}
+
+impl Engine {
+    /// Makes the engine and reserves its pool.
+    ///
+    /// # Errors
+    /// [`EngineError::Pool`] says what does not fit and which key to change.
+    pub fn new(config: &EngineConfig) -> Result<Self, EngineError> {
+        let plan = PoolPlan::new(config)?;
+        let mut wasmtime_config = codegen::base_config();
+        plan.apply(&mut wasmtime_config);
+        wasmtime_config.enable_compiler(false);
+        let engine = wasmtime::Engine::new(&wasmtime_config).map_err(|e| plan.explain(&e))?;
+        let linker = crate::abi::linker(&engine, config.native_kernels)
+            .map_err(|e| EngineError::Engine(format!("{e:#}")))?;
+        let ticker = config.ticker.then(|| ticker::Ticker::start(&engine)).transpose();
+        let ticker = ticker.map_err(|e| EngineError::Engine(format!("no ticker thread: {e}")))?;
+        let native_kernels = config.native_kernels;
+        Ok(Self(Arc::new(Inner { engine, linker, plan, native_kernels, _ticker: ticker })))
+    }
+
+    /// The wasmtime engine, to make stores with.
+    #[must_use]
+    pub fn wasmtime(&self) -> &wasmtime::Engine {
+        &self.0.engine
+    }
+
+    /// How the pool was sized.
+    #[must_use]
+    pub fn plan(&self) -> &PoolPlan {
+        &self.0.plan
+    }
+
+    /// Whether guests may call native kernels.
+    #[must_use]
+    pub fn native_kernels(&self) -> bool {
+        self.0.native_kernels
+    }
+
+    /// Wasmtime's hash of everything that decides whether compiled code fits this engine.
+    #[must_use]
+    pub fn compatibility_hash(&self) -> u64 {
+        use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+        let mut hasher = DefaultHasher::new();
+        self.0.engine.precompile_compatibility_hash().hash(&mut hasher);
+        hasher.finish()
+    }
+
+    /// Slots in use now.
+    #[must_use]
+    pub fn slots_in_use(&self) -> u64 {
+        self.0.engine.pooling_allocator_metrics().map_or(0, |m| m.core_instances())
+    }
+
+    /// Maps an artifact's code and links it.
+    ///
+    /// # Errors
+    /// [`EngineError::Load`] when it was made for another engine, [`EngineError::Export`] when it lacks an entry.
+    pub fn load(
+        &self,
+        artifact: &VerifiedArtifact,
+        abi: Abi,
+        assets: Option<Arc<Assets>>,
+    ) -> Result<LoadedModule, EngineError> {
+        let module = self.deserialize(artifact)?;
+        // Made now, so that no request pays for the image's first mapping.
+        module.initialize_copy_on_write_image().map_err(|e| EngineError::Load(format!("{e:#}")))?;
+        let pre = self
+            .0
+            .linker
+            .instantiate_pre(&module)
+            .map_err(|e| EngineError::Load(format!("{e:#}")))?;
+        let memory = module.get_export_index("memory").ok_or(EngineError::Export("memory"))?;
+        let calls = entry_calls(&module, abi)?.into();
+        Ok(LoadedModule { pre, calls, memory, assets })
+    }
+
+    #[expect(
+        unsafe_code,
+        reason = "one of two places: native code is loaded from proven bytes only"
+    )]
+    fn deserialize(&self, artifact: &VerifiedArtifact) -> Result<Module, EngineError> {
+        let file = artifact.open_file().map_err(|e| EngineError::Load(e.to_string()))?;
+        // SAFETY: `VerifiedArtifact` proves that this very open file holds, byte for byte, what our own compile child
+        // wrote (a keyed MAC over all of it was checked through the same descriptor), that it lies in a directory only
+        // we can write to, and artifact files are never changed in place: they are written once and renamed.
+        unsafe { Module::deserialize_open_file(&self.0.engine, file) }
+            .map_err(|e| EngineError::Load(format!("{e:#}")))
+    }
+
+    /// Makes one instance and drops it: proves that limits and image fit, and warms the code's pages.
+    /// No guest code but a start function runs, and that for a second at most.
+    ///
+    /// # Errors
+    /// [`EngineError::Instantiate`].
+    pub async fn smoke_instantiate(
+        &self,
+        revision: &Arc<Revision>,
+        logs: &LogSink,
+    ) -> Result<(), EngineError> {
+        let sandbox = Sandbox::rehearsal(revision.clone(), logs.clone());
+        let mut store = wasmtime::Store::new(self.wasmtime(), sandbox);
+        store.limiter(Sandbox::limiter);
+        store.set_epoch_deadline(100);
+        store.epoch_deadline_trap();
+        let instance = revision.module.pre.instantiate_async(&mut store).await;
+        instance.map(drop).map_err(|e| EngineError::Instantiate(format!("{e:#}")))
+    }
+}
+
+/// The exports to call for one request, in order. With a snapshot, init is in the image already.
+fn entry_calls(module: &Module, abi: Abi) -> Result<Vec<ModuleExport>, EngineError> {
+    let find = |name: &str| module.get_export_index(name);
+    let mut calls = Vec::new();
+    // The snapshot removes these from the module, so whatever is still there has to run.
+    if abi == Abi::Reactor {
+        calls.extend(find("_initialize"));
+    }
+    calls.extend(find(mayfly_abi::EXPORT_INIT).or_else(|| find(mayfly_abi::EXPORT_INIT_WIZER)));
+    let entry = match abi {
+        Abi::Command => "_start",
+        Abi::Reactor => mayfly_abi::EXPORT_HANDLE,
+    };
+    calls.push(find(entry).ok_or(EngineError::Export(entry))?);
+    Ok(calls)
+}

@@ -1,0 +1,515 @@
+//! Where one guest and one client meet: the request's body on its way in, the response on its way out.
+//!
+//! The guest's side lives in its sandbox and may run on another thread than the connection. Both sides wait for each
+//! other through wakers; what lies between them is bounded by `RESPONSE_BUFFER_BYTES`, so a slow client stops its guest
+//! and a slow guest costs a client nothing but time. No lock here is shared between requests.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll, Waker};
+
+use bytes::{Buf as _, Bytes};
+use http::{HeaderMap, StatusCode};
+use http_body::{Body, Frame, SizeHint};
+use mayfly_core::Outcome;
+use mayfly_core::limits::node;
+use parking_lot::Mutex;
+
+use crate::invocation::Verdict;
+
+/// Head of a guest's response, already checked.
+#[derive(Debug)]
+pub struct Head {
+    /// 200 to 599.
+    pub status: StatusCode,
+    /// Without hop-by-hop and framing headers.
+    pub headers: HeaderMap,
+}
+
+/// Why no more of a request's body can be had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum BodyError {
+    /// The client broke off or sent something malformed.
+    #[error("the client broke off its body")]
+    Broken,
+    /// Nothing came for `BODY_IDLE_TIMEOUT`.
+    #[error("the client stopped sending its body")]
+    Idle,
+    /// Over the function's limit.
+    #[error("the request's body is over the limit")]
+    TooLarge,
+}
+
+/// Why a guest cannot write its response.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum WriteError {
+    /// The client is gone.
+    #[error("the client is gone")]
+    Gone,
+    /// A response was started already, or none was.
+    #[error("the response is not in the state for this")]
+    State,
+    /// Over the function's limit.
+    #[error("the response's body is over the limit")]
+    TooLarge,
+}
+
+/// The body of a response that ended before its end.
+#[derive(Debug, thiserror::Error)]
+#[error("the function failed in the middle of its response")]
+pub struct Aborted;
+
+/// What an exchange is limited to, in bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct Caps {
+    /// Of the request's body.
+    pub request_body: u64,
+    /// Of the response's body.
+    pub response_body: u64,
+}
+
+/// A request's body as the gateway or a test hands it in.
+pub type RequestBody = Pin<Box<dyn Body<Data = Bytes, Error = BoxError> + Send>>;
+/// Any error of a body.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// The meeting point; one per invocation.
+pub struct Exchange {
+    caps: Caps,
+    request: Mutex<RequestSide>,
+    response: Mutex<ResponseSide>,
+    /// The guest used up its first tick and wants to go on elsewhere.
+    overran: AtomicBool,
+    /// Body bytes read by the guest.
+    request_bytes: AtomicU64,
+}
+
+struct RequestSide {
+    body: Option<RequestBody>,
+    rest: Bytes,
+    total: u64,
+    failed: Option<BodyError>,
+}
+
+#[derive(Default)]
+struct ResponseSide {
+    head: Option<Head>,
+    started: bool,
+    chunks: VecDeque<Bytes>,
+    buffered: usize,
+    total: u64,
+    status: Option<StatusCode>,
+    end: Option<Verdict>,
+    gone: bool,
+    client: Option<Waker>,
+    guest: Option<Waker>,
+}
+
+impl Exchange {
+    /// A fresh one for a request with this body, if it has any.
+    #[must_use]
+    pub fn new(body: Option<RequestBody>, caps: Caps) -> Arc<Self> {
+        Arc::new(Self {
+            caps,
+            request: Mutex::new(RequestSide { body, rest: Bytes::new(), total: 0, failed: None }),
+            response: Mutex::new(ResponseSide::default()),
+            overran: AtomicBool::new(false),
+            request_bytes: AtomicU64::new(0),
+        })
+    }
+
+    /// What it is limited to.
+    pub fn caps(&self) -> Caps {
+        self.caps
+    }
+
+    // --- the guest's side: request body ---
+
+    /// Up to `max` more bytes of the request's body; none at its end.
+    ///
+    /// # Errors
+    /// [`BodyError`]; the same one each time from then on.
+    pub async fn read(&self, max: usize) -> Result<Bytes, BodyError> {
+        // The timer costs more than the look, so it is set only for a body that is not there yet.
+        if let Poll::Ready(done) = poll_fn(|cx| Poll::Ready(self.poll_read(cx, max))).await {
+            return done;
+        }
+        match tokio::time::timeout(node::BODY_IDLE_TIMEOUT, poll_fn(|cx| self.poll_read(cx, max)))
+            .await
+        {
+            Ok(done) => done,
+            Err(_) => {
+                self.request.lock().failed = Some(BodyError::Idle);
+                Err(BodyError::Idle)
+            }
+        }
+    }
+
+    /// [`Exchange::read`] without the timeout.
+    pub fn poll_read(&self, cx: &mut Context<'_>, max: usize) -> Poll<Result<Bytes, BodyError>> {
+        let mut side = self.request.lock();
+        loop {
+            if !side.rest.is_empty() {
+                let n = side.rest.len().min(max);
+                self.request_bytes.fetch_add(n as u64, Ordering::Relaxed);
+                return Poll::Ready(Ok(side.rest.split_to(n)));
+            }
+            if let Some(error) = side.failed {
+                return Poll::Ready(Err(error));
+            }
+            let Some(body) = side.body.as_mut() else { return Poll::Ready(Ok(Bytes::new())) };
+            match std::task::ready!(body.as_mut().poll_frame(cx)) {
+                None => side.body = None,
+                Some(Err(_)) => side.failed = Some(BodyError::Broken),
+                Some(Ok(frame)) => {
+                    // Trailers are dropped: neither ABI has a place for them.
+                    let Ok(data) = frame.into_data() else { continue };
+                    side.total += data.len() as u64;
+                    if side.total > self.caps.request_body {
+                        side.failed = Some(BodyError::TooLarge);
+                        side.body = None;
+                    } else {
+                        side.rest = data;
+                    }
+                }
+            }
+        }
+    }
+
+    /// The error that the request's body ended in, if it did.
+    pub fn request_failed(&self) -> Option<BodyError> {
+        self.request.lock().failed
+    }
+
+    /// Bytes of the request's body that the guest took.
+    pub fn request_bytes(&self) -> u64 {
+        self.request_bytes.load(Ordering::Relaxed)
+    }
+
+    // --- the guest's side: response ---
+
+    /// Sends the head.
+    ///
+    /// # Errors
+    /// [`WriteError::State`] when one was sent before.
+    pub fn start(&self, head: Head) -> Result<(), WriteError> {
+        let mut side = self.response.lock();
+        if side.started {
+            return Err(WriteError::State);
+        }
+        side.started = true;
+        side.status = Some(head.status);
+        side.head = Some(head);
+        wake(&mut side.client);
+        Ok(())
+    }
+
+    /// How many bytes may be pushed now; waits while there is no room.
+    ///
+    /// # Errors
+    /// [`WriteError::Gone`] when nobody listens any more.
+    pub fn poll_room(&self, cx: &mut Context<'_>) -> Poll<Result<usize, WriteError>> {
+        let mut side = self.response.lock();
+        if side.gone {
+            return Poll::Ready(Err(WriteError::Gone));
+        }
+        let room = node::RESPONSE_BUFFER_BYTES.saturating_sub(side.buffered);
+        if room > 0 {
+            return Poll::Ready(Ok(room));
+        }
+        side.guest = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    /// Sends bytes of the body; at most as many as [`Exchange::poll_room`] allowed.
+    ///
+    /// # Errors
+    /// [`WriteError::State`] before the head, [`WriteError::TooLarge`] over the limit, [`WriteError::Gone`].
+    pub fn push(&self, bytes: Bytes) -> Result<(), WriteError> {
+        let mut side = self.response.lock();
+        if !side.started {
+            return Err(WriteError::State);
+        }
+        if side.gone {
+            return Err(WriteError::Gone);
+        }
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        side.total += bytes.len() as u64;
+        if side.total > self.caps.response_body {
+            return Err(WriteError::TooLarge);
+        }
+        side.buffered += bytes.len();
+        side.chunks.push_back(bytes);
+        wake(&mut side.client);
+        Ok(())
+    }
+
+    /// Ends the response: whole if the guest answered, else cut off where it is. Only the first end counts.
+    pub fn finish(&self, verdict: Verdict) {
+        let mut side = self.response.lock();
+        if side.end.is_none() {
+            side.end = Some(verdict);
+            wake(&mut side.client);
+        }
+    }
+
+    /// How it ended, if it has.
+    pub fn verdict(&self) -> Option<Verdict> {
+        self.response.lock().end.clone()
+    }
+
+    /// The status that went out to the client, or is about to.
+    pub fn status(&self) -> Option<u16> {
+        let side = self.response.lock();
+        // A head that was never taken is one that the client never saw.
+        if side.head.is_some() && side.broken() { None } else { side.status.map(|s| s.as_u16()) }
+    }
+
+    /// Whether a head was sent.
+    pub fn started(&self) -> bool {
+        self.response.lock().started
+    }
+
+    /// Bytes of the response's body so far.
+    pub fn response_bytes(&self) -> u64 {
+        self.response.lock().total
+    }
+
+    /// Marks that the guest should go on elsewhere.
+    pub fn set_overran(&self) {
+        self.overran.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the guest should go on elsewhere.
+    pub fn overran(&self) -> bool {
+        self.overran.load(Ordering::Relaxed)
+    }
+
+    // --- the client's side ---
+
+    /// The head, once it is there; `None` when the exchange ended without one.
+    pub async fn head(&self) -> Option<Head> {
+        poll_fn(|cx| {
+            let mut side = self.response.lock();
+            // A guest that failed before its head went out is answered for as if it had sent none.
+            if side.broken() {
+                return Poll::Ready(None);
+            }
+            if side.head.is_some() || side.end.is_some() {
+                return Poll::Ready(side.head.take());
+            }
+            side.client = Some(cx.waker().clone());
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// The head, if it is there now.
+    pub fn take_head(&self) -> Option<Head> {
+        self.response.lock().head.take()
+    }
+
+    /// The whole body, if the guest has ended and everything it wrote is here; one chunk is not copied.
+    pub fn take_whole(&self) -> Option<Bytes> {
+        let mut side = self.response.lock();
+        if side.end.is_none() || side.broken() {
+            return None;
+        }
+        let first = side.chunks.pop_front().unwrap_or_default();
+        if side.chunks.is_empty() {
+            return Some(first);
+        }
+        let mut all = Vec::with_capacity(side.buffered);
+        all.extend_from_slice(&first);
+        for chunk in side.chunks.drain(..) {
+            all.extend_from_slice(&chunk);
+        }
+        Some(all.into())
+    }
+
+    /// Nobody listens any more: the guest's next write fails.
+    pub fn client_gone(&self) {
+        let mut side = self.response.lock();
+        side.gone = true;
+        side.chunks.clear();
+        side.buffered = 0;
+        wake(&mut side.guest);
+    }
+
+    fn poll_chunk(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Aborted>>> {
+        let mut side = self.response.lock();
+        if let Some(chunk) = side.chunks.pop_front() {
+            side.buffered -= chunk.len();
+            wake(&mut side.guest);
+            return Poll::Ready(Some(Ok(chunk)));
+        }
+        if side.broken() {
+            return Poll::Ready(Some(Err(Aborted)));
+        }
+        if side.end.is_some() {
+            return Poll::Ready(None);
+        }
+        side.client = Some(cx.waker().clone());
+        Poll::Pending
+    }
+}
+
+impl ResponseSide {
+    fn broken(&self) -> bool {
+        self.end.as_ref().is_some_and(|end| end.outcome != Outcome::Answered)
+    }
+}
+
+fn wake(waker: &mut Option<Waker>) {
+    if let Some(waker) = waker.take() {
+        waker.wake();
+    }
+}
+
+/// Waits until there is room, then pushes all of `bytes` in as many parts as it takes.
+///
+/// # Errors
+/// As [`Exchange::push`].
+pub async fn write_all(exchange: &Exchange, mut bytes: Bytes) -> Result<(), WriteError> {
+    while bytes.has_remaining() {
+        let room = poll_fn(|cx| exchange.poll_room(cx)).await?;
+        let part = bytes.split_to(room.min(bytes.len()));
+        exchange.push(part)?;
+    }
+    Ok(())
+}
+
+/// Body of a response on its way to the client.
+pub enum ResponseBody {
+    /// Everything is here.
+    Whole(Bytes),
+    /// The guest is still writing, or its writing is still going out.
+    Streamed(Streamed),
+}
+
+/// The client's end of an [`Exchange`]; dropping it tells the guest.
+pub struct Streamed {
+    exchange: Arc<Exchange>,
+    /// Ends the guest with the client: dropped after the body.
+    _guard: Box<dyn Send + Sync>,
+}
+
+impl Streamed {
+    /// The rest of this exchange's response; `guard` is dropped with it.
+    pub fn new(exchange: Arc<Exchange>, guard: Box<dyn Send + Sync>) -> Self {
+        Self { exchange, _guard: guard }
+    }
+}
+
+impl Drop for Streamed {
+    fn drop(&mut self) {
+        self.exchange.client_gone();
+    }
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = Aborted;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
+        match self.get_mut() {
+            Self::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Self::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Self::Streamed(streamed) => {
+                streamed.exchange.poll_chunk(cx).map(|chunk| chunk.map(|c| c.map(Frame::data)))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self, Self::Whole(bytes) if bytes.is_empty())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Self::Streamed(_) => SizeHint::default(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http_body_util::BodyExt as _;
+
+    fn exchange(body: &'static [u8], request: u64, response: u64) -> Arc<Exchange> {
+        let body = http_body_util::Full::new(Bytes::from_static(body)).map_err(|e| match e {});
+        Exchange::new(Some(Box::pin(body)), Caps { request_body: request, response_body: response })
+    }
+
+    fn head() -> Head {
+        Head { status: StatusCode::OK, headers: HeaderMap::new() }
+    }
+
+    #[tokio::test]
+    async fn a_body_is_read_in_parts_up_to_its_limit() {
+        let e = exchange(b"hello", 5, 0);
+        assert_eq!(e.read(2).await.unwrap(), "he");
+        assert_eq!(e.read(9).await.unwrap(), "llo");
+        assert_eq!(e.read(9).await.unwrap(), "");
+        assert_eq!(e.request_bytes(), 5);
+        let e = exchange(b"hello", 4, 0);
+        for _ in 0..2 {
+            assert_eq!(e.read(9).await, Err(BodyError::TooLarge));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_guest_waits_for_a_slow_client_and_is_told_when_it_is_gone() {
+        let e = exchange(b"", 0, u64::MAX);
+        assert_eq!(e.push(Bytes::from_static(b"x")), Err(WriteError::State));
+        e.start(head()).unwrap();
+        assert_eq!(e.start(head()), Err(WriteError::State));
+        let big = Bytes::from(vec![1; 3 * node::RESPONSE_BUFFER_BYTES]);
+        let writer = tokio::spawn({
+            let e = e.clone();
+            async move { write_all(&e, big).await }
+        });
+        tokio::task::yield_now().await;
+        assert_eq!(e.response_bytes(), node::RESPONSE_BUFFER_BYTES as u64);
+        let mut body = ResponseBody::Streamed(Streamed::new(e.clone(), Box::new(())));
+        let frame = body.frame().await.unwrap().unwrap();
+        assert_eq!(frame.data_ref().unwrap().len(), node::RESPONSE_BUFFER_BYTES);
+        tokio::task::yield_now().await;
+        assert_eq!(e.response_bytes(), 2 * node::RESPONSE_BUFFER_BYTES as u64);
+        drop(body);
+        assert_eq!(writer.await.unwrap(), Err(WriteError::Gone));
+    }
+
+    #[tokio::test]
+    async fn a_response_over_its_limit_is_refused_and_a_broken_one_ends_in_an_error() {
+        let e = exchange(b"", 0, 3);
+        e.start(head()).unwrap();
+        e.push(Bytes::from_static(b"abc")).unwrap();
+        assert_eq!(e.push(Bytes::from_static(b"d")), Err(WriteError::TooLarge));
+        e.finish(Verdict::of(Outcome::StackOverflow));
+        let body = ResponseBody::Streamed(Streamed::new(e, Box::new(())));
+        assert!(body.collect().await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_whole_response_is_taken_at_once() {
+        let e = exchange(b"", 0, 10);
+        e.start(head()).unwrap();
+        e.push(Bytes::from_static(b"ab")).unwrap();
+        assert!(e.take_whole().is_none());
+        e.push(Bytes::from_static(b"cd")).unwrap();
+        e.finish(Verdict::of(Outcome::Answered));
+        assert!(e.take_head().is_some());
+        assert_eq!(e.take_whole().unwrap(), "abcd");
+    }
+}

@@ -1,0 +1,240 @@
+//! The sockets that clients see: one runtime per worker, every limit set explicitly, an accept loop that cannot die.
+
+mod connection;
+mod guarded_io;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use mayfly_core::limits::node;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use crate::node::Node;
+
+/// What the operator decides about the gateway.
+#[derive(Debug, Clone)]
+pub struct GatewayConfig {
+    /// Where clients connect to.
+    pub listen: SocketAddr,
+    /// Threads that serve connections, one per core if not given.
+    pub workers: Option<usize>,
+    /// Until the whole head of a request is there.
+    pub header_timeout: Duration,
+    /// Of a connection without a request.
+    pub keep_alive_timeout: Duration,
+    /// Between two pieces of a response that the client takes.
+    pub write_idle_timeout: Duration,
+    /// Connections at once.
+    pub connections: usize,
+    /// How long a drain may take.
+    pub drain_timeout: Duration,
+}
+
+impl GatewayConfig {
+    /// The defaults of `mayfly_core::limits::node`, at this address.
+    #[must_use]
+    pub fn at(listen: SocketAddr) -> Self {
+        Self {
+            listen,
+            workers: None,
+            header_timeout: node::HEADER_TIMEOUT,
+            keep_alive_timeout: node::KEEP_ALIVE_TIMEOUT,
+            write_idle_timeout: node::WRITE_IDLE_TIMEOUT,
+            connections: node::CONNECTIONS,
+            drain_timeout: Duration::from_secs(30) + node::DRAIN_GRACE,
+        }
+    }
+}
+
+/// Why there is no gateway.
+#[derive(Debug, thiserror::Error)]
+pub enum GatewayError {
+    /// The address cannot be listened on.
+    #[error(
+        "cannot listen on {address}: {source}; change gateway.listen, or stop what listens there"
+    )]
+    Bind {
+        /// The address asked for.
+        address: SocketAddr,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The system gives no thread or runtime.
+    #[error("cannot start a worker: {0}")]
+    Worker(std::io::Error),
+}
+
+/// A listening gateway whose workers are not started yet.
+pub struct Gateway {
+    config: GatewayConfig,
+    node: Arc<Node>,
+    listener: std::net::TcpListener,
+    address: SocketAddr,
+}
+
+/// A gateway whose workers run.
+pub struct Running {
+    stop: watch::Sender<bool>,
+    workers: Vec<JoinHandle<()>>,
+}
+
+impl Gateway {
+    /// Listens. Connections wait in the kernel's queue until [`Gateway::start`].
+    ///
+    /// # Errors
+    /// [`GatewayError::Bind`] names the address and the key.
+    pub fn bind(config: GatewayConfig, node: Arc<Node>) -> Result<Self, GatewayError> {
+        let address = config.listen;
+        let (listener, address) =
+            listen(address).map_err(|source| GatewayError::Bind { address, source })?;
+        Ok(Self { config, node, listener, address })
+    }
+
+    /// The address that is listened on, with the port that the system chose if none was given.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Starts the workers.
+    ///
+    /// # Errors
+    /// [`GatewayError::Worker`].
+    pub fn start(self) -> Result<Running, GatewayError> {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let (stop, stopped) = watch::channel(false);
+        let open = Arc::new(AtomicUsize::new(0));
+        let mut workers = Vec::new();
+        for i in 0..self.config.workers.unwrap_or(cores).max(1) {
+            let listener = self.listener.try_clone().map_err(GatewayError::Worker)?;
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                // Polling the sockets every 61 turns, the default, lets yielding guests starve them.
+                .event_interval(16)
+                .build()
+                .map_err(GatewayError::Worker)?;
+            let worker = Worker {
+                config: self.config.clone(),
+                node: self.node.clone(),
+                open: open.clone(),
+                stopped: stopped.clone(),
+            };
+            let thread = std::thread::Builder::new()
+                .name(format!("mayfly-io-{i}"))
+                .spawn(move || runtime.block_on(worker.run(listener)))
+                .map_err(GatewayError::Worker)?;
+            workers.push(thread);
+        }
+        Ok(Running { stop, workers })
+    }
+}
+
+impl Running {
+    /// Stops accepting, lets requests under way end, closes what is idle; returns when all workers have ended, at the
+    /// drain timeout at the latest. Blocks: not for an async context.
+    pub fn drain(self) {
+        let _ = self.stop.send(true);
+        for worker in self.workers {
+            let _ = worker.join();
+        }
+    }
+}
+
+fn listen(address: SocketAddr) -> std::io::Result<(std::net::TcpListener, SocketAddr)> {
+    let domain = socket2::Domain::for_address(address);
+    let socket = socket2::Socket::new(domain, socket2::Type::STREAM, Some(socket2::Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(4096)?;
+    let listener = std::net::TcpListener::from(socket);
+    let address = listener.local_addr()?;
+    Ok((listener, address))
+}
+
+struct Worker {
+    config: GatewayConfig,
+    node: Arc<Node>,
+    /// Open connections of all workers.
+    open: Arc<AtomicUsize>,
+    stopped: watch::Receiver<bool>,
+}
+
+impl Worker {
+    async fn run(self, listener: std::net::TcpListener) {
+        let listener = match TcpListener::from_std(listener) {
+            Ok(listener) => listener,
+            Err(error) => {
+                tracing::error!(%error, "a worker cannot use its listener");
+                return;
+            }
+        };
+        let mut stopped = self.stopped.clone();
+        let graceful = hyper_util::server::graceful::GracefulShutdown::new();
+        loop {
+            tokio::select! {
+                biased;
+                _ = stopped.wait_for(|stopped| *stopped) => break,
+                accepted = listener.accept() => match accepted {
+                    Ok((stream, remote)) => self.serve(stream, remote, &graceful),
+                    Err(error) => back_off(&error).await,
+                },
+            }
+        }
+        drop(listener);
+        self.node.drain();
+        let drained = tokio::time::timeout(self.config.drain_timeout, graceful.shutdown()).await;
+        if drained.is_err() {
+            tracing::warn!("the drain timeout passed with connections open; they are cut");
+        }
+    }
+
+    fn serve(
+        &self,
+        stream: tokio::net::TcpStream,
+        remote: SocketAddr,
+        graceful: &hyper_util::server::graceful::GracefulShutdown,
+    ) {
+        let Some(guard) = Open::enter(&self.open, self.config.connections, &self.node) else {
+            // Dropped at once: a client that is told nothing tries another node sooner.
+            return;
+        };
+        connection::spawn(stream, remote, &self.config, &self.node, graceful, guard);
+    }
+}
+
+/// Errors of a single connection are its own; those of the process (no descriptors, no memory) need a pause.
+async fn back_off(error: &std::io::Error) {
+    use std::io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
+    if matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted) {
+        return;
+    }
+    tracing::warn!(%error, "cannot accept connections; trying again");
+    tokio::time::sleep(Duration::from_millis(50)).await;
+}
+
+/// One open connection.
+struct Open {
+    count: Arc<AtomicUsize>,
+    node: Arc<Node>,
+}
+
+impl Open {
+    fn enter(count: &Arc<AtomicUsize>, max: usize, node: &Arc<Node>) -> Option<Self> {
+        let guard = Self { count: count.clone(), node: node.clone() };
+        node.metrics.connections.inc();
+        node.metrics.connections_total.inc();
+        (count.fetch_add(1, Ordering::Relaxed) < max).then_some(guard)
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.count.fetch_sub(1, Ordering::Relaxed);
+        self.node.metrics.connections.dec();
+    }
+}

@@ -1,0 +1,130 @@
+//! One connection: which protocol it speaks, and each of its requests.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use http::{Request, Response, Version};
+use http_body::Body as _;
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use mayfly_core::RequestId;
+use mayfly_core::limits::node;
+use rand::RngCore as _;
+use tokio::net::TcpStream;
+
+use super::guarded_io::{Activity, GuardedIo};
+use super::{GatewayConfig, Open};
+use crate::exchange::{RequestBody, ResponseBody};
+use crate::invocation::{self, X_REQUEST_ID};
+use crate::node::Node;
+use crate::sandbox::Inbound;
+
+/// Starts to serve a connection as a task of this worker.
+pub fn spawn(
+    stream: TcpStream,
+    remote: SocketAddr,
+    config: &GatewayConfig,
+    node: &Arc<Node>,
+    graceful: &GracefulShutdown,
+    guard: Open,
+) {
+    // A response is written in one piece or streamed: waiting for more to send only costs time (Nagle: about 40 ms).
+    let _ = stream.set_nodelay(true);
+    let Ok(local) = stream.local_addr() else { return };
+    let activity = Arc::new(Activity::new());
+    let config = config.clone();
+    let node = node.clone();
+    let watcher = graceful.watcher();
+    tokio::spawn(async move {
+        let _guard = guard;
+        let deadline = tokio::time::Instant::now() + config.header_timeout;
+        let Ok(Some(version)) = tokio::time::timeout_at(deadline, sniff(&stream)).await else {
+            return;
+        };
+        let io = TokioIo::new(GuardedIo::new(stream, activity.clone(), &config));
+        let service = service_fn(move |request| {
+            let (node, activity) = (node.clone(), activity.clone());
+            async move { Ok::<_, Infallible>(serve(&node, request, remote, local, activity).await) }
+        });
+        // Errors here are the client's: broken framing, a timeout, a reset. Hyper has answered what can be answered.
+        let served = match version {
+            Version::HTTP_2 => {
+                watcher.watch(http2_builder().serve_connection(io, service)).await.map_err(drop)
+            }
+            _ => watcher.watch(http1_builder().serve_connection(io, service)).await.map_err(drop),
+        };
+        let _ = served;
+    });
+}
+
+/// HTTP/2 begins with `PRI * HTTP/2.0`; no method of HTTP/1 begins with `PRI`.
+async fn sniff(stream: &TcpStream) -> Option<Version> {
+    let mut start = [0; 3];
+    loop {
+        let n = stream.peek(&mut start).await.ok()?;
+        if n == 0 {
+            return None;
+        }
+        if start[..n] != b"PRI"[..n] {
+            return Some(Version::HTTP_11);
+        }
+        if n == 3 {
+            return Some(Version::HTTP_2);
+        }
+        // Peek is ready at once while bytes are there: wait for the next ones by the clock.
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+}
+
+fn http1_builder() -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        // Ours, in `GuardedIo`, tells a slow head from an idle connection; hyper's would be the same for both.
+        .header_read_timeout(None)
+        .half_close(false)
+        .keep_alive(true)
+        .max_headers(node::REQUEST_HEADERS)
+        .max_header_size(node::REQUEST_HEAD_BYTES)
+        .pipeline_flush(true);
+    builder
+}
+
+fn http2_builder() -> http2::Builder<TokioExecutor> {
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(node::H2_STREAMS)
+        .initial_stream_window_size(node::H2_STREAM_WINDOW)
+        .initial_connection_window_size(node::H2_CONNECTION_WINDOW)
+        .max_send_buf_size(node::H2_SEND_BUFFER)
+        .max_header_list_size(u32::try_from(node::REQUEST_HEAD_BYTES).unwrap_or(u32::MAX))
+        // Resets that clients cause before we see the stream, and that they make us cause (CVE-2023-44487 and its kin).
+        .max_pending_accept_reset_streams(20)
+        .max_local_error_reset_streams(1024);
+    builder
+}
+
+async fn serve(
+    node: &Arc<Node>,
+    request: Request<Incoming>,
+    remote: SocketAddr,
+    local: SocketAddr,
+    activity: Arc<Activity>,
+) -> Response<ResponseBody> {
+    let _busy = activity.request();
+    let arrived = Instant::now();
+    let (parts, body) = request.into_parts();
+    let own = parts.headers.get(X_REQUEST_ID).and_then(|id| RequestId::from_client(id.as_bytes()));
+    let request_id = own.unwrap_or_else(|| RequestId::from_random(rand::rng().next_u64()));
+    let body: Option<RequestBody> =
+        (!body.is_end_stream()).then(|| Box::pin(body.map_err(Into::into)) as RequestBody);
+    let inbound = Inbound { parts, base_len: 0, remote, local, request_id, arrived };
+    invocation::handle(node, inbound, body).await
+}

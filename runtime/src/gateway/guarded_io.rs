@@ -1,0 +1,186 @@
+//! A socket that gives up on its client.
+//!
+//! Three clocks, none of which costs a request anything: a connection without a request has `keep_alive_timeout` to
+//! begin one; a request that has begun has `header_timeout` to complete its head; a client that does not take what we
+//! write has `write_idle_timeout` for each piece. While a request is being answered, reads are not timed here: its
+//! body has a timeout of its own where it is read.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, Sleep};
+
+use super::GatewayConfig;
+
+/// What a connection is doing, as its requests tell.
+#[derive(Debug)]
+pub struct Activity {
+    /// Requests between head and response head.
+    requests: AtomicUsize,
+    /// A request has ended since the socket last looked: the idle clock starts again.
+    ended: AtomicBool,
+}
+
+impl Activity {
+    /// A connection that has done nothing yet.
+    pub fn new() -> Self {
+        Self { requests: AtomicUsize::new(0), ended: AtomicBool::new(false) }
+    }
+
+    /// A request's head is complete; it is being answered until the guard is dropped.
+    pub fn request(self: &Arc<Self>) -> Busy {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        Busy(self.clone())
+    }
+}
+
+/// A request under way.
+pub struct Busy(Arc<Activity>);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.requests.fetch_sub(1, Ordering::Relaxed);
+        self.0.ended.store(true, Ordering::Relaxed);
+    }
+}
+
+/// The socket with its clocks.
+pub struct GuardedIo {
+    stream: TcpStream,
+    activity: Arc<Activity>,
+    header_timeout: Duration,
+    keep_alive_timeout: Duration,
+    write_idle_timeout: Duration,
+    /// When reading gives up. Moved only when the timer fires or bytes come, so that a busy connection never touches
+    /// the timer wheel.
+    read_deadline: Instant,
+    /// Bytes of a head have come, and no request since.
+    in_head: bool,
+    timer: Option<Pin<Box<Sleep>>>,
+    write_timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl GuardedIo {
+    /// Guards a socket whose first head must be there within the header timeout.
+    pub fn new(stream: TcpStream, activity: Arc<Activity>, config: &GatewayConfig) -> Self {
+        Self {
+            stream,
+            activity,
+            header_timeout: config.header_timeout,
+            keep_alive_timeout: config.keep_alive_timeout,
+            write_idle_timeout: config.write_idle_timeout,
+            read_deadline: Instant::now() + config.header_timeout,
+            in_head: true,
+            timer: None,
+            write_timer: None,
+        }
+    }
+
+    /// Bytes came, or a request ended: which clock runs now?
+    fn note(&mut self, got_bytes: bool) {
+        if self.activity.ended.swap(false, Ordering::Relaxed) {
+            self.in_head = false;
+            self.read_deadline = Instant::now() + self.keep_alive_timeout;
+        }
+        if got_bytes && !self.in_head && self.activity.requests.load(Ordering::Relaxed) == 0 {
+            self.in_head = true;
+            self.read_deadline = Instant::now() + self.header_timeout;
+        }
+    }
+
+    fn poll_read_timeout(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        loop {
+            let deadline = self.read_deadline;
+            let timer =
+                self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+            ready!(timer.as_mut().poll(cx));
+            self.note(false);
+            let now = Instant::now();
+            if self.activity.requests.load(Ordering::Relaxed) > 0 {
+                self.in_head = false;
+                self.read_deadline = now + self.keep_alive_timeout;
+            }
+            if now >= self.read_deadline {
+                return Poll::Ready(io::ErrorKind::TimedOut.into());
+            }
+            let deadline = self.read_deadline;
+            if let Some(timer) = &mut self.timer {
+                timer.as_mut().reset(deadline);
+            }
+        }
+    }
+
+    fn guard_write<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        polled: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if polled.is_ready() {
+            self.write_timer = None;
+            return polled;
+        }
+        let wait = self.write_idle_timeout;
+        let timer = self.write_timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(wait)));
+        ready!(timer.as_mut().poll(cx));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl AsyncRead for GuardedIo {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
+        match polled {
+            Poll::Ready(done) => {
+                self.note(buf.filled().len() > before);
+                Poll::Ready(done)
+            }
+            Poll::Pending => {
+                self.note(false);
+                self.poll_read_timeout(cx).map(Err)
+            }
+        }
+    }
+}
+
+impl AsyncWrite for GuardedIo {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.guard_write(cx, polled)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.guard_write(cx, polled)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

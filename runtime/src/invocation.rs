@@ -1,0 +1,287 @@
+//! One request: admit, instantiate, call, respond.
+//!
+//! A guest starts on the worker that has its request, and most end there, in the same poll. One that waits becomes a
+//! task; one that runs beyond its tick goes on among the guest threads. Whatever happens, an invocation's [`Ledger`]
+//! writes down how it ended, once.
+
+mod judge;
+mod ledger;
+mod respond;
+
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::Poll;
+use std::time::Instant;
+
+use http::{Method, Response};
+use mayfly_core::Outcome;
+use mayfly_core::limits::node;
+use wasmtime::{Store, UpdateDeadline};
+
+use crate::catalog::Entry;
+use crate::exchange::{Caps, Exchange, RequestBody, ResponseBody};
+use crate::meter::{Meter, Tick};
+use crate::node::{Node, Slot, Task};
+use crate::revision::Revision;
+use crate::sandbox::{Inbound, Sandbox, Stop};
+use ledger::Ledger;
+pub use ledger::Verdict;
+pub use respond::X_REQUEST_ID;
+
+/// Runs the function that a request is for and gives its response, or the one that says why there is none.
+pub async fn handle(
+    node: &Arc<Node>,
+    mut inbound: Inbound,
+    body: Option<RequestBody>,
+) -> Response<ResponseBody> {
+    let mut ledger = Ledger::open(node, &inbound);
+    let revision = match find(node, &mut inbound) {
+        Ok(revision) => revision,
+        Err(outcome) => return respond::refuse(ledger, outcome),
+    };
+    ledger.found(&revision);
+    if let Some(outcome) = too_large(&inbound, &revision) {
+        return respond::refuse(ledger, outcome);
+    }
+    let slot = match node.admit(&revision).await {
+        Ok(slot) => slot,
+        Err(outcome) => return respond::refuse(ledger, outcome),
+    };
+    ledger.admitted();
+    let limits = revision.limits();
+    let caps =
+        Caps { request_body: limits.request_body_bytes, response_body: limits.response_body_bytes };
+    let exchange = Exchange::new(body, caps);
+    let meter = Arc::new(Meter::new(inbound.arrived, limits));
+    let head_only = inbound.parts.method == Method::HEAD;
+    ledger.attach(exchange.clone());
+    let run = Run { node: node.clone(), revision, exchange, meter, slot, ledger };
+    run.drive(inbound, head_only).await
+}
+
+fn find(node: &Node, inbound: &mut Inbound) -> Result<Arc<Revision>, Outcome> {
+    if node.is_draining() {
+        return Err(Outcome::Draining);
+    }
+    let parts = &inbound.parts;
+    if parts.method == Method::CONNECT || parts.method == Method::TRACE {
+        return Err(Outcome::Unroutable);
+    }
+    if parts.uri.path_and_query().is_some_and(|p| p.as_str().len() > node::URI_BYTES) {
+        return Err(Outcome::UriTooLong);
+    }
+    mayfly_core::router::check_path(parts.uri.path()).map_err(Outcome::BadRequest)?;
+    let view = node.catalog.load();
+    let found = view.find(parts.uri.path()).ok_or(Outcome::NotFound)?;
+    let revision = match found.entry {
+        Entry::Ready(revision) => revision.clone(),
+        Entry::Preparing => return Err(Outcome::Preparing),
+    };
+    inbound.base_len = found.base.len();
+    Ok(revision)
+}
+
+/// A body that says it is too large is refused before anything is made for it.
+fn too_large(inbound: &Inbound, revision: &Revision) -> Option<Outcome> {
+    let length = inbound.parts.headers.get(http::header::CONTENT_LENGTH)?.to_str().ok()?;
+    let limit_bytes = revision.limits().request_body_bytes;
+    (length.parse::<u64>().ok()? > limit_bytes).then_some(Outcome::RequestTooLarge { limit_bytes })
+}
+
+type Guest = Pin<Box<dyn Future<Output = Verdict> + Send>>;
+
+/// An admitted invocation.
+struct Run {
+    node: Arc<Node>,
+    revision: Arc<Revision>,
+    exchange: Arc<Exchange>,
+    meter: Arc<Meter>,
+    slot: Slot,
+    ledger: Ledger,
+}
+
+/// Where a guest stands after its time on the worker.
+enum Stand {
+    Ended(Verdict),
+    Waits,
+    Overran,
+}
+
+impl Run {
+    async fn drive(self, inbound: Inbound, head_only: bool) -> Response<ResponseBody> {
+        let Self { node, revision, exchange, meter, slot, ledger } = self;
+        let sandbox = Sandbox::new(
+            inbound,
+            exchange.clone(),
+            meter.clone(),
+            revision.clone(),
+            node.logs.clone(),
+        );
+        let mut guest: Guest = Box::pin(run(sandbox, slot));
+        // A revision that ran long last time spares the worker the first tick.
+        let stand = if revision.slow.load(Ordering::Relaxed) {
+            meter.move_off_worker();
+            Stand::Overran
+        } else {
+            std::future::poll_fn(|cx| Poll::Ready(poll_guest(&mut guest, &meter, &exchange, cx)))
+                .await
+        };
+        let timing = node.server_timing;
+        if let Stand::Ended(verdict) = stand {
+            return respond::at_once(ledger, &exchange, verdict, timing);
+        }
+        let timing = timing.then(|| ledger.queue_ns());
+        let id = ledger.request_id;
+        let overran = matches!(stand, Stand::Overran);
+        let rest = Rest { node, revision, exchange: exchange.clone(), meter, guest, ledger };
+        let task =
+            if overran { rest.move_to_guests() } else { Task::new(tokio::spawn(rest.supervise())) };
+        respond::when_started(exchange, task, id, head_only, timing).await
+    }
+}
+
+/// One poll, timed; a panic of ours ends this request and no other.
+fn poll_guest(
+    guest: &mut Guest,
+    meter: &Meter,
+    exchange: &Exchange,
+    cx: &mut std::task::Context<'_>,
+) -> Stand {
+    meter.begin();
+    let polled = std::panic::catch_unwind(AssertUnwindSafe(|| guest.as_mut().poll(cx)));
+    meter.end();
+    match polled {
+        Ok(Poll::Ready(verdict)) => Stand::Ended(verdict),
+        Ok(Poll::Pending) if exchange.overran() => Stand::Overran,
+        Ok(Poll::Pending) => Stand::Waits,
+        Err(panic) => Stand::Ended(Verdict::of(Outcome::Internal(panic_text(&*panic)))),
+    }
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+    format!("panicked: {}", text.unwrap_or("no message"))
+}
+
+/// A guest that did not end in its first poll.
+struct Rest {
+    node: Arc<Node>,
+    revision: Arc<Revision>,
+    exchange: Arc<Exchange>,
+    meter: Arc<Meter>,
+    guest: Guest,
+    ledger: Ledger,
+}
+
+impl Rest {
+    /// Takes a guest that waits to its end, on this worker as long as it does not overrun.
+    async fn supervise(mut self) {
+        // Host waits (a sleep, a slow body) are where no tick reaches a guest: the timer does.
+        let deadline = tokio::time::Instant::from_std(self.meter.deadline());
+        let on_worker = std::future::poll_fn(|cx| {
+            match poll_guest(&mut self.guest, &self.meter, &self.exchange, cx) {
+                Stand::Ended(verdict) => Poll::Ready(Some(verdict)),
+                Stand::Overran => Poll::Ready(None),
+                Stand::Waits => Poll::Pending,
+            }
+        });
+        match tokio::time::timeout_at(deadline, on_worker).await {
+            Ok(Some(verdict)) => self.ledger.close(verdict),
+            Err(_) => self.ledger.close(Verdict::of(self.meter.wall_over())),
+            Ok(None) => {
+                self.move_to_guests().join().await;
+            }
+        }
+    }
+
+    fn move_to_guests(self) -> Task<()> {
+        self.meter.move_off_worker();
+        self.revision.slow.store(true, Ordering::Relaxed);
+        // The ledger goes along: it is written where the guest ends, even if nobody waits any more.
+        self.node.clone().guests.spawn(self.among_guests())
+    }
+
+    async fn among_guests(mut self) {
+        let deadline = tokio::time::Instant::from_std(self.meter.deadline());
+        let to_the_end = std::future::poll_fn(|cx| {
+            match poll_guest(&mut self.guest, &self.meter, &self.exchange, cx) {
+                Stand::Ended(verdict) => Poll::Ready(verdict),
+                Stand::Waits | Stand::Overran => Poll::Pending,
+            }
+        });
+        let verdict = match tokio::time::timeout_at(deadline, to_the_end).await {
+            Ok(verdict) => verdict,
+            Err(_) => Verdict::of(self.meter.wall_over()),
+        };
+        // A function that has become quick starts on a worker again.
+        if self.meter.used() < node::TICK / 2 {
+            self.revision.slow.store(false, Ordering::Relaxed);
+        }
+        self.ledger.close(verdict);
+    }
+}
+
+/// The guest's whole life: made, called, judged, dropped.
+async fn run(sandbox: Sandbox, slot: Slot) -> Verdict {
+    let began = Instant::now();
+    let revision = sandbox.revision.clone();
+    let exchange = sandbox.exchange.clone();
+    let mut store = Store::new(revision.module.pre.module().engine(), sandbox);
+    store.limiter(Sandbox::limiter);
+    store.set_epoch_deadline(1);
+    store.epoch_deadline_callback(|mut context| {
+        let sandbox = context.data_mut();
+        match sandbox.meter.tick() {
+            Tick::GoOn => Ok(UpdateDeadline::Continue(1)),
+            Tick::Over(outcome) => Err(Stop(outcome).into()),
+            Tick::Yield => {
+                sandbox.exchange.set_overran();
+                Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
+            }
+        }
+    });
+    let instance = match revision.module.pre.instantiate_async(&mut store).await {
+        Ok(instance) => instance,
+        Err(error) => {
+            let outcome = judge::instantiation(&error, store.data());
+            return Verdict::of(outcome);
+        }
+    };
+    let ready = Instant::now();
+    let memory = instance.get_module_export(&mut store, &revision.module.memory);
+    store.data_mut().memory = memory.and_then(wasmtime::Extern::into_memory);
+    let mut result = Ok(());
+    for call in revision.module.calls.iter() {
+        let export = instance.get_module_export(&mut store, call);
+        let Some(func) = export.and_then(wasmtime::Extern::into_func) else { continue };
+        result = match func.typed::<(), ()>(&store) {
+            Ok(func) => func.call_async(&mut store, ()).await,
+            Err(error) => Err(error),
+        };
+        if result.is_err() {
+            break;
+        }
+    }
+    let ended = Instant::now();
+    let dropped_log_bytes = store.data_mut().finish_logs();
+    let outcome = judge::call(result, store.data());
+    let verdict = Verdict {
+        outcome,
+        instantiate_ns: nanos(ready - began),
+        call_ns: nanos(ended - ready),
+        dropped_log_bytes,
+        marks: store.data().marks,
+    };
+    // The client's side is told before the instance is reset, which costs up to milliseconds after much work.
+    exchange.finish(verdict.clone());
+    drop(store);
+    drop(slot);
+    verdict
+}
+
+fn nanos(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}

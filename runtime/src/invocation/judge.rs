@@ -1,0 +1,78 @@
+//! What a guest's end means: from wasmtime's errors to an [`Outcome`].
+
+use mayfly_core::{Outcome, units};
+use wasmtime::{PoolConcurrencyLimitError, Trap};
+use wasmtime_wasi::I32Exit;
+
+use crate::exchange::BodyError;
+use crate::sandbox::{Sandbox, Stop};
+
+/// How a call that returned, exited or failed ended.
+pub fn call(result: wasmtime::Result<()>, sandbox: &Sandbox) -> Outcome {
+    let failed = match result {
+        Ok(()) => None,
+        Err(error) => match error.downcast_ref::<I32Exit>() {
+            Some(I32Exit(0)) => None,
+            Some(I32Exit(code)) => Some(Outcome::ExitCode(*code)),
+            None => Some(failure(&error, sandbox)),
+        },
+    };
+    if let Some(outcome) = failed {
+        return blame(outcome, sandbox);
+    }
+    if sandbox.exchange.started() {
+        return Outcome::Answered;
+    }
+    let unfinished =
+        || Outcome::BadResponse("it ended before the blank line after its head".into());
+    let outcome = if sandbox.cgi_unfinished() { unfinished() } else { Outcome::NoResponse };
+    blame(outcome, sandbox)
+}
+
+/// Why there is no instance.
+pub fn instantiation(error: &wasmtime::Error, sandbox: &Sandbox) -> Outcome {
+    if error.is::<PoolConcurrencyLimitError>() {
+        return Outcome::NodeFull;
+    }
+    if sandbox.memory_denied() {
+        return memory_limit(sandbox);
+    }
+    // A start function is guest code.
+    if error.is::<Trap>() || error.is::<Stop>() || error.is::<I32Exit>() {
+        return failure(error, sandbox);
+    }
+    Outcome::Internal(format!("no instance: {error:#}"))
+}
+
+fn failure(error: &wasmtime::Error, sandbox: &Sandbox) -> Outcome {
+    if let Some(Stop(outcome)) = error.downcast_ref::<Stop>() {
+        return outcome.clone();
+    }
+    match error.downcast_ref::<Trap>() {
+        Some(Trap::StackOverflow) => Outcome::StackOverflow,
+        // Most allocators abort when they are denied memory: the denial is the reason, the trap its consequence.
+        _ if sandbox.memory_denied() => memory_limit(sandbox),
+        Some(trap) => Outcome::Trap(trap.to_string()),
+        None => Outcome::Trap(format!("{error:#}")),
+    }
+}
+
+fn memory_limit(sandbox: &Sandbox) -> Outcome {
+    Outcome::MemoryLimit { limit: units::format_size(sandbox.revision.limits().memory_bytes) }
+}
+
+/// A guest that failed because its client did is not to blame.
+fn blame(outcome: Outcome, sandbox: &Sandbox) -> Outcome {
+    let guests_own = matches!(
+        outcome,
+        Outcome::Trap(_) | Outcome::ExitCode(_) | Outcome::NoResponse | Outcome::BadResponse(_)
+    );
+    match sandbox.exchange.request_failed() {
+        Some(BodyError::Idle) if guests_own => Outcome::BodyTimeout,
+        Some(BodyError::Broken) if guests_own => Outcome::ClientGone,
+        Some(BodyError::TooLarge) if guests_own => {
+            Outcome::RequestTooLarge { limit_bytes: sandbox.exchange.caps().request_body }
+        }
+        _ => outcome,
+    }
+}

@@ -1,0 +1,147 @@
+//! The one record of an invocation: written once, however it ends.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use mayfly_core::{Outcome, RequestId};
+
+use super::nanos;
+use crate::exchange::Exchange;
+use crate::logs::InvocationRecord;
+use crate::metrics::PhaseTimes;
+use crate::node::Node;
+use crate::revision::Revision;
+use crate::sandbox::Inbound;
+
+/// How a guest ended and how long it took.
+#[derive(Debug, Clone)]
+pub struct Verdict {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// From the slot to the instance.
+    pub instantiate_ns: u64,
+    /// In the guest.
+    pub call_ns: u64,
+    /// Log output over the limit.
+    pub dropped_log_bytes: u64,
+    /// The guest's marks: microseconds since arrival, plus one.
+    pub marks: [u32; 8],
+}
+
+impl Verdict {
+    /// A verdict of an end that took no measurable time.
+    #[must_use]
+    pub fn of(outcome: Outcome) -> Self {
+        Self { outcome, instantiate_ns: 0, call_ns: 0, dropped_log_bytes: 0, marks: [0; 8] }
+    }
+}
+
+/// An open record. Dropped without being closed, it says how the guest ended, or that the client went away.
+pub struct Ledger {
+    node: Arc<Node>,
+    revision: Option<Arc<Revision>>,
+    exchange: Option<Arc<Exchange>>,
+    method: http::Method,
+    /// For log lines and problem bodies.
+    pub request_id: RequestId,
+    arrived: Instant,
+    queue_ns: u64,
+    closed: bool,
+}
+
+impl Ledger {
+    /// Opens the record of a request.
+    pub fn open(node: &Arc<Node>, inbound: &Inbound) -> Self {
+        node.metrics.active_requests.inc();
+        Self {
+            node: node.clone(),
+            revision: None,
+            exchange: None,
+            method: inbound.parts.method.clone(),
+            request_id: inbound.request_id,
+            arrived: inbound.arrived,
+            queue_ns: 0,
+            closed: false,
+        }
+    }
+
+    /// The request is for this revision.
+    pub fn found(&mut self, revision: &Arc<Revision>) {
+        self.revision = Some(revision.clone());
+    }
+
+    /// The request has its slot.
+    pub fn admitted(&mut self) {
+        self.queue_ns = nanos(self.arrived.elapsed());
+    }
+
+    /// Where the guest and the client meet.
+    pub fn attach(&mut self, exchange: Arc<Exchange>) {
+        self.exchange = Some(exchange);
+    }
+
+    /// Time between arrival and slot, in nanoseconds.
+    pub fn queue_ns(&self) -> u64 {
+        self.queue_ns
+    }
+
+    /// Writes the record and tells the client's side, if the guest did not.
+    pub fn close(mut self, verdict: Verdict) {
+        self.write(verdict);
+    }
+
+    fn write(&mut self, verdict: Verdict) {
+        self.closed = true;
+        self.node.metrics.active_requests.dec();
+        let (mut request_bytes, mut response_bytes, mut sent) = (0, 0, None);
+        if let Some(exchange) = &self.exchange {
+            exchange.finish(verdict.clone());
+            request_bytes = exchange.request_bytes();
+            response_bytes = exchange.response_bytes();
+            sent = exchange.status();
+        }
+        let outcome = &verdict.outcome;
+        let status = sent.unwrap_or_else(|| outcome.status());
+        let total_ns = nanos(self.arrived.elapsed());
+        let accounted = self.queue_ns + verdict.instantiate_ns + verdict.call_ns;
+        let times = PhaseTimes {
+            queue_ns: self.queue_ns,
+            instantiate_ns: verdict.instantiate_ns,
+            call_ns: verdict.call_ns,
+            respond_ns: total_ns.saturating_sub(accounted),
+            total_ns,
+        };
+        match &self.revision {
+            Some(revision) => revision.metrics.observe(outcome.index(), status, &times),
+            None => self.node.metrics.observe_node(outcome.index(), status, &times),
+        }
+        if !self.node.logs.wants(outcome.level(), status) {
+            return;
+        }
+        let record = self.revision.as_ref().map(|revision| &revision.record);
+        self.node.logs.invocation(InvocationRecord {
+            function: record.map(|record| record.function.clone()),
+            revision: record.map_or(0, |record| record.number),
+            request_id: self.request_id,
+            method: self.method.clone(),
+            status,
+            outcome: outcome.label(),
+            level: outcome.level(),
+            detail: outcome.log_detail().map(str::to_owned),
+            times,
+            request_bytes,
+            response_bytes,
+            dropped_log_bytes: verdict.dropped_log_bytes,
+        });
+    }
+}
+
+impl Drop for Ledger {
+    fn drop(&mut self) {
+        if !self.closed {
+            // The guest's task may be cancelled between its verdict and its record.
+            let ended = self.exchange.as_ref().and_then(|exchange| exchange.verdict());
+            self.write(ended.unwrap_or_else(|| Verdict::of(Outcome::ClientGone)));
+        }
+    }
+}

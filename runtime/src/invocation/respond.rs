@@ -1,0 +1,132 @@
+//! From a verdict or a started exchange to an HTTP response.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderName, HeaderValue, Response, StatusCode};
+use mayfly_core::{Outcome, RequestId};
+
+use super::ledger::{Ledger, Verdict};
+use crate::exchange::{Exchange, Head, ResponseBody, Streamed};
+use crate::node::Task;
+
+/// The id under which a request is logged.
+pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
+
+/// The response to a request that reached no guest.
+pub fn refuse(ledger: Ledger, outcome: Outcome) -> Response<ResponseBody> {
+    let response = problem(&outcome, ledger.request_id);
+    ledger.close(Verdict::of(outcome));
+    response
+}
+
+/// The response of a guest that ended in its first poll.
+pub fn at_once(
+    ledger: Ledger,
+    exchange: &Exchange,
+    verdict: Verdict,
+    timing: bool,
+) -> Response<ResponseBody> {
+    let id = ledger.request_id;
+    let answered = verdict.outcome == Outcome::Answered;
+    let whole = answered.then(|| exchange.take_head().zip(exchange.take_whole())).flatten();
+    let mut response = match whole {
+        Some((head, body)) => with_head(head, ResponseBody::Whole(body), id),
+        None => problem(&verdict.outcome, id),
+    };
+    if timing {
+        add_timing(&mut response, ledger.queue_ns(), &verdict);
+    }
+    ledger.close(verdict);
+    response
+}
+
+/// The response of a guest that goes on as a task: waits for its head, or for its end without one.
+pub async fn when_started(
+    exchange: Arc<Exchange>,
+    task: Task<()>,
+    id: RequestId,
+    head_only: bool,
+    timing: Option<u64>,
+) -> Response<ResponseBody> {
+    let Some(head) = exchange.head().await else {
+        let verdict = exchange.verdict();
+        let verdict = verdict
+            .unwrap_or_else(|| Verdict::of(Outcome::Internal("the guest's task is gone".into())));
+        let mut response = problem(&verdict.outcome, id);
+        if let Some(queue_ns) = timing {
+            add_timing(&mut response, queue_ns, &verdict);
+        }
+        return response;
+    };
+    // A guest that has ended by now, with all it wrote here, gets a length; the others are streamed.
+    if let Some(body) = exchange.take_whole() {
+        let mut response = with_head(head, ResponseBody::Whole(body), id);
+        if let (Some(queue_ns), Some(verdict)) = (timing, exchange.verdict()) {
+            add_timing(&mut response, queue_ns, &verdict);
+        }
+        // It ends by itself: what is left is the reset of its instance.
+        task.detach();
+        return response;
+    }
+    let body = ResponseBody::Streamed(Streamed::new(exchange, Box::new(task)));
+    // Dropping the body tells the guest that nobody listens.
+    let body = if head_only { ResponseBody::Whole(Bytes::new()) } else { body };
+    with_head(head, body, id)
+}
+
+fn with_head(head: Head, body: ResponseBody, id: RequestId) -> Response<ResponseBody> {
+    let bodiless = matches!(
+        head.status,
+        StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED
+    );
+    let body = if bodiless { ResponseBody::Whole(Bytes::new()) } else { body };
+    let mut response = Response::new(body);
+    *response.status_mut() = head.status;
+    *response.headers_mut() = head.headers;
+    add_id(&mut response, id);
+    response
+}
+
+/// An RFC 9457 body with the outcome's public words.
+pub fn problem(outcome: &Outcome, id: RequestId) -> Response<ResponseBody> {
+    // A struct of strings and a number always serialises.
+    let body = serde_json::to_vec(&outcome.problem(id.as_str())).unwrap_or_default();
+    let mut response = Response::new(ResponseBody::Whole(body.into()));
+    *response.status_mut() =
+        StatusCode::from_u16(outcome.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    if let Some(seconds) = outcome.retry_after_s() {
+        headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    add_id(&mut response, id);
+    response
+}
+
+fn add_id(response: &mut Response<ResponseBody>, id: RequestId) {
+    if let Ok(value) = HeaderValue::from_str(id.as_str()) {
+        response.headers_mut().insert(X_REQUEST_ID, value);
+    }
+}
+
+fn add_timing(response: &mut Response<ResponseBody>, queue_ns: u64, verdict: &Verdict) {
+    let mut text = String::with_capacity(96);
+    for (name, ns) in
+        [("queue", queue_ns), ("instantiate", verdict.instantiate_ns), ("call", verdict.call_ns)]
+    {
+        let glue = if text.is_empty() { "" } else { ", " };
+        // Milliseconds with three decimals, as the header's specification has them.
+        let _ = write!(text, "{glue}{name};dur={}.{:03}", ns / 1_000_000, ns / 1_000 % 1_000);
+    }
+    for (id, us) in verdict.marks.iter().enumerate().filter(|(_, us)| **us > 0) {
+        let us = us - 1;
+        let _ = write!(text, ", mark{id};dur={}.{:03}", us / 1_000, us % 1_000);
+    }
+    if let Ok(value) = HeaderValue::from_str(&text) {
+        response.headers_mut().insert(SERVER_TIMING, value);
+    }
+}

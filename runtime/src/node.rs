@@ -1,0 +1,246 @@
+//! What all invocations of a process share: engine, catalog, slots, and where guests go that take long.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use mayfly_core::Outcome;
+use mayfly_core::limits::node;
+use tokio::sync::Semaphore;
+
+use crate::catalog::Catalog;
+use crate::engine::Engine;
+use crate::logs::LogSink;
+use crate::metrics::Metrics;
+use crate::revision::Revision;
+
+/// How niced a guest thread is, so that a worker with a request in hand goes first.
+const GUEST_NICE: i32 = 5;
+
+/// What the operator decides about invocations.
+#[derive(Debug, Clone)]
+pub struct NodeConfig {
+    /// How long a request may wait for a slot.
+    pub queue_timeout: Duration,
+    /// Threads for guests that run longer than a tick; cores are doubled if not given.
+    pub guest_threads: Option<usize>,
+    /// Whether responses carry `Server-Timing`.
+    pub server_timing: bool,
+}
+
+impl Default for NodeConfig {
+    fn default() -> Self {
+        Self { queue_timeout: node::QUEUE_TIMEOUT, guest_threads: None, server_timing: false }
+    }
+}
+
+/// The shared state; one per process.
+pub struct Node {
+    /// Makes instances.
+    pub engine: Engine,
+    /// Finds revisions.
+    pub catalog: Arc<Catalog>,
+    /// Counts.
+    pub metrics: Arc<Metrics>,
+    /// Takes log lines.
+    pub logs: LogSink,
+    /// Runs guests that took longer than a tick.
+    pub guests: Guests,
+    /// Whether responses carry `Server-Timing`.
+    pub server_timing: bool,
+    slots: Semaphore,
+    waiting: AtomicUsize,
+    waiting_max: usize,
+    queue_timeout: Duration,
+    draining: AtomicBool,
+}
+
+impl Node {
+    /// Puts the parts together and starts the guest threads.
+    ///
+    /// # Errors
+    /// When the system gives no threads.
+    pub fn new(
+        config: &NodeConfig,
+        engine: Engine,
+        catalog: Arc<Catalog>,
+        metrics: Arc<Metrics>,
+        logs: LogSink,
+    ) -> std::io::Result<Arc<Self>> {
+        let slots = engine.plan().slots;
+        Ok(Arc::new(Self {
+            engine,
+            catalog,
+            metrics,
+            logs,
+            guests: Guests::start(config.guest_threads)?,
+            server_timing: config.server_timing,
+            slots: Semaphore::new(slots),
+            waiting: AtomicUsize::new(0),
+            waiting_max: slots * node::QUEUE_PER_SLOT,
+            queue_timeout: config.queue_timeout,
+            draining: AtomicBool::new(false),
+        }))
+    }
+
+    /// From now on every request is refused with `Draining`; those under way go on.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the node is shutting down.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// Slots that nobody uses.
+    pub fn free_slots(&self) -> usize {
+        self.slots.available_permits()
+    }
+
+    /// Takes a place in the revision and a slot in the pool, waiting for the slot if there is room to wait.
+    ///
+    /// # Errors
+    /// [`Outcome::FunctionBusy`] or [`Outcome::NodeFull`].
+    pub async fn admit(self: &Arc<Self>, revision: &Arc<Revision>) -> Result<Slot, Outcome> {
+        let concurrency = revision.limits().concurrency;
+        let place = Place::take(revision.clone());
+        if place.position as u64 > concurrency {
+            return Err(Outcome::FunctionBusy { concurrency });
+        }
+        if let Ok(permit) = self.slots.try_acquire() {
+            permit.forget();
+            return Ok(Slot { node: self.clone(), _place: place });
+        }
+        let waiting = Waiting::enter(&self.waiting);
+        if waiting.position > self.waiting_max {
+            return Err(Outcome::NodeFull);
+        }
+        match tokio::time::timeout(self.queue_timeout, self.slots.acquire()).await {
+            Ok(Ok(permit)) => {
+                permit.forget();
+                Ok(Slot { node: self.clone(), _place: place })
+            }
+            Ok(Err(_)) | Err(_) => Err(Outcome::NodeFull),
+        }
+    }
+}
+
+/// The right to hold one instance; given back when dropped.
+pub struct Slot {
+    node: Arc<Node>,
+    _place: Place,
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.node.slots.add_permits(1);
+    }
+}
+
+/// One invocation among its revision's.
+struct Place {
+    revision: Arc<Revision>,
+    position: usize,
+}
+
+impl Place {
+    fn take(revision: Arc<Revision>) -> Self {
+        let position = revision.in_flight.fetch_add(1, Ordering::Relaxed) + 1;
+        Self { revision, position }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.revision.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+struct Waiting<'n> {
+    count: &'n AtomicUsize,
+    position: usize,
+}
+
+impl<'n> Waiting<'n> {
+    fn enter(count: &'n AtomicUsize) -> Self {
+        Self { count, position: count.fetch_add(1, Ordering::Relaxed) + 1 }
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.count.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The runtime of guests that run long: more threads than cores, so that a bulk operation, which cannot be
+/// interrupted, holds up one thread and not one core's worth of guests.
+pub struct Guests(Option<tokio::runtime::Runtime>);
+
+impl Guests {
+    fn start(threads: Option<usize>) -> std::io::Result<Self> {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(threads.unwrap_or(2 * cores + 2).max(1))
+            .thread_name("mayfly-guest")
+            .on_thread_start(|| {
+                // Without it guests merely compete with the gateway on equal terms.
+                let _ = rustix::process::nice(GUEST_NICE);
+            })
+            .enable_all()
+            .build()?;
+        Ok(Self(Some(runtime)))
+    }
+
+    /// Runs a future here; dropping the handle cancels it.
+    pub fn spawn<F>(&self, future: F) -> Task<F::Output>
+    where
+        F: Future<Output: Send> + Send + 'static,
+    {
+        match &self.0 {
+            Some(runtime) => Task::new(runtime.spawn(future)),
+            None => unreachable!("the runtime is taken only when dropped"),
+        }
+    }
+}
+
+impl Drop for Guests {
+    fn drop(&mut self) {
+        // The last handle may go inside another runtime, where waiting for threads would panic.
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// A spawned future that ends with its handle.
+pub struct Task<T>(Option<tokio::task::JoinHandle<T>>);
+
+impl<T> Task<T> {
+    /// Ties a spawned future to this handle.
+    pub fn new(handle: tokio::task::JoinHandle<T>) -> Self {
+        Self(Some(handle))
+    }
+
+    /// Waits for the end; `None` if it panicked or was cancelled.
+    pub async fn join(mut self) -> Option<T> {
+        match self.0.as_mut() {
+            Some(handle) => handle.await.ok(),
+            None => None,
+        }
+    }
+
+    /// Lets it end by itself.
+    pub fn detach(mut self) {
+        self.0 = None;
+    }
+}
+
+impl<T> Drop for Task<T> {
+    fn drop(&mut self) {
+        if let Some(handle) = &self.0 {
+            handle.abort();
+        }
+    }
+}

@@ -1,0 +1,278 @@
+//! One request's host-side state: what a guest may reach, and how much of it.
+//!
+//! Nothing here outlives the request. WASI's context is built at the first call that needs one, which most SDK guests
+//! never make.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use http::Version;
+use http::request::Parts;
+use mayfly_core::limits::{Limits, node};
+use mayfly_core::{Outcome, RequestId};
+use parking_lot::Mutex;
+use wasmtime::{Memory, ResourceLimiter};
+use wasmtime_wasi::p1::WasiP1Ctx;
+use wasmtime_wasi::{WasiCtxBuilder, WasiView as _};
+
+use crate::abi::stdio::{CgiOut, GuestLog, LogStream, SharedCgi, Stdin};
+use crate::exchange::{Caps, Exchange};
+use crate::logs::{LogSink, Stream};
+use crate::meter::Meter;
+use crate::revision::{Abi, Revision};
+
+/// A request as the gateway hands it to an invocation.
+#[derive(Debug)]
+pub struct Inbound {
+    /// Head, without the body.
+    pub parts: Parts,
+    /// How many bytes of the path the route took.
+    pub base_len: usize,
+    /// The client.
+    pub remote: SocketAddr,
+    /// Our own address on this connection.
+    pub local: SocketAddr,
+    /// Ties the response to its log lines.
+    pub request_id: RequestId,
+    /// When the head was complete.
+    pub arrived: Instant,
+}
+
+impl Inbound {
+    /// The part of the path that the route took.
+    #[must_use]
+    pub fn base(&self) -> &str {
+        &self.parts.uri.path()[..self.base_len]
+    }
+
+    /// The part of the path below the route, `/` at least.
+    #[must_use]
+    pub fn rest(&self) -> &str {
+        match &self.parts.uri.path()[self.base_len..] {
+            "" => "/",
+            rest => rest,
+        }
+    }
+
+    /// As in CGI's `SERVER_PROTOCOL`.
+    #[must_use]
+    pub fn protocol(&self) -> &'static str {
+        match self.parts.version {
+            Version::HTTP_10 => "HTTP/1.0",
+            Version::HTTP_2 => "HTTP/2.0",
+            _ => "HTTP/1.1",
+        }
+    }
+}
+
+/// The data of one request's wasmtime store.
+pub struct Sandbox {
+    /// The request's head.
+    pub inbound: Inbound,
+    /// Where its body comes from and the response goes.
+    pub exchange: Arc<Exchange>,
+    /// Its time.
+    pub meter: Arc<Meter>,
+    /// What is being run.
+    pub revision: Arc<Revision>,
+    /// The guest's one memory, once it is instantiated.
+    pub memory: Option<Memory>,
+    /// Microseconds since arrival at which the guest called `mark(i)`, plus one; 0 = never.
+    pub marks: [u32; 8],
+    limiter: Limiter,
+    logs: LogSink,
+    log: Option<Arc<Mutex<GuestLog>>>,
+    cgi: Option<Arc<CgiOut>>,
+    wasi: Option<Box<WasiP1Ctx>>,
+}
+
+impl Sandbox {
+    /// A sandbox for one request.
+    #[must_use]
+    pub fn new(
+        inbound: Inbound,
+        exchange: Arc<Exchange>,
+        meter: Arc<Meter>,
+        revision: Arc<Revision>,
+        logs: LogSink,
+    ) -> Self {
+        let limiter = Limiter::new(revision.limits());
+        Self {
+            inbound,
+            exchange,
+            meter,
+            revision,
+            memory: None,
+            marks: [0; 8],
+            limiter,
+            logs,
+            log: None,
+            cgi: None,
+            wasi: None,
+        }
+    }
+
+    /// A sandbox for an instance that gets no request: publish makes one to see that it can be made.
+    #[must_use]
+    pub fn rehearsal(revision: Arc<Revision>, logs: LogSink) -> Self {
+        let parts = http::Request::new(()).into_parts().0;
+        let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
+        let inbound = Inbound {
+            parts,
+            base_len: 0,
+            remote: nowhere,
+            local: nowhere,
+            request_id: RequestId::from_random(0),
+            arrived: Instant::now(),
+        };
+        let meter = Arc::new(Meter::new(inbound.arrived, revision.limits()));
+        let exchange = Exchange::new(None, Caps { request_body: 0, response_body: 0 });
+        Self::new(inbound, exchange, meter, revision, logs)
+    }
+
+    /// The WASI context, built at first use.
+    pub fn wasi(&mut self) -> &mut WasiP1Ctx {
+        // Two steps, because building borrows all of the sandbox.
+        if self.wasi.is_none() {
+            self.wasi = Some(Box::new(self.build_wasi()));
+        }
+        let Some(wasi) = &mut self.wasi else { unreachable!("set just above") };
+        wasi
+    }
+
+    /// The guest's memory, for [`crate::kernels`].
+    pub fn memory(&mut self) -> Option<Memory> {
+        self.memory
+    }
+
+    /// The limiter, for wasmtime.
+    pub fn limiter(&mut self) -> &mut dyn ResourceLimiter {
+        &mut self.limiter
+    }
+
+    /// Whether a growth of memory was refused.
+    #[must_use]
+    pub fn memory_denied(&self) -> bool {
+        self.limiter.memory_denied
+    }
+
+    /// Bytes of log output that were dropped because of the limit, after writing out a last unfinished line.
+    pub fn finish_logs(&mut self) -> u64 {
+        self.log.as_ref().map_or(0, |log| log.lock().finish())
+    }
+
+    /// What a command module has written in place of a head, if it ended before one was complete.
+    #[must_use]
+    pub fn cgi_unfinished(&self) -> bool {
+        self.cgi.as_ref().is_some_and(|cgi| cgi.unfinished())
+    }
+
+    fn build_wasi(&mut self) -> WasiP1Ctx {
+        let mut builder = WasiCtxBuilder::new();
+        builder.stderr(LogStream::new(self.log(), Stream::Stderr));
+        match self.revision.record.abi {
+            Abi::Reactor => {
+                builder.envs(&self.revision.env);
+                builder.stdout(LogStream::new(self.log(), Stream::Stdout));
+            }
+            Abi::Command => {
+                builder.envs(&crate::abi::cgi::environment(&self.inbound, &self.revision.env));
+                builder.arg(self.revision.record.function.as_str());
+                builder.stdin(Stdin(self.exchange.clone()));
+                let out = Arc::new(CgiOut::new(self.exchange.clone()));
+                builder.stdout(SharedCgi(out.clone()));
+                self.cgi = Some(out);
+            }
+        }
+        builder.max_random_size(node::RANDOM_BYTES);
+        builder.monotonic_clock(CoarseClock(Instant::now()));
+        let mut wasi = builder.build_p1();
+        wasi.ctx().table.set_max_capacity(node::GUEST_HANDLES);
+        wasi
+    }
+
+    fn log(&mut self) -> Arc<Mutex<GuestLog>> {
+        let revision = &self.revision;
+        let (logs, id) = (&self.logs, self.inbound.request_id);
+        self.log
+            .get_or_insert_with(|| {
+                Arc::new(Mutex::new(GuestLog::new(revision.clone(), id, logs.clone())))
+            })
+            .clone()
+    }
+}
+
+/// Caps memory and tables, and remembers what it refused so that the error can say so.
+struct Limiter {
+    memory_bytes: usize,
+    table_elements: usize,
+    memory_denied: bool,
+}
+
+impl Limiter {
+    fn new(limits: &Limits) -> Self {
+        let cap = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+        Self {
+            memory_bytes: cap(limits.memory_bytes),
+            table_elements: cap(limits.table_elements),
+            memory_denied: false,
+        }
+    }
+}
+
+impl ResourceLimiter for Limiter {
+    fn memory_growing(
+        &mut self,
+        _current: usize,
+        desired: usize,
+        maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        // Beyond the module's own maximum it fails anyway, and that is not our limit's doing.
+        let own_maximum = maximum.is_some_and(|maximum| desired > maximum);
+        let allowed = desired <= self.memory_bytes;
+        self.memory_denied |= !allowed && !own_maximum;
+        Ok(allowed)
+    }
+
+    fn table_growing(
+        &mut self,
+        _current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        Ok(desired <= self.table_elements)
+    }
+
+    fn instances(&self) -> usize {
+        1
+    }
+
+    fn memories(&self) -> usize {
+        1
+    }
+
+    fn tables(&self) -> usize {
+        8
+    }
+}
+
+/// A monotonic clock in steps of `CLOCK_GRANULARITY` that starts at each request: no oracle, no uptime.
+struct CoarseClock(Instant);
+
+impl wasmtime_wasi::HostMonotonicClock for CoarseClock {
+    fn resolution(&self) -> u64 {
+        u64::try_from(node::CLOCK_GRANULARITY.as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    fn now(&self) -> u64 {
+        let ns = u64::try_from(self.0.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        // Starts at one step: some programs take zero for "no time".
+        ns - ns % self.resolution() + self.resolution()
+    }
+}
+
+/// Stops a guest from the host's side: carries the outcome through wasmtime's error.
+#[derive(Debug, thiserror::Error)]
+#[error("stopped by the host: {}", .0.label())]
+pub struct Stop(pub Outcome);
