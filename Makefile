@@ -1,0 +1,50 @@
+# The few entry points. CI calls the same ones.
+
+CARGO ?= cargo
+GUEST_TARGET := wasm32-wasip1
+TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
+GUESTS := $(TARGET_DIR)/$(GUEST_TARGET)/guest
+SAMPLES := hello hello-command echo classify filetype
+MAYFLY := $(TARGET_DIR)/release/mayfly
+STATE ?= state
+
+.PHONY: help run build guests toolchain test fmt lint docs-check unit deny clean-state
+
+help: ## What there is to make
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | column -t -s '	'
+
+run: build guests ## Start the gateway with the sample functions deployed
+	@exec $(MAYFLY) serve --state-dir $(STATE) --server-timing --log-requests all \
+		$(foreach f,$(SAMPLES),--deploy $(f)=$(GUESTS)/$(subst -,_,$(f)).wasm)
+
+build: ## The mayfly binary
+	$(CARGO) build --release --bin mayfly
+
+guests: toolchain ## The sample functions, as .wasm
+	$(CARGO) build --profile guest --target $(GUEST_TARGET) $(addprefix -p ,$(SAMPLES))
+
+toolchain:
+	@rustup target list --installed 2>/dev/null | grep -qx $(GUEST_TARGET) || rustup target add $(GUEST_TARGET)
+
+test: fmt guests lint docs-check deny unit ## Everything CI checks
+
+fmt:
+	$(CARGO) fmt --all --check
+
+lint:
+	$(CARGO) clippy --all-targets -- -D warnings
+	$(CARGO) clippy --profile guest --target $(GUEST_TARGET) -p mayfly --all-features $(addprefix -p ,$(SAMPLES)) -- -D warnings
+
+docs-check:
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps -p mayfly-runtime -p mayfly-core -p mayfly-abi -p mayfly
+
+unit:
+	$(CARGO) test
+	$(CARGO) test -p mayfly
+
+deny: ## Licences, bans and sources of every dependency
+	@if command -v cargo-deny >/dev/null; then cargo deny --offline check licenses bans sources; \
+	else echo "SKIPPED: cargo-deny is not installed (cargo install cargo-deny); licences were not checked"; fi
+
+clean-state: ## Forget every deployed function
+	rm -rf $(STATE)

@@ -1,0 +1,10 @@
+;; A command that writes header lines without end.
+(module
+  (import "wasi_snapshot_preview1" "fd_write" (func $fd_write (param i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 0) "X: yz\0a")
+  (func (export "_start")
+    (i32.store (i32.const 512) (i32.const 0))
+    (i32.store (i32.const 516) (i32.const 6))
+    (loop $more
+      (br_if $more (i32.eqz (call $fd_write (i32.const 1) (i32.const 512) (i32.const 1) (i32.const 520)))))))

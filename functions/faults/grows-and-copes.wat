@@ -1,0 +1,10 @@
+;; Grows memory until it is denied, then answers all the same.
+(module
+  (import "mayfly_http_v1" "response_start" (func $start (param i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 1)
+  (func (export "mayfly_abi_1"))
+  (data (i32.const 0) "\c8\00\00\00ok")
+  (func (export "mayfly_handle")
+    (loop $again
+      (br_if $again (i32.ne (memory.grow (i32.const 16)) (i32.const -1))))
+    (drop (call $start (i32.const 0) (i32.const 4) (i32.const 4) (i32.const 2)))))

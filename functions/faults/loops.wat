@@ -1,0 +1,6 @@
+;; Never returns.
+(module
+  (memory (export "memory") 1)
+  (func (export "mayfly_abi_1"))
+  (func (export "mayfly_handle")
+    (loop $again (br $again))))
