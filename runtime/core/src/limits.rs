@@ -289,17 +289,17 @@ pub mod node {
     /// Headers of a request; hyper answers 431.
     pub const REQUEST_HEADERS: usize = 100;
     /// Bytes of a request's head.
-    pub const REQUEST_HEAD_BYTES: usize = 64 * KIB as usize;
+    pub const REQUEST_HEAD_BYTES: usize = 64 << 10;
     /// Bytes of a request's path and query.
-    pub const URI_BYTES: usize = 8 * KIB as usize;
+    pub const URI_BYTES: usize = 8 << 10;
     /// Streams of one HTTP/2 connection.
     pub const H2_STREAMS: u32 = 100;
     /// Flow-control window of one HTTP/2 stream, in bytes.
-    pub const H2_STREAM_WINDOW: u32 = 64 * KIB as u32;
+    pub const H2_STREAM_WINDOW: u32 = 64 << 10;
     /// Flow-control window of one HTTP/2 connection, in bytes.
-    pub const H2_CONNECTION_WINDOW: u32 = MIB as u32;
+    pub const H2_CONNECTION_WINDOW: u32 = 1 << 20;
     /// Bytes that an HTTP/2 connection may buffer for one slow stream.
-    pub const H2_SEND_BUFFER: usize = 64 * KIB as usize;
+    pub const H2_SEND_BUFFER: usize = 64 << 10;
     /// Connections at once; each costs a descriptor and up to 64 KiB.
     pub const CONNECTIONS: usize = 10_000;
     /// Time a request waits for a free slot before 503.
@@ -307,17 +307,25 @@ pub mod node {
     /// Waiting requests per slot.
     pub const QUEUE_PER_SLOT: usize = 2;
     /// Response bytes between a guest and a client; when full the guest waits.
-    pub const RESPONSE_BUFFER_BYTES: usize = 256 * KIB as usize;
+    pub const RESPONSE_BUFFER_BYTES: usize = 256 << 10;
     /// Bytes that one host call takes from or gives to a guest at most; a larger request is done in parts.
-    pub const HOSTCALL_BYTES: usize = 64 * KIB as usize;
+    pub const HOSTCALL_BYTES: usize = 64 << 10;
     /// Bytes of CGI head: as the reactor ABI's.
-    pub const CGI_HEAD_BYTES: usize = mayfly_head_bytes();
+    pub const CGI_HEAD_BYTES: usize = 96 << 10;
     /// Bytes of one log line; what is over is cut.
-    pub const LOG_LINE_BYTES: usize = 8 * KIB as usize;
+    pub const LOG_LINE_BYTES: usize = 8 << 10;
     /// Log lines kept in memory per function for `mayfly logs`.
     pub const LOG_LINES_KEPT: usize = 1_000;
     /// Log records under way from workers to the log thread; when full, lines are dropped and counted.
     pub const LOG_QUEUE: usize = 4_096;
+    /// Bytes of log lines kept in memory per function, however many lines they are.
+    pub const LOG_RING_BYTES: usize = 256 << 10;
+    /// Bytes of log lines kept in memory for all functions; the longest silent function's go first.
+    pub const LOG_RINGS_BYTES: usize = 64 << 20;
+    /// `mayfly logs -f` at once.
+    pub const LOG_FOLLOWERS: usize = 64;
+    /// Lines that a slow follower may be behind before it is told of a gap.
+    pub const LOG_FOLLOWER_QUEUE: usize = 256;
     /// Bytes of an uploaded module, assets included.
     pub const PACKAGE_BYTES: u64 = 100 * MIB;
     /// Functions on one node.
@@ -334,18 +342,30 @@ pub mod node {
     pub const CHILD_DATA_BYTES: u64 = 4 * GIB;
     /// Bytes that a child process of publish may hand back.
     pub const CHILD_OUTPUT_BYTES: u64 = GIB;
+    /// Bytes kept of what a child process of publish writes to stderr; the last line goes into the error.
+    pub const CHILD_STDERR_BYTES: usize = 16 << 10;
+    /// Bytes kept of what a function's init writes to its log.
+    pub const INIT_LOG_BYTES: usize = 64 << 10;
+    /// Wall time that a child process of publish may take beside a guest's init: loading, copying, comparing.
+    pub const CHILD_GRACE: Duration = Duration::from_secs(30);
+    /// Tables of a module.
+    pub const TABLES: usize = 1;
+    /// Revisions of a function that are remembered.
+    pub const HISTORY: usize = 50;
+    /// Bytes of compiled functions kept for one body of code, so that its next model compiles in seconds.
+    pub const CODE_CACHE_BYTES: usize = 256 << 20;
     /// Bytes of the artifact store before the oldest unused artifact goes.
     pub const STORE_BYTES: u64 = 20 * GIB;
     /// Environment variables of a function.
     pub const ENV_VARS: usize = 64;
     /// Bytes of one environment variable, name and value.
-    pub const ENV_VAR_BYTES: usize = 4 * KIB as usize;
+    pub const ENV_VAR_BYTES: usize = 4 << 10;
     /// Routes of a node.
     pub const ROUTES: usize = 1_000;
     /// Native stack of a guest, in bytes.
-    pub const WASM_STACK_BYTES: usize = 512 * KIB as usize;
+    pub const WASM_STACK_BYTES: usize = 512 << 10;
     /// Fiber stack that a guest and the host functions it calls share, in bytes.
-    pub const FIBER_STACK_BYTES: usize = 2 * MIB as usize;
+    pub const FIBER_STACK_BYTES: usize = 2 << 20;
     /// How often guests that run are asked to let others run.
     pub const TICK: Duration = Duration::from_millis(10);
     /// Handles that a guest may hold in the host (wasmtime's default is a million).
@@ -355,15 +375,13 @@ pub mod node {
     /// Granularity of the guest's monotonic clock: a finer one is an oracle for timing attacks.
     pub const CLOCK_GRANULARITY: Duration = Duration::from_millis(1);
     /// Bytes of one request body to the admin API that is not a module.
-    pub const ADMIN_BODY_BYTES: usize = MIB as usize;
+    pub const ADMIN_BODY_BYTES: usize = 1 << 20;
+    /// Until a module is uploaded whole: 100 MiB at 2.8 Mbit/s.
+    pub const ADMIN_UPLOAD_TIMEOUT: Duration = Duration::from_secs(300);
     /// Connections to the admin listener.
     pub const ADMIN_CONNECTIONS: usize = 256;
     /// Beyond the longest wall limit, before a drain gives up.
     pub const DRAIN_GRACE: Duration = Duration::from_secs(5);
-
-    const fn mayfly_head_bytes() -> usize {
-        96 * KIB as usize
-    }
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
@@ -13,10 +14,10 @@ pub const FUNCTION_NAME_BYTES_MAX: usize = 63;
 pub const RESERVED_NAMES: &[&str] =
     &["v1", "v2", "v3", "healthz", "readyz", "livez", "metrics", "mayfly", "openapi"];
 
-/// What a user deploys and calls: `^[a-z0-9][a-z0-9-]{0,62}$`, and not reserved.
+/// What a user deploys and calls: `^[a-z0-9][a-z0-9-]{0,62}$`, and not reserved. A clone is a counter.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct FunctionName(Box<str>);
+pub struct FunctionName(Arc<str>);
 
 /// Why a string is not a [`FunctionName`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -93,7 +94,7 @@ impl TryFrom<String> for FunctionName {
 
 impl From<FunctionName> for String {
     fn from(name: FunctionName) -> Self {
-        name.0.into()
+        name.as_str().to_owned()
     }
 }
 
