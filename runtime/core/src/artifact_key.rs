@@ -3,6 +3,8 @@
 //! An artifact is native code. Its file is a bare ELF, so the key and a MAC over every byte of the file stand in the
 //! database row beside it: a file that was changed, swapped or left by an older Mayfly does not verify and is made anew.
 
+use std::io::{self, Read};
+
 use hmac::{Hmac, Mac as _};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
@@ -58,6 +60,23 @@ pub struct MacKey([u8; 32]);
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct Mac([u8; 32]);
 
+impl Mac {
+    /// Length in bytes.
+    pub const BYTES: usize = 32;
+
+    /// A proof read back from where it was kept.
+    #[must_use]
+    pub fn from_bytes(bytes: [u8; Self::BYTES]) -> Self {
+        Self(bytes)
+    }
+
+    /// The proof itself; no secret.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8; Self::BYTES] {
+        &self.0
+    }
+}
+
 impl MacKey {
     /// Wraps 32 secret bytes.
     #[must_use]
@@ -77,12 +96,45 @@ impl MacKey {
         self.hmac(key, file).verify_slice(&mac.0).is_ok()
     }
 
+    /// As [`MacKey::verify`], for a file that should not be in memory whole; reads to the end.
+    ///
+    /// # Errors
+    /// When reading fails.
+    pub fn verify_reader(
+        &self,
+        key: &ArtifactKey,
+        len: u64,
+        file: &mut impl Read,
+        mac: &Mac,
+    ) -> io::Result<bool> {
+        let mut hmac = self.start(key, len);
+        let mut left = len;
+        let mut buffer = vec![0; 256 << 10];
+        loop {
+            let n = match file.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(n) => n,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error),
+            };
+            let Some(rest) = left.checked_sub(n as u64) else { return Ok(false) };
+            left = rest;
+            hmac.update(&buffer[..n]);
+        }
+        Ok(left == 0 && hmac.verify_slice(&mac.0).is_ok())
+    }
+
     fn hmac(&self, key: &ArtifactKey, file: &[u8]) -> Hmac<Sha256> {
+        let mut hmac = self.start(key, file.len() as u64);
+        hmac.update(file);
+        hmac
+    }
+
+    fn start(&self, key: &ArtifactKey, len: u64) -> Hmac<Sha256> {
         let mut hmac = <Hmac<Sha256>>::new_from_slice(&self.0)
             .unwrap_or_else(|_| unreachable!("HMAC takes keys of any length"));
         hmac.update(key.0.as_bytes());
-        hmac.update(&(file.len() as u64).to_le_bytes());
-        hmac.update(file);
+        hmac.update(&len.to_le_bytes());
         hmac
     }
 }
@@ -130,8 +182,15 @@ mod tests {
             let mut bad = file.clone();
             bad[bit / 8] ^= 1 << (bit % 8);
             assert!(!secret.verify(&key, &bad, &mac), "bit {bit}");
+            let mut reader = bad.as_slice();
+            assert!(!secret.verify_reader(&key, bad.len() as u64, &mut reader, &mac).unwrap());
         }
         assert!(!secret.verify(&key, &file[..file.len() - 1], &mac));
+        let len = file.len() as u64;
+        let read = |mut bytes: &[u8], len| secret.verify_reader(&key, len, &mut bytes, &mac).unwrap();
+        assert!(read(&file, len));
+        assert!(!read(&file, len + 1) && !read(&file, len - 1));
+        assert!(!read(&[&file[..], b"x"].concat(), len) && !read(&file[1..], len));
         assert!(!MacKey::new([2; 32]).verify(&key, &file, &mac));
         let other = ArtifactKey::new(&ArtifactKeyParts { pipeline: 2, ..parts() });
         assert!(!secret.verify(&other, &file, &mac), "two functions' files swapped");

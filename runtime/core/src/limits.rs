@@ -1,5 +1,8 @@
 //! Every cap in Mayfly: name, unit, default and reason. `docs/limits.md` is checked against this file by a test.
 
+pub mod node;
+pub mod page;
+
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -272,116 +275,6 @@ impl Limits {
 
 fn key_names() -> String {
     LIMIT_KEYS.iter().map(|key| key.name).collect::<Vec<_>>().join(", ")
-}
-
-/// Caps of a node that are not a function's. Those that an operator may change are defaults of `mayfly.toml`.
-pub mod node {
-    use super::{Duration, GIB, KIB, MIB};
-
-    /// Until the whole head of a request is there; a slow client costs a descriptor, no slot.
-    pub const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
-    /// Between two pieces of a request's body.
-    pub const BODY_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
-    /// Between two pieces of a response that the client takes.
-    pub const WRITE_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
-    /// Of a connection without a request; longer than common proxies' 60 s, so that they close first.
-    pub const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(75);
-    /// Headers of a request; hyper answers 431.
-    pub const REQUEST_HEADERS: usize = 100;
-    /// Bytes of a request's head.
-    pub const REQUEST_HEAD_BYTES: usize = 64 << 10;
-    /// Bytes of a request's path and query.
-    pub const URI_BYTES: usize = 8 << 10;
-    /// Streams of one HTTP/2 connection.
-    pub const H2_STREAMS: u32 = 100;
-    /// Flow-control window of one HTTP/2 stream, in bytes.
-    pub const H2_STREAM_WINDOW: u32 = 64 << 10;
-    /// Flow-control window of one HTTP/2 connection, in bytes.
-    pub const H2_CONNECTION_WINDOW: u32 = 1 << 20;
-    /// Bytes that an HTTP/2 connection may buffer for one slow stream.
-    pub const H2_SEND_BUFFER: usize = 64 << 10;
-    /// Connections at once; each costs a descriptor and up to 64 KiB.
-    pub const CONNECTIONS: usize = 10_000;
-    /// Time a request waits for a free slot before 503.
-    pub const QUEUE_TIMEOUT: Duration = Duration::from_secs(1);
-    /// Waiting requests per slot.
-    pub const QUEUE_PER_SLOT: usize = 2;
-    /// Response bytes between a guest and a client; when full the guest waits.
-    pub const RESPONSE_BUFFER_BYTES: usize = 256 << 10;
-    /// Bytes that one host call takes from or gives to a guest at most; a larger request is done in parts.
-    pub const HOSTCALL_BYTES: usize = 64 << 10;
-    /// Bytes of CGI head: as the reactor ABI's.
-    pub const CGI_HEAD_BYTES: usize = 96 << 10;
-    /// Bytes of one log line; what is over is cut.
-    pub const LOG_LINE_BYTES: usize = 8 << 10;
-    /// Log lines kept in memory per function for `mayfly logs`.
-    pub const LOG_LINES_KEPT: usize = 1_000;
-    /// Log records under way from workers to the log thread; when full, lines are dropped and counted.
-    pub const LOG_QUEUE: usize = 4_096;
-    /// Bytes of log lines kept in memory per function, however many lines they are.
-    pub const LOG_RING_BYTES: usize = 256 << 10;
-    /// Bytes of log lines kept in memory for all functions; the longest silent function's go first.
-    pub const LOG_RINGS_BYTES: usize = 64 << 20;
-    /// `mayfly logs -f` at once.
-    pub const LOG_FOLLOWERS: usize = 64;
-    /// Lines that a slow follower may be behind before it is told of a gap.
-    pub const LOG_FOLLOWER_QUEUE: usize = 256;
-    /// Bytes of an uploaded module, assets included.
-    pub const PACKAGE_BYTES: u64 = 100 * MIB;
-    /// Functions on one node.
-    pub const FUNCTIONS: usize = 10_000;
-    /// Publishes at once; each is a child process that may take a core and 4 GiB.
-    pub const PUBLISHES: usize = 2;
-    /// Publishes that wait for their turn.
-    pub const PUBLISH_QUEUE: usize = 32;
-    /// CPU time of one child process of publish.
-    pub const CHILD_CPU: Duration = Duration::from_secs(120);
-    /// Wall time of one child process of publish.
-    pub const CHILD_WALL: Duration = Duration::from_secs(180);
-    /// Data segment of one child process of publish (`RLIMIT_DATA`: `RLIMIT_AS` would refuse the 4 GiB reservation).
-    pub const CHILD_DATA_BYTES: u64 = 4 * GIB;
-    /// Bytes that a child process of publish may hand back.
-    pub const CHILD_OUTPUT_BYTES: u64 = GIB;
-    /// Bytes kept of what a child process of publish writes to stderr; the last line goes into the error.
-    pub const CHILD_STDERR_BYTES: usize = 16 << 10;
-    /// Bytes kept of what a function's init writes to its log.
-    pub const INIT_LOG_BYTES: usize = 64 << 10;
-    /// Wall time that a child process of publish may take beside a guest's init: loading, copying, comparing.
-    pub const CHILD_GRACE: Duration = Duration::from_secs(30);
-    /// Tables of a module.
-    pub const TABLES: usize = 1;
-    /// Revisions of a function that are remembered.
-    pub const HISTORY: usize = 50;
-    /// Bytes of compiled functions kept for one body of code, so that its next model compiles in seconds.
-    pub const CODE_CACHE_BYTES: usize = 256 << 20;
-    /// Bytes of the artifact store before the oldest unused artifact goes.
-    pub const STORE_BYTES: u64 = 20 * GIB;
-    /// Environment variables of a function.
-    pub const ENV_VARS: usize = 64;
-    /// Bytes of one environment variable, name and value.
-    pub const ENV_VAR_BYTES: usize = 4 << 10;
-    /// Routes of a node.
-    pub const ROUTES: usize = 1_000;
-    /// Native stack of a guest, in bytes.
-    pub const WASM_STACK_BYTES: usize = 512 << 10;
-    /// Fiber stack that a guest and the host functions it calls share, in bytes.
-    pub const FIBER_STACK_BYTES: usize = 2 << 20;
-    /// How often guests that run are asked to let others run.
-    pub const TICK: Duration = Duration::from_millis(10);
-    /// Handles that a guest may hold in the host (wasmtime's default is a million).
-    pub const GUEST_HANDLES: usize = 1_024;
-    /// Bytes of one `random_get` (wasmtime's default is 64 MiB).
-    pub const RANDOM_BYTES: u64 = 64 * KIB;
-    /// Granularity of the guest's monotonic clock: a finer one is an oracle for timing attacks.
-    pub const CLOCK_GRANULARITY: Duration = Duration::from_millis(1);
-    /// Bytes of one request body to the admin API that is not a module.
-    pub const ADMIN_BODY_BYTES: usize = 1 << 20;
-    /// Until a module is uploaded whole: 100 MiB at 2.8 Mbit/s.
-    pub const ADMIN_UPLOAD_TIMEOUT: Duration = Duration::from_secs(300);
-    /// Connections to the admin listener.
-    pub const ADMIN_CONNECTIONS: usize = 256;
-    /// Beyond the longest wall limit, before a drain gives up.
-    pub const DRAIN_GRACE: Duration = Duration::from_secs(5);
 }
 
 #[cfg(test)]

@@ -1,0 +1,128 @@
+//! Caps of a node that are not a function's. Those that an operator may change are defaults of `mayfly.toml`.
+
+use super::page::{Cap, written_count, written_duration, written_size};
+use super::{Duration, GIB, KIB, MIB};
+
+macro_rules! caps {
+    ($($(#[doc = $doc:literal])+ $name:ident: $type:ty = $value:expr, $unit:ident;)*) => {
+        $($(#[doc = $doc])+ pub const $name: $type = $value;)*
+        /// Every cap with its value as it is written and its reason, for the documentation.
+        #[must_use]
+        pub fn all() -> Vec<Cap> {
+            vec![$(Cap {
+                name: stringify!($name),
+                value: $unit($name),
+                reason: concat!($($doc),+).trim(),
+            }),*]
+        }
+    };
+}
+
+caps! {
+    /// Until the whole head of a request is there; a slow client costs a descriptor, no slot.
+    HEADER_TIMEOUT: Duration = Duration::from_secs(10), written_duration;
+    /// Between two pieces of a request's body.
+    BODY_IDLE_TIMEOUT: Duration = Duration::from_secs(30), written_duration;
+    /// Between two pieces of a response that the client takes.
+    WRITE_IDLE_TIMEOUT: Duration = Duration::from_secs(30), written_duration;
+    /// Of a connection without a request; longer than common proxies' 60 s, so that they close first.
+    KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(75), written_duration;
+    /// Headers of a request; hyper answers 431.
+    REQUEST_HEADERS: usize = 100, written_count;
+    /// Bytes of a request's head.
+    REQUEST_HEAD_BYTES: usize = 64 << 10, written_size;
+    /// Bytes of a request's path and query.
+    URI_BYTES: usize = 8 << 10, written_size;
+    /// Streams of one HTTP/2 connection.
+    H2_STREAMS: u32 = 100, written_count;
+    /// Flow-control window of one HTTP/2 stream, in bytes.
+    H2_STREAM_WINDOW: u32 = 64 << 10, written_size;
+    /// Flow-control window of one HTTP/2 connection, in bytes.
+    H2_CONNECTION_WINDOW: u32 = 1 << 20, written_size;
+    /// Bytes that an HTTP/2 connection may buffer for one slow stream.
+    H2_SEND_BUFFER: usize = 64 << 10, written_size;
+    /// Connections at once; each costs a descriptor and up to 64 KiB.
+    CONNECTIONS: usize = 10_000, written_count;
+    /// Time a request waits for a free slot before 503.
+    QUEUE_TIMEOUT: Duration = Duration::from_secs(1), written_duration;
+    /// Waiting requests per slot.
+    QUEUE_PER_SLOT: usize = 2, written_count;
+    /// Response bytes between a guest and a client; when full the guest waits.
+    RESPONSE_BUFFER_BYTES: usize = 256 << 10, written_size;
+    /// Bytes that one host call takes from or gives to a guest at most; a larger request is done in parts.
+    HOSTCALL_BYTES: usize = 64 << 10, written_size;
+    /// Bytes of CGI head: as the reactor ABI's.
+    CGI_HEAD_BYTES: usize = 96 << 10, written_size;
+    /// Bytes of one log line; what is over is cut.
+    LOG_LINE_BYTES: usize = 8 << 10, written_size;
+    /// Log lines kept in memory per function for `mayfly logs`.
+    LOG_LINES_KEPT: usize = 1_000, written_count;
+    /// Log records under way from workers to the log thread; when full, lines are dropped and counted.
+    LOG_QUEUE: usize = 4_096, written_count;
+    /// Bytes of log lines kept in memory per function, however many lines they are.
+    LOG_RING_BYTES: usize = 256 << 10, written_size;
+    /// Bytes of log lines kept in memory for all functions; the longest silent function's go first.
+    LOG_RINGS_BYTES: usize = 64 << 20, written_size;
+    /// `mayfly logs -f` at once.
+    LOG_FOLLOWERS: usize = 64, written_count;
+    /// Lines that a slow follower may be behind before it is told of a gap.
+    LOG_FOLLOWER_QUEUE: usize = 256, written_count;
+    /// Bytes of an uploaded module, assets included.
+    PACKAGE_BYTES: u64 = 100 * MIB, written_size;
+    /// Functions on one node.
+    FUNCTIONS: usize = 10_000, written_count;
+    /// Publishes at once; each is a child process that may take a core and 4 GiB.
+    PUBLISHES: usize = 2, written_count;
+    /// Publishes that wait for their turn.
+    PUBLISH_QUEUE: usize = 32, written_count;
+    /// CPU time of one child process of publish.
+    CHILD_CPU: Duration = Duration::from_secs(120), written_duration;
+    /// Wall time of one child process of publish.
+    CHILD_WALL: Duration = Duration::from_secs(180), written_duration;
+    /// Data segment of one child process of publish (`RLIMIT_DATA`: `RLIMIT_AS` would refuse the 4 GiB reservation).
+    CHILD_DATA_BYTES: u64 = 4 * GIB, written_size;
+    /// Bytes that a child process of publish may hand back.
+    CHILD_OUTPUT_BYTES: u64 = GIB, written_size;
+    /// Bytes kept of what a child process of publish writes to stderr; the last line goes into the error.
+    CHILD_STDERR_BYTES: usize = 16 << 10, written_size;
+    /// Bytes kept of what a function's init writes to its log.
+    INIT_LOG_BYTES: usize = 64 << 10, written_size;
+    /// Wall time that a child process of publish may take beside a guest's init: loading, copying, comparing.
+    CHILD_GRACE: Duration = Duration::from_secs(30), written_duration;
+    /// Tables of a module.
+    TABLES: usize = 1, written_count;
+    /// Revisions of a function that are remembered.
+    HISTORY: usize = 50, written_count;
+    /// Bytes of compiled functions kept for one body of code, so that its next model compiles in seconds.
+    CODE_CACHE_BYTES: usize = 256 << 20, written_size;
+    /// Bytes of the artifact store before the oldest unused artifact goes.
+    STORE_BYTES: u64 = 20 * GIB, written_size;
+    /// Bytes that a publish leaves free on the state directory's disk, so that the database can always commit.
+    STORE_RESERVE_BYTES: u64 = 64 * MIB, written_size;
+    /// Environment variables of a function.
+    ENV_VARS: usize = 64, written_count;
+    /// Bytes of one environment variable, name and value.
+    ENV_VAR_BYTES: usize = 4 << 10, written_size;
+    /// Routes of a node.
+    ROUTES: usize = 1_000, written_count;
+    /// Native stack of a guest, in bytes.
+    WASM_STACK_BYTES: usize = 512 << 10, written_size;
+    /// Fiber stack that a guest and the host functions it calls share, in bytes.
+    FIBER_STACK_BYTES: usize = 2 << 20, written_size;
+    /// How often guests that run are asked to let others run.
+    TICK: Duration = Duration::from_millis(10), written_duration;
+    /// Handles that a guest may hold in the host (wasmtime's default is a million).
+    GUEST_HANDLES: usize = 1_024, written_count;
+    /// Bytes of one `random_get` (wasmtime's default is 64 MiB).
+    RANDOM_BYTES: u64 = 64 * KIB, written_size;
+    /// Granularity of the guest's monotonic clock: a finer one is an oracle for timing attacks.
+    CLOCK_GRANULARITY: Duration = Duration::from_millis(1), written_duration;
+    /// Bytes of one request body to the admin API that is not a module.
+    ADMIN_BODY_BYTES: usize = 1 << 20, written_size;
+    /// Until a module is uploaded whole: 100 MiB at 2.8 Mbit/s.
+    ADMIN_UPLOAD_TIMEOUT: Duration = Duration::from_secs(300), written_duration;
+    /// Connections to the admin listener.
+    ADMIN_CONNECTIONS: usize = 256, written_count;
+    /// Beyond the longest wall limit, before a drain gives up.
+    DRAIN_GRACE: Duration = Duration::from_secs(5), written_duration;
+}
