@@ -1,0 +1,39 @@
+# syntax=docker/dockerfile:1
+# Any Debian 12 with Rust works as the builder; override to build without a registry.
+ARG BUILDER=docker.io/library/rust:1.95-bookworm
+ARG RUNTIME=docker.io/library/debian:12-slim
+
+FROM ${BUILDER} AS build
+WORKDIR /src
+RUN rustup target add wasm32-wasip1
+# The manifests first: while they stay the same, the dependencies (most of the build) come from this layer's cache.
+COPY Cargo.toml Cargo.lock rust-toolchain.toml Makefile ./
+COPY .cargo .cargo
+COPY runtime runtime
+COPY guest-sdk guest-sdk
+COPY functions functions
+COPY bench bench
+COPY docs docs
+RUN make build guests \
+ && mkdir -p /out/functions /out/state \
+ && cp target/release/mayfly /out/ && strip /out/mayfly \
+ && cp target/wasm32-wasip1/guest/*.wasm /out/functions/
+
+FROM ${RUNTIME}
+# A fixed number, so that a volume keeps its owner.
+RUN useradd --uid 65532 --no-create-home --shell /usr/sbin/nologin mayfly
+COPY --from=build /out/mayfly /usr/local/bin/mayfly
+COPY --from=build /out/functions /usr/share/mayfly/functions
+COPY --from=build --chown=65532:65532 /out/state /var/lib/mayfly
+USER 65532
+VOLUME /var/lib/mayfly
+ENV MAYFLY_STATE_DIR=/var/lib/mayfly
+EXPOSE 3000
+# The admin listener stays on the container's loopback: `docker exec ... mayfly deploy` reaches it.
+HEALTHCHECK --interval=10s --timeout=2s --start-period=60s CMD ["mayfly", "health"]
+ENTRYPOINT ["mayfly"]
+CMD ["serve", "--gateway-listen", "0.0.0.0:3000", \
+     "--deploy", "hello=/usr/share/mayfly/functions/hello.wasm", \
+     "--deploy", "echo=/usr/share/mayfly/functions/echo.wasm", \
+     "--deploy", "classify=/usr/share/mayfly/functions/classify.wasm", \
+     "--deploy", "filetype=/usr/share/mayfly/functions/filetype.wasm"]
