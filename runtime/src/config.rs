@@ -1,0 +1,301 @@
+//! Configuration: what is given (file, `MAYFLY_*` variables, flags) becomes a [`Config`] in which every value is typed.
+//!
+//! One table, [`KEYS`], says what there is. Every key is a key of `mayfly.toml`, a variable and a flag at once, so
+//! that none of the three can lack one. Later layers win: default, file, variable, flag.
+
+mod keys;
+mod layers;
+mod print;
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use mayfly_core::limits::{LIMIT_KEYS, Limits, node};
+use mayfly_core::router::Route;
+use mayfly_core::{FunctionName, units};
+
+use crate::logs::{Format, Requests};
+
+pub use keys::{KEYS, Key, Kind};
+pub use layers::{ConfigArgs, Origin};
+
+/// Everything that a node can be told, resolved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Functions, artifacts, tokens.
+    pub state_dir: PathBuf,
+    /// The listener that clients call.
+    pub gateway: GatewayKeys,
+    /// The listener that operators call.
+    pub admin: AdminKeys,
+    /// Pool and threads.
+    pub engine: EngineKeys,
+    /// What is logged.
+    pub log: LogKeys,
+    /// Limits of a function whose deploy names none.
+    pub limits: Limits,
+    /// What no deploy may exceed.
+    pub limits_max: Limits,
+    /// Path pattern to function.
+    pub routes: BTreeMap<String, FunctionName>,
+    /// Modules that are deployed at start.
+    pub deploy: BTreeMap<FunctionName, PathBuf>,
+}
+
+/// Keys under `gateway`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GatewayKeys {
+    /// Address.
+    pub listen: SocketAddr,
+    /// I/O threads; `None` is one per core.
+    pub workers: Option<usize>,
+    /// Connections at once.
+    pub connections: usize,
+    /// Until a request's head is whole.
+    pub header_timeout: Duration,
+    /// Between two pieces of a request's body.
+    pub body_idle_timeout: Duration,
+    /// Between two pieces of a response that the client takes.
+    pub write_idle_timeout: Duration,
+    /// Of a connection without a request.
+    pub keep_alive_timeout: Duration,
+    /// Waiting for a slot.
+    pub queue_timeout: Duration,
+    /// From the signal to the end; `None` is the longest wall limit and [`node::DRAIN_GRACE`].
+    pub drain_timeout: Option<Duration>,
+    /// Whether responses carry `Server-Timing`.
+    pub server_timing: bool,
+}
+
+/// Keys under `admin`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AdminKeys {
+    /// Address.
+    pub listen: SocketAddr,
+    /// Names in `Host` that are accepted beside `localhost` and IP addresses.
+    pub hosts: Vec<String>,
+}
+
+/// Keys under `engine`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EngineKeys {
+    /// Instances at once; `None` is as many as memory and address space allow.
+    pub slots: Option<usize>,
+    /// Bytes for guests; `None` is four fifths of what the machine or its cgroup has.
+    pub memory_budget: Option<u64>,
+    /// Threads for guests that overrun their first tick; `None` is twice the cores.
+    pub guest_threads: Option<usize>,
+    /// Whether guests get native arithmetic kernels.
+    pub native_kernels: bool,
+}
+
+/// Keys under `log`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogKeys {
+    /// How lines are written.
+    pub format: Format,
+    /// What Mayfly itself logs: a level, or a filter as tracing's `EnvFilter` takes it.
+    pub level: String,
+    /// Which invocations get a line.
+    pub requests: Requests,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let listen = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let mut limits_max = Limits::default();
+        for key in LIMIT_KEYS {
+            // A maximum is within its own bounds (a test of the limits says so).
+            let _ = limits_max.set(&format!("{}={}", key.name, key.format(key.max)));
+        }
+        Self {
+            state_dir: "state".into(),
+            gateway: GatewayKeys {
+                listen: listen(3000),
+                workers: None,
+                connections: node::CONNECTIONS,
+                header_timeout: node::HEADER_TIMEOUT,
+                body_idle_timeout: node::BODY_IDLE_TIMEOUT,
+                write_idle_timeout: node::WRITE_IDLE_TIMEOUT,
+                keep_alive_timeout: node::KEEP_ALIVE_TIMEOUT,
+                queue_timeout: node::QUEUE_TIMEOUT,
+                drain_timeout: None,
+                server_timing: false,
+            },
+            admin: AdminKeys { listen: listen(3001), hosts: Vec::new() },
+            engine: EngineKeys {
+                slots: None,
+                memory_budget: None,
+                guest_threads: None,
+                native_kernels: true,
+            },
+            log: LogKeys {
+                format: Format::Human,
+                level: "info".into(),
+                requests: Requests::Errors,
+            },
+            limits: Limits::default(),
+            limits_max,
+            routes: BTreeMap::new(),
+            deploy: BTreeMap::new(),
+        }
+    }
+}
+
+/// Why there is no configuration. Each names the key and where it came from.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read {}: {why}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        why: std::io::Error,
+    },
+    /// The file is not TOML.
+    #[error("{}: {why}", path.display())]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// Line, column and reason.
+        why: toml::de::Error,
+    },
+    /// A key that does not exist.
+    #[error("{origin}: there is no key '{key}'{suggestion}")]
+    Unknown {
+        /// As it was written.
+        key: String,
+        /// Where.
+        origin: Origin,
+        /// What was meant, perhaps; or nothing.
+        suggestion: String,
+    },
+    /// A value that its key does not take.
+    #[error("{key} (from {origin}): {why}")]
+    Value {
+        /// The key.
+        key: String,
+        /// Where the value came from.
+        origin: Origin,
+        /// What is wrong, and what would be right.
+        why: String,
+    },
+    /// Values that are good each, but not together.
+    #[error("{0}")]
+    Conflict(String),
+}
+
+/// What a node reads from its surroundings; passed in, so that tests need not touch the process.
+pub trait Environment {
+    /// The value of a variable.
+    fn var(&self, name: &str) -> Option<String>;
+    /// The text of a file.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn read(&self, path: &Path) -> std::io::Result<String>;
+}
+
+/// The process's own.
+#[derive(Debug, Clone, Copy)]
+pub struct Process;
+
+impl Environment for Process {
+    fn var(&self, name: &str) -> Option<String> {
+        std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
+    }
+
+    fn read(&self, path: &Path) -> std::io::Result<String> {
+        std::fs::read_to_string(path)
+    }
+}
+
+impl Config {
+    /// Puts the layers together.
+    ///
+    /// # Errors
+    /// [`ConfigError`] for the first thing that is wrong.
+    pub fn resolve(args: &ConfigArgs, environment: &dyn Environment) -> Result<Self, ConfigError> {
+        let mut config = Self::default();
+        for given in layers::collect(args, environment)? {
+            given.apply(&mut config)?;
+        }
+        config.check()?;
+        Ok(config)
+    }
+
+    /// Bytes that guests may use together: what was set, or four fifths of the machine's or the cgroup's memory.
+    #[must_use]
+    pub fn memory_budget(&self) -> u64 {
+        self.engine.memory_budget.unwrap_or_else(|| available_memory(&Process) / 5 * 4)
+    }
+
+    /// From the signal to the end at most.
+    #[must_use]
+    pub fn drain_timeout(&self, longest_wall: Duration) -> Duration {
+        self.gateway.drain_timeout.unwrap_or(longest_wall + node::DRAIN_GRACE)
+    }
+
+    /// The node's routes, parsed; [`Config::resolve`] has checked them.
+    #[must_use]
+    pub fn parsed_routes(&self) -> Vec<(Route, FunctionName)> {
+        let parse =
+            |(route, name): (&String, &FunctionName)| Some((Route::new(route).ok()?, name.clone()));
+        self.routes.iter().filter_map(parse).collect()
+    }
+
+    /// The whole configuration as a `mayfly.toml` that gives it again.
+    #[must_use]
+    pub fn to_toml(&self) -> String {
+        print::to_toml(self)
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        for key in LIMIT_KEYS {
+            let (value, max) = (key.get(&self.limits), key.get(&self.limits_max));
+            if value > max {
+                return Err(ConfigError::Conflict(format!(
+                    "limits.{name} is {value}, over limits-max.{name} of {max}: lower the one or raise the other",
+                    name = key.name,
+                    value = key.format(value),
+                    max = key.format(max),
+                )));
+            }
+        }
+        let (gateway, admin) = (self.gateway.listen, self.admin.listen);
+        if gateway == admin && gateway.port() != 0 {
+            return Err(ConfigError::Conflict(format!(
+                "gateway.listen and admin.listen are both {gateway}: give the admin API an address of its own"
+            )));
+        }
+        if self.routes.len() > node::ROUTES {
+            return Err(ConfigError::Conflict(format!(
+                "routes has {} entries; a node takes {}",
+                self.routes.len(),
+                node::ROUTES
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// Memory in bytes that this process may hope for: the machine's, or its cgroup's if that is less.
+fn available_memory(environment: &dyn Environment) -> u64 {
+    let read = |path: &str| environment.read(Path::new(path)).ok();
+    let total = read("/proc/meminfo").and_then(|text| {
+        let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?.trim();
+        units::parse_size(line.strip_suffix(" kB").map(|kib| format!("{kib}KiB"))?.as_str()).ok()
+    });
+    // Version 2, then version 1; "max" and version 1's huge number both mean that there is none.
+    let group = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"]
+        .into_iter()
+        .find_map(|path| read(path)?.trim().parse::<u64>().ok());
+    // Without either, a small machine is the safe guess.
+    total.into_iter().chain(group).min().unwrap_or(1 << 30)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,268 @@
+//! The table of all keys.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use mayfly_core::limits::Limits;
+use mayfly_core::router::Route;
+use mayfly_core::{FunctionName, units};
+
+use super::Config;
+use crate::logs::{Format, Requests};
+
+/// How a key is given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// One value.
+    One,
+    /// `true` or `false`; the flag alone means `true`.
+    Switch,
+    /// An array; a flag may be repeated, a variable has commas. A later layer replaces an earlier one.
+    List,
+    /// A table; flag and variable have `key=value`. A later layer adds to an earlier one.
+    Pairs,
+}
+
+/// A value as it is printed.
+pub(super) enum Printed {
+    /// Quoted.
+    Text(String),
+    /// A number, `true`, `false`.
+    Bare(String),
+    List(Vec<String>),
+    Pairs(Vec<(String, String)>),
+}
+
+/// One key.
+pub struct Key {
+    /// In `mayfly.toml`, dots between tables.
+    pub name: &'static str,
+    /// How it is given.
+    pub kind: Kind,
+    /// What its value looks like.
+    pub value: &'static str,
+    /// What it is for, in one line.
+    pub help: &'static str,
+    pub(super) set: fn(&mut Config, &str) -> Result<(), String>,
+    pub(super) get: fn(&Config) -> Printed,
+}
+
+/// What a key is called elsewhere, made once.
+pub(super) struct Names {
+    pub flag: String,
+    pub env: String,
+    pub help: String,
+}
+
+/// [`Names`] in the order of [`KEYS`]; clap wants them to live for ever.
+pub(super) static NAMES: LazyLock<Vec<Names>> = LazyLock::new(|| {
+    let names = |key: &Key| Names {
+        flag: key.flag(),
+        env: key.env(),
+        help: format!("{} [env: {}] [default: {}]", key.help, key.env(), key.default()),
+    };
+    KEYS.iter().map(names).collect()
+});
+
+impl Key {
+    /// As a flag, without the dashes in front.
+    #[must_use]
+    pub fn flag(&self) -> String {
+        self.name.replace('.', "-")
+    }
+
+    /// As a variable.
+    #[must_use]
+    pub fn env(&self) -> String {
+        format!("MAYFLY_{}", self.flag().replace('-', "_").to_ascii_uppercase())
+    }
+
+    /// Its default as it is written; `none` for an empty list or table.
+    #[must_use]
+    pub fn default(&self) -> String {
+        match (self.get)(&Config::default()) {
+            Printed::Text(text) | Printed::Bare(text) => text,
+            Printed::List(items) if items.is_empty() => "none".into(),
+            Printed::Pairs(pairs) if pairs.is_empty() => "none".into(),
+            Printed::List(_) | Printed::Pairs(_) => "see docs/limits.md".into(),
+        }
+    }
+}
+
+fn number(text: &str, min: usize, max: usize) -> Result<usize, String> {
+    match text.trim().parse() {
+        Ok(n) if (min..=max).contains(&n) => Ok(n),
+        _ => Err(format!("'{text}' is not a whole number from {min} to {max}")),
+    }
+}
+
+fn auto<T>(text: &str, parse: impl Fn(&str) -> Result<T, String>) -> Result<Option<T>, String> {
+    if text.trim() == "auto" {
+        return Ok(None);
+    }
+    parse(text).map(Some).map_err(|why| format!("{why}, or 'auto'"))
+}
+
+fn switch(text: &str) -> Result<bool, String> {
+    match text.trim() {
+        "true" | "on" | "1" => Ok(true),
+        "false" | "off" | "0" => Ok(false),
+        _ => Err(format!("'{text}' is neither true nor false")),
+    }
+}
+
+/// A timeout: not zero, which would close every connection, and at most a day.
+fn timeout(text: &str) -> Result<Duration, String> {
+    let duration = units::parse_duration(text).map_err(|e| e.to_string())?;
+    let bounds = Duration::from_millis(1)..=Duration::from_secs(86_400);
+    if bounds.contains(&duration) {
+        Ok(duration)
+    } else {
+        Err(format!("'{text}' is not from 1ms to 24h"))
+    }
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.trim().parse().map_err(|_| {
+        format!("'{text}' is not an address: write IP:PORT, as in 127.0.0.1:3000 or [::]:3000")
+    })
+}
+
+fn pair(text: &str) -> Result<(&str, &str), String> {
+    text.split_once('=')
+        .map(|(key, value)| (key.trim(), value.trim()))
+        .ok_or_else(|| format!("'{text}' is not key=value"))
+}
+
+fn path(text: &str) -> Result<PathBuf, String> {
+    if text.is_empty() { Err("the path is empty".into()) } else { Ok(text.into()) }
+}
+
+fn choice<T: Copy>(text: &str, of: &[(&str, T)]) -> Result<T, String> {
+    of.iter().find(|(name, _)| *name == text.trim()).map(|(_, value)| *value).ok_or_else(|| {
+        let names: Vec<_> = of.iter().map(|(name, _)| *name).collect();
+        format!("'{text}' is not one of {}", names.join(", "))
+    })
+}
+
+fn chosen<T: Copy + PartialEq>(value: T, of: &[(&str, T)]) -> Printed {
+    let name = of.iter().find(|(_, candidate)| *candidate == value).map_or("", |(name, _)| name);
+    Printed::Text(name.into())
+}
+
+const FORMATS: [(&str, Format); 2] = [("human", Format::Human), ("json", Format::Json)];
+const REQUESTS: [(&str, Requests); 3] =
+    [("errors", Requests::Errors), ("all", Requests::All), ("none", Requests::Off)];
+
+fn or_auto(value: Option<String>) -> Printed {
+    Printed::Text(value.unwrap_or_else(|| "auto".into()))
+}
+
+fn count_or_auto(value: Option<usize>) -> Printed {
+    value.map_or_else(|| Printed::Text("auto".into()), |n| Printed::Bare(n.to_string()))
+}
+
+fn time(value: Duration) -> Printed {
+    Printed::Text(units::format_duration(value))
+}
+
+fn limit_pairs(limits: &Limits) -> Printed {
+    Printed::Pairs(limits.entries().map(|(key, value)| (key.to_owned(), value)).collect())
+}
+
+/// A host's name, lower-cased: letters, digits, dots and dashes.
+fn host(text: &str) -> Result<String, String> {
+    let good = |b: u8| b.is_ascii_alphanumeric() || b == b'.' || b == b'-';
+    if text.is_empty() || text.len() > 253 || !text.bytes().all(good) {
+        return Err(format!("'{text}' is not a host's name (without port or scheme)"));
+    }
+    Ok(text.to_ascii_lowercase())
+}
+
+/// The most threads or workers that make sense; a typo must not start a million.
+const THREADS: usize = 1_024;
+
+macro_rules! key {
+    ($name:literal, $kind:ident, $value:literal, $help:literal, |$c:ident, $v:ident| $set:expr, $get:expr) => {
+        Key {
+            name: $name,
+            kind: Kind::$kind,
+            value: $value,
+            help: $help,
+            set: |$c, $v| {
+                $set;
+                Ok(())
+            },
+            get: |$c| $get,
+        }
+    };
+}
+
+/// All keys, in the order they are documented and printed: those without a table first, as TOML wants it.
+#[rustfmt::skip]
+pub const KEYS: &[Key] = &[
+    key!("state-dir", One, "DIR", "where functions, artifacts and tokens are kept",
+        |c, v| c.state_dir = path(v)?, Printed::Text(c.state_dir.display().to_string())),
+    key!("gateway.listen", One, "IP:PORT", "address that clients call",
+        |c, v| c.gateway.listen = address(v)?, Printed::Text(c.gateway.listen.to_string())),
+    key!("gateway.workers", One, "N", "I/O threads; auto is one per core",
+        |c, v| c.gateway.workers = auto(v, |t| number(t, 1, THREADS))?, count_or_auto(c.gateway.workers)),
+    key!("gateway.connections", One, "N", "connections at once; the next ones wait in the system's queue",
+        |c, v| c.gateway.connections = number(v, 1, 1_000_000)?, Printed::Bare(c.gateway.connections.to_string())),
+    key!("gateway.header-timeout", One, "TIME", "until a request's head is whole, then 408 or the end of the connection",
+        |c, v| c.gateway.header_timeout = timeout(v)?, time(c.gateway.header_timeout)),
+    key!("gateway.body-idle-timeout", One, "TIME", "between two pieces of a request's body, then 408",
+        |c, v| c.gateway.body_idle_timeout = timeout(v)?, time(c.gateway.body_idle_timeout)),
+    key!("gateway.write-idle-timeout", One, "TIME", "for a client that takes nothing of its response",
+        |c, v| c.gateway.write_idle_timeout = timeout(v)?, time(c.gateway.write_idle_timeout)),
+    key!("gateway.keep-alive-timeout", One, "TIME", "of a connection without a request; longer than that of a proxy in front",
+        |c, v| c.gateway.keep_alive_timeout = timeout(v)?, time(c.gateway.keep_alive_timeout)),
+    key!("gateway.queue-timeout", One, "TIME", "waiting for a free slot, then 503",
+        |c, v| c.gateway.queue_timeout = timeout(v)?, time(c.gateway.queue_timeout)),
+    key!("gateway.drain-timeout", One, "TIME", "from SIGTERM to the end; auto is the longest wall limit in use and 5s",
+        |c, v| c.gateway.drain_timeout = auto(v, timeout)?, or_auto(c.gateway.drain_timeout.map(units::format_duration))),
+    key!("gateway.server-timing", Switch, "BOOL", "whether responses carry Server-Timing",
+        |c, v| c.gateway.server_timing = switch(v)?, Printed::Bare(c.gateway.server_timing.to_string())),
+    key!("admin.listen", One, "IP:PORT", "address of the admin API; keep it off the internet",
+        |c, v| c.admin.listen = address(v)?, Printed::Text(c.admin.listen.to_string())),
+    key!("admin.hosts", List, "NAME", "names accepted in Host, beside localhost and IP addresses",
+        |c, v| c.admin.hosts.push(host(v)?), Printed::List(c.admin.hosts.clone())),
+    key!("engine.slots", One, "N", "instances at once; auto is what memory and address space allow",
+        |c, v| c.engine.slots = auto(v, |t| number(t, 1, 100_000))?, count_or_auto(c.engine.slots)),
+    key!("engine.memory-budget", One, "SIZE", "memory for guests; auto is 4/5 of the machine's or the cgroup's",
+        |c, v| c.engine.memory_budget = auto(v, |t| units::parse_size(t).map_err(|e| e.to_string()))?,
+        or_auto(c.engine.memory_budget.map(units::format_size))),
+    key!("engine.guest-threads", One, "N", "threads for guests that run long; auto is two per core",
+        |c, v| c.engine.guest_threads = auto(v, |t| number(t, 1, THREADS))?, count_or_auto(c.engine.guest_threads)),
+    key!("engine.native-kernels", Switch, "BOOL", "whether guests get the host's arithmetic kernels",
+        |c, v| c.engine.native_kernels = switch(v)?, Printed::Bare(c.engine.native_kernels.to_string())),
+    key!("log.format", One, "human|json", "how lines are written",
+        |c, v| c.log.format = choice(v, &FORMATS)?, chosen(c.log.format, &FORMATS)),
+    key!("log.level", One, "LEVEL", "what Mayfly itself logs: error, warn, info, debug, trace, or a tracing filter",
+        |c, v| c.log.level = crate::telemetry::check_filter(v)?, Printed::Text(c.log.level.clone())),
+    key!("log.requests", One, "errors|all|none", "which invocations get a line; all costs throughput",
+        |c, v| c.log.requests = choice(v, &REQUESTS)?, chosen(c.log.requests, &REQUESTS)),
+    key!("limits", Pairs, "KEY=VALUE", "limits of functions whose deploy names none",
+        |c, v| c.limits.set(v).map_err(|e| e.to_string())?, limit_pairs(&c.limits)),
+    key!("limits-max", Pairs, "KEY=VALUE", "what no deploy may exceed",
+        |c, v| c.limits_max.set(v).map_err(|e| e.to_string())?, limit_pairs(&c.limits_max)),
+    key!("routes", Pairs, "PATTERN=NAME", "paths that lead to a function beside /NAME/..., as in /api/...",
+        |c, v| {
+            let (route, name) = pair(v)?;
+            let route = Route::new(route).map_err(|e| e.to_string())?.to_string();
+            c.routes.insert(route, function(name)?);
+        },
+        Printed::Pairs(c.routes.iter().map(|(route, name)| (route.clone(), name.to_string())).collect())),
+    key!("deploy", Pairs, "NAME=PATH", "modules to deploy at start, if they are not deployed already",
+        |c, v| {
+            let (name, file) = pair(v)?;
+            c.deploy.insert(function(name)?, path(file)?);
+        },
+        Printed::Pairs(c.deploy.iter().map(|(name, file)| (name.to_string(), file.display().to_string())).collect())),
+];
+
+fn function(name: &str) -> Result<FunctionName, String> {
+    FunctionName::new(name).map_err(|why| format!("'{name}': {why}"))
+}

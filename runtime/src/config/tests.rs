@@ -1,0 +1,239 @@
+use std::collections::HashMap;
+use std::io;
+
+use clap::{Args as _, FromArgMatches as _};
+
+use super::*;
+
+#[derive(Default)]
+struct Fake {
+    vars: HashMap<&'static str, &'static str>,
+    files: HashMap<&'static str, &'static str>,
+}
+
+impl Environment for Fake {
+    fn var(&self, name: &str) -> Option<String> {
+        self.vars.get(name).map(|value| (*value).to_owned())
+    }
+
+    fn read(&self, path: &Path) -> io::Result<String> {
+        let text = self.files.get(path.to_str().unwrap());
+        text.map(|text| (*text).to_owned()).ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+}
+
+fn args(flags: &[&str]) -> ConfigArgs {
+    let command = ConfigArgs::augment_args(clap::Command::new("serve"));
+    let matches = command.try_get_matches_from([&["serve"], flags].concat()).unwrap();
+    ConfigArgs::from_arg_matches(&matches).unwrap()
+}
+
+fn resolve(
+    file: &'static str,
+    vars: &[(&'static str, &'static str)],
+    flags: &[&str],
+) -> Result<Config, ConfigError> {
+    let fake = Fake { vars: vars.iter().copied().collect(), files: [("mayfly.toml", file)].into() };
+    Config::resolve(&args(flags), &fake)
+}
+
+fn error(file: &'static str, vars: &[(&'static str, &'static str)], flags: &[&str]) -> String {
+    resolve(file, vars, flags).unwrap_err().to_string()
+}
+
+#[test]
+fn nothing_given_is_the_default() {
+    let config = Config::resolve(&args(&[]), &Fake::default()).unwrap();
+    assert_eq!(config, Config::default());
+    assert_eq!(config.gateway.listen.to_string(), "127.0.0.1:3000");
+    assert_eq!(config.limits_max.memory_bytes, 4 << 30);
+}
+
+#[test]
+fn a_flag_beats_a_variable_beats_the_file() {
+    let file = "[gateway]\nworkers = 1\nconnections = 11\nqueue-timeout = \"1ms\"\n";
+    let vars = [("MAYFLY_GATEWAY_WORKERS", "2"), ("MAYFLY_GATEWAY_CONNECTIONS", "12")];
+    let config = resolve(file, &vars, &["--gateway-workers", "3"]).unwrap();
+    assert_eq!(config.gateway.workers, Some(3));
+    assert_eq!(config.gateway.connections, 12);
+    assert_eq!(config.gateway.queue_timeout, Duration::from_millis(1));
+}
+
+#[test]
+fn tables_add_up_and_lists_replace() {
+    let file = r#"
+        limits-max = { concurrency = 2000 }
+        [limits]
+        memory = "64MiB"
+        concurrency = 7
+        [routes]
+        "/api/..." = "hello"
+        [admin]
+        hosts = ["a.example", "b.example"]
+    "#;
+    let vars = [
+        ("MAYFLY_LIMITS", "wall=5s, memory=32MiB"),
+        ("MAYFLY_ADMIN_HOSTS", "C.example"),
+        ("MAYFLY_DEPLOY", "one=a.wasm,two=b.wasm"),
+    ];
+    let flags = ["--limits", "cpu=2s", "--routes", "/x=echo", "--deploy", "two=c.wasm"];
+    let config = resolve(file, &vars, &flags).unwrap();
+    let limits = &config.limits;
+    assert_eq!((limits.memory_bytes, limits.concurrency), (32 << 20, 7));
+    assert_eq!((limits.wall_us, limits.cpu_us), (5_000_000, 2_000_000));
+    assert_eq!(config.admin.hosts, ["c.example"]);
+    assert_eq!(config.routes.len(), 2);
+    assert_eq!(config.parsed_routes().len(), 2);
+    assert_eq!(config.deploy.len(), 2);
+    assert_eq!(config.deploy[&FunctionName::new("two").unwrap()], Path::new("c.wasm"));
+}
+
+#[test]
+fn an_error_names_the_key_and_where_it_came_from() {
+    for (message, expect) in [
+        (
+            error("[gateway]\nworkers = 0", &[], &[]),
+            "gateway.workers (from mayfly.toml): '0' is not a whole number from 1 to 1024, or 'auto'",
+        ),
+        (
+            error("", &[("MAYFLY_ADMIN_LISTEN", "3001")], &[]),
+            "admin.listen (from MAYFLY_ADMIN_LISTEN): '3001' is not an address",
+        ),
+        (
+            error("", &[], &["--limits", "memory=lots"]),
+            "limits (from --limits): limit memory: 'lots' is not a size",
+        ),
+        (
+            error("", &[], &["--gateway-header-timeout=0s"]),
+            "gateway.header-timeout (from --gateway-header-timeout): '0s' is not from 1ms to 24h",
+        ),
+        (
+            error("[gateway]\nlistn = 1", &[], &[]),
+            "mayfly.toml: there is no key 'gateway.listn'; there are gateway.listen,",
+        ),
+        (error("workers = 1", &[], &[]), "did you mean 'gateway.workers'?"),
+        (error("[engine]\nmemory_budget = 1", &[], &[]), "did you mean 'engine.memory-budget'?"),
+        (error("x = ", &[], &[]), "mayfly.toml: TOML parse error at line 1"),
+        (error("state-dir = 1.5", &[], &[]), "state-dir (from mayfly.toml): write a string"),
+        (error("routes = 1", &[], &[]), "routes (from mayfly.toml): write a table, [routes]"),
+        (error("[limits]\nmem = 1", &[], &[]), "there is no limit 'mem'"),
+        (error("", &[], &["--routes", "/v1/x=a"]), "reserved"),
+        (error("", &[], &["--routes", "/x=A"]), "'A': a function's name has only"),
+        (error("", &[], &["--deploy", "a"]), "'a' is not key=value"),
+        (error("", &[], &["--log-level", "loud"]), "'loud' is not a level"),
+        (error("", &[], &["--log-requests", "some"]), "'some' is not one of errors, all, none"),
+        (
+            error("", &[], &["--limits-max", "memory=64MiB"]),
+            "limits.memory is 128MiB, over limits-max.memory of 64MiB",
+        ),
+        (error("", &[], &["--admin-listen", "127.0.0.1:3000"]), "are both 127.0.0.1:3000"),
+    ] {
+        assert!(message.contains(expect), "{message}\nlacks\n{expect}");
+    }
+}
+
+#[test]
+fn a_named_file_must_be_there() {
+    let missing = Fake { vars: [("MAYFLY_CONFIG", "x.toml")].into(), ..Fake::default() };
+    let error = Config::resolve(&args(&[]), &missing).unwrap_err().to_string();
+    assert!(error.starts_with("cannot read x.toml"), "{error}");
+    let named = Fake { files: [("y.toml", "state-dir = \"z\"")].into(), ..missing };
+    let config = Config::resolve(&args(&["--config", "y.toml"]), &named).unwrap();
+    assert_eq!(config.state_dir, Path::new("z"));
+}
+
+#[test]
+fn what_is_printed_gives_the_same_again() {
+    let flags = [
+        "--state-dir=/var/lib/may fly\"",
+        "--gateway-workers=3",
+        "--gateway-drain-timeout=3s",
+        "--gateway-server-timing",
+        "--engine-memory-budget=1GiB",
+        "--engine-native-kernels=off",
+        "--admin-hosts=a.example",
+        "--log-requests=all",
+        "--log-format=json",
+        "--limits=memory=1MiB",
+        "--limits-max=concurrency=2000",
+        "--routes=/api/...=hello",
+        "--deploy=hello=target/a=b.wasm",
+    ];
+    for flags in [&flags[..], &[]] {
+        let config = resolve("", &[], flags).unwrap();
+        let printed: &'static str = config.to_toml().leak();
+        assert_eq!(resolve(printed, &[], &[]).unwrap(), config, "{printed}");
+    }
+}
+
+#[test]
+fn every_key_works_as_file_variable_and_flag() {
+    // A value that is not the default, of each key.
+    let values = [
+        ("state-dir", "elsewhere"),
+        ("gateway.listen", "0.0.0.0:80"),
+        ("gateway.workers", "7"),
+        ("gateway.connections", "7"),
+        ("gateway.header-timeout", "7s"),
+        ("gateway.body-idle-timeout", "7s"),
+        ("gateway.write-idle-timeout", "7s"),
+        ("gateway.keep-alive-timeout", "7s"),
+        ("gateway.queue-timeout", "7s"),
+        ("gateway.drain-timeout", "7s"),
+        ("gateway.server-timing", "true"),
+        ("admin.listen", "[::1]:99"),
+        ("admin.hosts", "a.example"),
+        ("engine.slots", "7"),
+        ("engine.memory-budget", "7GiB"),
+        ("engine.guest-threads", "7"),
+        ("engine.native-kernels", "false"),
+        ("log.format", "json"),
+        ("log.level", "debug"),
+        ("log.requests", "all"),
+        ("limits", "memory=7MiB"),
+        ("limits-max", "concurrency=7000"),
+        ("routes", "/x/...=hello"),
+        ("deploy", "hello=x.wasm"),
+    ];
+    assert!(values.iter().map(|(name, _)| *name).eq(KEYS.iter().map(|key| key.name)));
+    for (key, (_, value)) in KEYS.iter().zip(values) {
+        let flag = format!("--{}={value}", key.flag());
+        let by_flag = Config::resolve(&args(&[&flag]), &Fake::default()).unwrap();
+        assert_ne!(by_flag, Config::default(), "{}", key.name);
+        let env: &'static str = key.env().leak();
+        assert_eq!(resolve("", &[(env, value)], &[]).unwrap(), by_flag, "{}", key.name);
+        let file: &'static str = by_flag.to_toml().leak();
+        assert_eq!(resolve(file, &[], &[]).unwrap(), by_flag, "{}", key.name);
+    }
+}
+
+#[test]
+fn the_document_has_every_key() {
+    let document = include_str!("../../../docs/config.md");
+    let mut rows = String::new();
+    for key in KEYS {
+        rows += &format!(
+            "| `{}` | `--{}` | `{}` | `{}` | {} |\n",
+            key.name,
+            key.flag(),
+            key.env(),
+            key.default(),
+            key.help.replace('|', "\\|")
+        );
+    }
+    assert!(document.contains(&rows), "docs/config.md needs these rows:\n{rows}");
+}
+
+#[test]
+fn memory_is_the_smaller_of_machine_and_cgroup() {
+    let with = |files: &[(&'static str, &'static str)]| {
+        available_memory(&Fake { files: files.iter().copied().collect(), ..Fake::default() })
+    };
+    let machine = ("/proc/meminfo", "MemTotal:       2097152 kB\nMemFree: 1 kB\n");
+    assert_eq!(with(&[machine]), 2 << 30);
+    assert_eq!(with(&[machine, ("/sys/fs/cgroup/memory.max", "max\n")]), 2 << 30);
+    assert_eq!(with(&[machine, ("/sys/fs/cgroup/memory.max", "1073741824\n")]), 1 << 30);
+    let v1 = ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "536870912\n");
+    assert_eq!(with(&[machine, v1]), 512 << 20);
+    assert_eq!(with(&[]), 1 << 30);
+}

@@ -1,0 +1,101 @@
+//! Tracing: what Mayfly says about itself, by way of the log thread.
+
+use std::io;
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::time::FormatTime;
+
+use crate::logs::{Format, LogSink};
+
+/// Checks a level or filter and gives it back.
+///
+/// # Errors
+/// What is wrong with it, in words.
+pub fn check_filter(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    let plain = ["error", "warn", "info", "debug", "trace", "off"].contains(&text);
+    // A bare word that is no level would be taken for a module's name, and everything else would fall silent.
+    if !plain && !text.contains('=') {
+        return Err(format!(
+            "'{text}' is not a level: write error, warn, info, debug or trace, or a filter as in \
+             info,mayfly_runtime=debug"
+        ));
+    }
+    EnvFilter::try_new(text).map_err(|why| format!("'{text}' is not a filter: {why}"))?;
+    Ok(text.to_owned())
+}
+
+/// Sends everything that is traced from now on to `sink`. Once per process.
+///
+/// # Errors
+/// When the filter is wrong or tracing is set up already.
+pub fn init(sink: LogSink, format: Format, level: &str) -> Result<(), String> {
+    let filter = EnvFilter::try_new(level).map_err(|why| why.to_string())?;
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_timer(Utc)
+        .with_writer(Lines(sink))
+        .with_target(true);
+    let done = match format {
+        Format::Human => builder.with_ansi(false).try_init(),
+        Format::Json => builder.json().flatten_event(true).try_init(),
+    };
+    done.map_err(|why| why.to_string())
+}
+
+/// The clock and form of the other log lines.
+struct Utc;
+
+impl FormatTime for Utc {
+    fn format_time(&self, w: &mut tracing_subscriber::fmt::format::Writer<'_>) -> std::fmt::Result {
+        write!(w, "{}", humantime::format_rfc3339_micros(std::time::SystemTime::now()))
+    }
+}
+
+struct Lines(LogSink);
+
+/// Collects one event and sends it whole.
+struct Line<'a> {
+    sink: &'a LogSink,
+    bytes: Vec<u8>,
+}
+
+impl<'a> MakeWriter<'a> for Lines {
+    type Writer = Line<'a>;
+    fn make_writer(&'a self) -> Line<'a> {
+        Line { sink: &self.0, bytes: Vec::new() }
+    }
+}
+
+impl io::Write for Line<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.bytes.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for Line<'_> {
+    fn drop(&mut self) {
+        self.sink.raw(std::mem::take(&mut self.bytes));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_level_or_a_filter() {
+        for good in ["info", "trace", "off", "info,mayfly_runtime=debug", "hyper=warn"] {
+            assert_eq!(check_filter(good).as_deref(), Ok(good));
+        }
+        for bad in ["", "loud", "infoo", "a=b=c"] {
+            assert!(check_filter(bad).is_err(), "{bad}");
+        }
+    }
+}
