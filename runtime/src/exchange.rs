@@ -10,6 +10,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use bytes::{Buf as _, Bytes};
 use http::{HeaderMap, StatusCode};
@@ -62,13 +63,15 @@ pub enum WriteError {
 #[error("the function failed in the middle of its response")]
 pub struct Aborted;
 
-/// What an exchange is limited to, in bytes.
+/// What an exchange is limited to.
 #[derive(Debug, Clone, Copy)]
 pub struct Caps {
-    /// Of the request's body.
+    /// Bytes of the request's body.
     pub request_body: u64,
-    /// Of the response's body.
+    /// Bytes of the response's body.
     pub response_body: u64,
+    /// Between two pieces of the request's body; a time, not bytes.
+    pub body_idle: Duration,
 }
 
 /// A request's body as the gateway or a test hands it in.
@@ -137,8 +140,7 @@ impl Exchange {
         if let Poll::Ready(done) = poll_fn(|cx| Poll::Ready(self.poll_read(cx, max))).await {
             return done;
         }
-        match tokio::time::timeout(node::BODY_IDLE_TIMEOUT, poll_fn(|cx| self.poll_read(cx, max)))
-            .await
+        match tokio::time::timeout(self.caps.body_idle, poll_fn(|cx| self.poll_read(cx, max))).await
         {
             Ok(done) => done,
             Err(_) => {
@@ -448,7 +450,14 @@ mod tests {
 
     fn exchange(body: &'static [u8], request: u64, response: u64) -> Arc<Exchange> {
         let body = http_body_util::Full::new(Bytes::from_static(body)).map_err(|e| match e {});
-        Exchange::new(Some(Box::pin(body)), Caps { request_body: request, response_body: response })
+        Exchange::new(
+            Some(Box::pin(body)),
+            Caps {
+                request_body: request,
+                response_body: response,
+                body_idle: node::BODY_IDLE_TIMEOUT,
+            },
+        )
     }
 
     fn head() -> Head {

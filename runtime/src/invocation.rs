@@ -51,8 +51,11 @@ pub async fn handle(
     };
     ledger.admitted();
     let limits = revision.limits();
-    let caps =
-        Caps { request_body: limits.request_body_bytes, response_body: limits.response_body_bytes };
+    let caps = Caps {
+        request_body: limits.request_body_bytes,
+        response_body: limits.response_body_bytes,
+        body_idle: node.body_idle_timeout,
+    };
     let exchange = Exchange::new(body, caps);
     let meter = Arc::new(Meter::new(inbound.arrived, limits));
     let head_only = inbound.parts.method == Method::HEAD;

@@ -26,11 +26,18 @@ pub struct NodeConfig {
     pub guest_threads: Option<usize>,
     /// Whether responses carry `Server-Timing`.
     pub server_timing: bool,
+    /// Between two pieces of a request's body.
+    pub body_idle_timeout: Duration,
 }
 
 impl Default for NodeConfig {
     fn default() -> Self {
-        Self { queue_timeout: node::QUEUE_TIMEOUT, guest_threads: None, server_timing: false }
+        Self {
+            queue_timeout: node::QUEUE_TIMEOUT,
+            guest_threads: None,
+            server_timing: false,
+            body_idle_timeout: node::BODY_IDLE_TIMEOUT,
+        }
     }
 }
 
@@ -48,6 +55,8 @@ pub struct Node {
     pub guests: Guests,
     /// Whether responses carry `Server-Timing`.
     pub server_timing: bool,
+    /// Between two pieces of a request's body.
+    pub body_idle_timeout: Duration,
     slots: Semaphore,
     waiting: AtomicUsize,
     waiting_max: usize,
@@ -75,6 +84,7 @@ impl Node {
             logs,
             guests: Guests::start(config.guest_threads)?,
             server_timing: config.server_timing,
+            body_idle_timeout: config.body_idle_timeout,
             slots: Semaphore::new(slots),
             waiting: AtomicUsize::new(0),
             waiting_max: slots * node::QUEUE_PER_SLOT,

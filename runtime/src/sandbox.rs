@@ -127,7 +127,10 @@ impl Sandbox {
             arrived: Instant::now(),
         };
         let meter = Arc::new(Meter::new(inbound.arrived, revision.limits()));
-        let exchange = Exchange::new(None, Caps { request_body: 0, response_body: 0 });
+        let exchange = Exchange::new(
+            None,
+            Caps { request_body: 0, response_body: 0, body_idle: node::BODY_IDLE_TIMEOUT },
+        );
         Self::new(inbound, exchange, meter, revision, logs)
     }
 

@@ -1,0 +1,97 @@
+//! What a node does before it says that it is ready: fills its pool, and sees that no slot remembers.
+//!
+//! A pool that is smaller than it claims fails here and not under the first burst; a slot's first use, which costs
+//! microseconds for each page, is paid here and not by a client; and a kernel whose page scan misses dirty pages
+//! (see `engine.pagemap-scan`) is found out before it mixes two tenants' memory.
+
+use std::sync::Arc;
+
+use wasmtime::{Instance, Store};
+
+use crate::engine::{Engine, LoadedModule};
+use crate::logs::LogSink;
+use crate::revision::Revision;
+use crate::sandbox::Sandbox;
+
+/// A guest that traps if its memory is not as its module says, then spoils it: low, in the middle, at the end, and
+/// in more separate runs than one page scan reports (32).
+pub const GUEST: &str = include_str!("self_test/guest.wat");
+
+/// Rounds over all slots: the second finds what the first left.
+const ROUNDS: usize = 2;
+
+/// Why a node is not fit to serve.
+#[derive(Debug, thiserror::Error)]
+pub enum SelfTestError {
+    /// An instance could not be made although the pool should have room.
+    #[error("slot {slot} of {slots} cannot be used: {why}; lower engine.slots")]
+    Slot {
+        /// Which one, counted from 1.
+        slot: usize,
+        /// How many there should be.
+        slots: usize,
+        /// What the engine says.
+        why: String,
+    },
+    /// A fresh instance was not fresh.
+    #[error(
+        "a new instance saw what an earlier one wrote ({0}): this kernel's page scan cannot be trusted; set engine.pagemap-scan = false"
+    )]
+    Remembered(String),
+}
+
+/// Fills every slot at once with the self-test guest, lets each spoil its memory, and does so again.
+///
+/// # Errors
+/// [`SelfTestError`] names the key to change.
+pub async fn run(
+    engine: &Engine,
+    revision: &Arc<Revision>,
+    logs: &LogSink,
+) -> Result<(), SelfTestError> {
+    let slots = engine.plan().slots;
+    for _ in 0..ROUNDS {
+        let mut held = Vec::with_capacity(slots);
+        for slot in 1..=slots {
+            let failed = |why: wasmtime::Error| {
+                let why = format!("{why:#}");
+                SelfTestError::Slot { slot, slots, why }
+            };
+            held.push(instantiate(engine, revision, logs).await.map_err(failed)?);
+        }
+        for (store, instance) in &mut held {
+            call(store, *instance, &revision.module).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn instantiate(
+    engine: &Engine,
+    revision: &Arc<Revision>,
+    logs: &LogSink,
+) -> wasmtime::Result<(Store<Sandbox>, Instance)> {
+    let sandbox = Sandbox::rehearsal(revision.clone(), logs.clone());
+    let mut store = Store::new(engine.wasmtime(), sandbox);
+    store.limiter(Sandbox::limiter);
+    // The guest runs for microseconds; a second of ticks covers a machine that is busy with its own start.
+    store.set_epoch_deadline(100);
+    let instance = revision.module.pre.instantiate_async(&mut store).await?;
+    Ok((store, instance))
+}
+
+async fn call(
+    store: &mut Store<Sandbox>,
+    instance: Instance,
+    module: &LoadedModule,
+) -> Result<(), SelfTestError> {
+    let remembered = |error: wasmtime::Error| SelfTestError::Remembered(format!("{error:#}"));
+    for export in module.calls.iter() {
+        let func =
+            instance.get_module_export(&mut *store, export).and_then(wasmtime::Extern::into_func);
+        let Some(func) = func else { continue };
+        let func = func.typed::<(), ()>(&*store).map_err(remembered)?;
+        func.call_async(&mut *store, ()).await.map_err(remembered)?;
+    }
+    Ok(())
+}
