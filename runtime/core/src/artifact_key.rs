@@ -3,6 +3,7 @@
 //! An artifact is native code. Its file is a bare ELF, so the key and a MAC over every byte of the file stand in the
 //! database row beside it: a file that was changed, swapped or left by an older Mayfly does not verify and is made anew.
 
+use std::fmt;
 use std::io::{self, Read};
 
 use hmac::{Hmac, Mac as _};
@@ -74,6 +75,13 @@ impl Mac {
     #[must_use]
     pub fn as_bytes(&self) -> &[u8; Self::BYTES] {
         &self.0
+    }
+}
+
+impl fmt::Debug for MacKey {
+    /// Without the secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("MacKey")
     }
 }
 
