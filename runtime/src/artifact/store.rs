@@ -1,0 +1,450 @@
+//! The state directory's files: uploads, compiled code, caches, and the secret that vouches for them.
+//!
+//! A file is written whole under another name, flushed, renamed, and its directory flushed; only then may a database
+//! row refer to it. Files are never changed in place: compiled code is mapped from them.
+
+use std::collections::HashSet;
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{
+    DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
+};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use mayfly_core::limits::node;
+use mayfly_core::units::human_size;
+use mayfly_core::{ArtifactKey, Digest, Mac, MacKey};
+
+use super::fault::point;
+use super::{Reject, VerifiedArtifact, own_plain_file};
+
+/// Files under this prefix are unfinished.
+const TEMPORARY: &str = "tmp-";
+
+/// Why the store cannot do something.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// No room on the disk, or none left of what the store may use.
+    #[error("no room for {} in {}: {why}", human_size(*.needs), .dir.display())]
+    Full {
+        /// Bytes asked for.
+        needs: u64,
+        /// The state directory.
+        dir: PathBuf,
+        /// Which bound was met.
+        why: String,
+    },
+    /// The directory is not one that only we can write to.
+    #[error("{} must belong to this user and have mode 0700: {why}", .path.display())]
+    Unsafe {
+        /// The directory or file.
+        path: PathBuf,
+        /// What is wrong.
+        why: &'static str,
+    },
+    /// Anything else that a file system says.
+    #[error("{doing} {}: {source}", .path.display())]
+    Io {
+        /// What was tried.
+        doing: &'static str,
+        /// With what.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// What a file in the store is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Kind {
+    /// Compiled functions, to be used again by the next publish of the same code. The first to go.
+    Cache,
+    /// Compiled code of a revision.
+    Artifact,
+    /// A module as it was uploaded. The last to go.
+    Wasm,
+}
+
+impl Kind {
+    const ALL: [Self; 3] = [Self::Cache, Self::Artifact, Self::Wasm];
+
+    fn dir(self) -> &'static str {
+        match self {
+            Self::Cache => "cache",
+            Self::Artifact => "artifacts",
+            Self::Wasm => "wasm",
+        }
+    }
+
+    fn extension(self) -> &'static str {
+        match self {
+            Self::Cache => "cache",
+            Self::Artifact => "cwasm",
+            Self::Wasm => "wasm",
+        }
+    }
+}
+
+/// The files of a state directory.
+#[derive(Debug)]
+pub struct ArtifactStore {
+    dir: PathBuf,
+    secret: MacKey,
+    budget: u64,
+}
+
+struct Listed {
+    kind: Kind,
+    digest: Option<Digest>,
+    path: PathBuf,
+    bytes: u64,
+    used: SystemTime,
+}
+
+impl ArtifactStore {
+    /// Opens a state directory, making what is missing of it, and removes what a crash left unfinished.
+    ///
+    /// # Errors
+    /// [`StoreError::Unsafe`] when others could write to it.
+    pub fn open(dir: &Path, budget: u64) -> Result<Self, StoreError> {
+        own_dir(dir)?;
+        for kind in Kind::ALL {
+            own_dir(&dir.join(kind.dir()))?;
+        }
+        let secret = secret(dir)?;
+        let store = Self { dir: dir.to_owned(), secret, budget };
+        for kind in Kind::ALL {
+            let dir = store.dir.join(kind.dir());
+            for entry in fs::read_dir(&dir).map_err(|e| fail("listing", &dir, e))?.flatten() {
+                if entry.file_name().to_string_lossy().starts_with(TEMPORARY) {
+                    let _ = fs::remove_file(entry.path());
+                }
+            }
+        }
+        Ok(store)
+    }
+
+    /// Keeps an upload.
+    ///
+    /// # Errors
+    /// [`StoreError::Full`], or what the file system says.
+    pub fn put_wasm(&self, digest: Digest, bytes: &[u8]) -> Result<(), StoreError> {
+        // A copy that is there but damaged is replaced.
+        if self.read_wasm(digest).is_ok() {
+            return Ok(());
+        }
+        self.put(Kind::Wasm, digest, &[bytes], true)
+    }
+
+    /// An upload, if it is still what its name says.
+    ///
+    /// # Errors
+    /// [`Reject`].
+    pub fn read_wasm(&self, digest: Digest) -> Result<Bytes, Reject> {
+        let mut file = self.open_file(Kind::Wasm, digest)?;
+        let bytes = read(&mut file, node::PACKAGE_BYTES)?;
+        if Digest::of(&bytes) == digest { Ok(bytes.into()) } else { Err(Reject::Changed) }
+    }
+
+    /// Keeps compiled code. The proof is good once a row that holds it is committed.
+    ///
+    /// # Errors
+    /// [`StoreError::Full`], or what the file system says.
+    pub fn put_artifact(&self, key: ArtifactKey, code: &[u8]) -> Result<Mac, StoreError> {
+        self.put(Kind::Artifact, key.0, &[code], true)?;
+        Ok(self.secret.sign(&key, code))
+    }
+
+    /// Opens compiled code and verifies it.
+    ///
+    /// # Errors
+    /// [`Reject`]; the caller makes it anew then.
+    pub fn open_artifact(&self, key: ArtifactKey, mac: &Mac) -> Result<VerifiedArtifact, Reject> {
+        let file = self.open_file(Kind::Artifact, key.0)?;
+        // For the order of eviction only.
+        let _ = file.set_modified(SystemTime::now());
+        VerifiedArtifact::verify(file, &self.secret, &key, mac)
+    }
+
+    /// Compiled functions for a body of code; empty if there are none that we wrote.
+    #[must_use]
+    pub fn read_cache(&self, key: ArtifactKey) -> Bytes {
+        let read = || -> Result<Bytes, Reject> {
+            let mut file = self.open_file(Kind::Cache, key.0)?;
+            let mut bytes =
+                Bytes::from(read(&mut file, (node::CODE_CACHE_BYTES + Mac::BYTES) as u64)?);
+            if bytes.len() < Mac::BYTES {
+                return Err(Reject::Changed);
+            }
+            let code = bytes.split_off(Mac::BYTES);
+            let mac = bytes.as_ref().try_into().map_err(|_| Reject::Changed)?;
+            if !self.secret.verify(&key, &code, &Mac::from_bytes(mac)) {
+                return Err(Reject::Changed);
+            }
+            let _ = file.set_modified(SystemTime::now());
+            Ok(code)
+        };
+        match read() {
+            Ok(code) => code,
+            Err(Reject::Missing) => Bytes::new(),
+            Err(reject) => {
+                tracing::warn!(cache = %key.0, %reject, "a code cache is thrown away");
+                self.purge(Kind::Cache, key.0);
+                Bytes::new()
+            }
+        }
+    }
+
+    /// Keeps compiled functions. May be lost in a crash; only speed depends on it.
+    ///
+    /// # Errors
+    /// [`StoreError::Full`], or what the file system says.
+    pub fn put_cache(&self, key: ArtifactKey, cache: &[u8]) -> Result<(), StoreError> {
+        let mac = self.secret.sign(&key, cache);
+        self.put(Kind::Cache, key.0, &[mac.as_bytes(), cache], false)
+    }
+
+    /// Removes a file that must not be used again.
+    pub fn purge(&self, kind: Kind, digest: Digest) {
+        let path = self.path(kind, digest);
+        if let Err(error) = fs::remove_file(&path)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::warn!(path = %path.display(), %error, "a file could not be removed");
+        }
+    }
+
+    /// Removes uploads and code that no revision refers to.
+    pub fn sweep(&self, referenced: &HashSet<(Kind, Digest)>) {
+        for file in self.list() {
+            let known = file.digest.is_some_and(|digest| referenced.contains(&(file.kind, digest)));
+            if file.kind != Kind::Cache && !known {
+                let _ = fs::remove_file(&file.path);
+            }
+        }
+    }
+
+    /// Makes room for `needs` more bytes, within the store's budget and on the disk, by removing what is used least.
+    ///
+    /// # Errors
+    /// [`StoreError::Full`] when what is left belongs to current revisions.
+    pub fn make_room(
+        &self,
+        needs: u64,
+        current: &HashSet<(Kind, Digest)>,
+    ) -> Result<(), StoreError> {
+        let mut files = self.list();
+        let mut used: u64 = files.iter().map(|file| file.bytes).sum();
+        let mut free = self.free()?;
+        let on_disk = needs.saturating_add(node::STORE_RESERVE_BYTES);
+        files.retain(|f| f.digest.is_none_or(|digest| !current.contains(&(f.kind, digest))));
+        files.sort_by_key(|file| (file.kind, file.used));
+        for file in files {
+            if used.saturating_add(needs) <= self.budget && free >= on_disk {
+                return Ok(());
+            }
+            if fs::remove_file(&file.path).is_ok() {
+                tracing::info!(path = %file.path.display(), bytes = file.bytes, "evicted from the store");
+                used = used.saturating_sub(file.bytes);
+                free = self.free()?;
+            }
+        }
+        let full = |why| Err(StoreError::Full { needs, dir: self.dir.clone(), why });
+        if used.saturating_add(needs) > self.budget {
+            return full(format!(
+                "current functions take {} of the store's {}",
+                human_size(used),
+                human_size(self.budget)
+            ));
+        }
+        if free < on_disk {
+            return full(format!(
+                "the disk has {} free, of which {} are kept for the database",
+                human_size(free),
+                human_size(node::STORE_RESERVE_BYTES)
+            ));
+        }
+        Ok(())
+    }
+
+    fn free(&self) -> Result<u64, StoreError> {
+        let stat = rustix::fs::statvfs(&self.dir)
+            .map_err(|e| fail("asking for room in", &self.dir, e.into()))?;
+        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+
+    fn path(&self, kind: Kind, digest: Digest) -> PathBuf {
+        self.dir.join(kind.dir()).join(format!("{digest}.{}", kind.extension()))
+    }
+
+    fn open_file(&self, kind: Kind, digest: Digest) -> Result<File, Reject> {
+        let path = self.path(kind, digest);
+        let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+        match OpenOptions::new().read(true).custom_flags(flags).open(path) {
+            Ok(file) => Ok(file),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Reject::Missing),
+            // What O_NOFOLLOW says of a link.
+            Err(error) if error.raw_os_error() == Some(libc::ELOOP) => Err(Reject::NotOurs),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn put(
+        &self,
+        kind: Kind,
+        digest: Digest,
+        parts: &[&[u8]],
+        durable: bool,
+    ) -> Result<(), StoreError> {
+        let path = self.path(kind, digest);
+        let needs: usize = parts.iter().map(|part| part.len()).sum();
+        self.write_and_rename(kind, &path, parts, durable).map_err(|source| {
+            if matches!(source.raw_os_error(), Some(libc::ENOSPC | libc::EDQUOT)) {
+                let (needs, dir) = (needs as u64, self.dir.clone());
+                return StoreError::Full { needs, dir, why: source.to_string() };
+            }
+            fail("writing", &path, source)
+        })
+    }
+
+    fn write_and_rename(
+        &self,
+        kind: Kind,
+        path: &Path,
+        parts: &[&[u8]],
+        durable: bool,
+    ) -> io::Result<()> {
+        let dir = self.dir.join(kind.dir());
+        let step = |at: &str| point(&format!("{}-{at}", kind.extension()));
+        let mut file = tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(&dir)?;
+        for part in parts {
+            let (start, end) = part.split_at(part.len() / 2);
+            file.write_all(start)?;
+            step("half-written")?;
+            file.write_all(end)?;
+        }
+        file.as_file().set_permissions(Permissions::from_mode(0o400))?;
+        step("written")?;
+        if durable {
+            file.as_file().sync_all()?;
+        }
+        step("flushed")?;
+        file.persist(path).map_err(|error| error.error)?;
+        step("renamed")?;
+        if durable {
+            File::open(&dir)?.sync_all()?;
+        }
+        step("done")
+    }
+
+    fn list(&self) -> Vec<Listed> {
+        let mut files = Vec::new();
+        for kind in Kind::ALL {
+            let Ok(entries) = fs::read_dir(self.dir.join(kind.dir())) else { continue };
+            for entry in entries.flatten() {
+                // Of the link itself, if it is one.
+                let Ok(metadata) = entry.metadata() else { continue };
+                let name = entry.file_name();
+                let name = name.to_string_lossy();
+                // Another publish is writing it.
+                if !metadata.is_file() || name.starts_with(TEMPORARY) {
+                    continue;
+                }
+                let digest = name.split('.').next().and_then(|digits| digits.parse().ok());
+                let used = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+                files.push(Listed {
+                    kind,
+                    digest,
+                    path: entry.path(),
+                    bytes: metadata.len(),
+                    used,
+                });
+            }
+        }
+        files
+    }
+}
+
+fn fail(doing: &'static str, path: &Path, source: io::Error) -> StoreError {
+    StoreError::Io { doing, path: path.to_owned(), source }
+}
+
+fn read(file: &mut File, most: u64) -> Result<Vec<u8>, Reject> {
+    let len = own_plain_file(file)?;
+    if len > most {
+        return Err(Reject::Changed);
+    }
+    let mut bytes = Vec::with_capacity(usize::try_from(len).unwrap_or(0));
+    file.take(most).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Makes a directory that is ours alone, or checks that it is.
+fn own_dir(path: &Path) -> Result<(), StoreError> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(|e| fail("making", path, e))?;
+    let metadata = fs::symlink_metadata(path).map_err(|e| fail("looking at", path, e))?;
+    let refuse = |why| Err(StoreError::Unsafe { path: path.to_owned(), why });
+    // The state directory itself may be a link of the operator's, to a volume for example.
+    let metadata = if metadata.is_symlink() {
+        fs::metadata(path).map_err(|e| fail("looking at", path, e))?
+    } else {
+        metadata
+    };
+    if !metadata.is_dir() {
+        return refuse("it is not a directory");
+    }
+    if metadata.uid() != rustix::process::geteuid().as_raw() {
+        return refuse("it belongs to another user");
+    }
+    if metadata.mode() & 0o022 != 0 {
+        return refuse("others may write to it");
+    }
+    Ok(())
+}
+
+/// The node's secret; made at first start.
+fn secret(dir: &Path) -> Result<MacKey, StoreError> {
+    let path = dir.join("mac.key");
+    let io = |doing| move |source| fail(doing, &path_of(dir), source);
+    match OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW).open(&path) {
+        Ok(mut file) => {
+            let metadata = file.metadata().map_err(io("looking at"))?;
+            if metadata.uid() != rustix::process::geteuid().as_raw() || metadata.mode() & 0o077 != 0
+            {
+                return Err(StoreError::Unsafe {
+                    path,
+                    why: "others may read or write it; it needs mode 0600",
+                });
+            }
+            let mut bytes = [0; 32];
+            file.read_exact(&mut bytes).map_err(io("reading"))?;
+            Ok(MacKey::new(bytes))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let bytes: [u8; 32] = rand::random();
+            let mut file = tempfile::Builder::new()
+                .prefix(TEMPORARY)
+                .tempfile_in(dir)
+                .map_err(io("writing"))?;
+            file.write_all(&bytes).map_err(io("writing"))?;
+            file.as_file().sync_all().map_err(io("writing"))?;
+            file.persist(&path).map_err(|e| io("writing")(e.error))?;
+            File::open(dir).and_then(|dir| dir.sync_all()).map_err(io("flushing"))?;
+            Ok(MacKey::new(bytes))
+        }
+        Err(error) => Err(fail("opening", &path, error)),
+    }
+}
+
+fn path_of(dir: &Path) -> PathBuf {
+    dir.join("mac.key")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,116 @@
+//! The last stage: open, verify, load, make one instance. The guest's entry is not called; what it does is its own
+//! business, and a request may cost somebody money.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use mayfly_core::FunctionName;
+
+use super::assets::Assets;
+use super::error::{PublishError, PublishErrorKind, Stage};
+use super::validate::validate;
+use super::{Shared, blocking};
+use crate::artifact::{Reject, VerifiedArtifact};
+use crate::catalog::Entry;
+use crate::engine::{EngineError, LoadedModule};
+use crate::revision::{Revision, RevisionRecord, Snapshot};
+
+/// While every slot serves a request there is none to try the new revision in.
+const SLOT_WAITS: u32 = 100;
+const SLOT_WAIT: Duration = Duration::from_millis(100);
+
+impl Shared {
+    /// Loads code that was just made, and tries it.
+    pub(super) async fn try_out(
+        &self,
+        record: &RevisionRecord,
+        artifact: VerifiedArtifact,
+        assets: Option<Arc<Assets>>,
+    ) -> Result<LoadedModule, PublishError> {
+        let (engine, abi) = (self.engine.clone(), record.abi);
+        let loaded = blocking(Stage::Activate, move || {
+            engine
+                .load(&artifact, abi, assets)
+                .map_err(|error| PublishErrorKind::from(error).at(Stage::Activate))
+        })
+        .await?;
+        let revision = self.revision(record.clone(), loaded.clone());
+        if let Err(error) = self.smoke(&revision).await {
+            self.forget_metrics(&record.function);
+            return Err(PublishErrorKind::from(error).at(Stage::Activate));
+        }
+        Ok(loaded)
+    }
+
+    /// Sets a function's metrics back to the revision that serves on, if there is one.
+    pub(super) fn forget_metrics(&self, name: &FunctionName) {
+        match self.catalog.load().get(name.as_str()) {
+            Some(Entry::Ready(current)) => drop(self.metrics.revision(name, current.record.number)),
+            Some(Entry::Preparing) => {}
+            None => self.metrics.remove(name),
+        }
+    }
+
+    async fn smoke(&self, revision: &Arc<Revision>) -> Result<(), EngineError> {
+        let slots = self.engine.plan().slots as u64;
+        let mut tries = 0;
+        loop {
+            let tried = self.engine.smoke_instantiate(revision, &self.logs).await;
+            tries += 1;
+            let full = self.engine.slots_in_use() >= slots;
+            match tried {
+                Err(_) if full && tries < SLOT_WAITS => tokio::time::sleep(SLOT_WAIT).await,
+                result => return result,
+            }
+        }
+    }
+
+    /// A revision from its record and its code, as it goes into the catalog.
+    pub(super) fn revision(&self, record: RevisionRecord, module: LoadedModule) -> Arc<Revision> {
+        let metrics = self.metrics.revision(&record.function, record.number);
+        Revision::new(record, module, metrics)
+    }
+
+    /// At start: the code of a current revision, if it is still what we wrote and made for this very engine.
+    pub(super) fn reload(&self, record: &RevisionRecord) -> Result<LoadedModule, Stale> {
+        let has_init = record.snapshot != Snapshot::NoInit;
+        if self.key(record.wasm, &record.settings.limits, has_init) != record.artifact {
+            return Err(Stale::OtherEngine);
+        }
+        let artifact = self.store.open_artifact(record.artifact, &record.artifact_mac)?;
+        let assets = match record.snapshot {
+            Snapshot::Refused { .. } => {
+                let wasm = self.store.read_wasm(record.wasm)?;
+                run_time_assets(&wasm, record)
+            }
+            Snapshot::NoInit | Snapshot::Taken { .. } => None,
+        };
+        Ok(self.engine.load(&artifact, record.abi, assets)?)
+    }
+}
+
+/// Why a revision's code is made anew.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Stale {
+    /// Engine, CPU, kernels or pipeline differ.
+    #[error("it was made for another engine or CPU")]
+    OtherEngine,
+    /// It is not what we wrote.
+    #[error(transparent)]
+    Rejected(#[from] Reject),
+    /// The engine does not take it.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+}
+
+/// Assets for a revision whose init runs with each request.
+fn run_time_assets(wasm: &Bytes, record: &RevisionRecord) -> Option<Arc<Assets>> {
+    let module = validate(wasm, &record.settings.limits).ok()?;
+    keep_assets(&module.assets)
+}
+
+/// Assets in memory of their own, if there are any.
+pub(super) fn keep_assets(assets: &Assets) -> Option<Arc<Assets>> {
+    (!assets.is_empty()).then(|| Arc::new(assets.detached()))
+}

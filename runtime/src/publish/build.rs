@@ -1,0 +1,200 @@
+//! From a validated module to native code: with a snapshot if its init allows one.
+
+use bytes::Bytes;
+use mayfly_core::{ArtifactKey, ArtifactKeyParts, Digest, Limits};
+
+use super::compile::{self, Compiled, Job, compile};
+use super::error::{PublishError, PublishErrorKind, Stage};
+use super::preinit::{PreinitError, preinit};
+use super::probe::probe;
+use super::report::Times;
+use super::validate::{Plan, Validated, validate_snapshot};
+use super::{Shared, blocking};
+use crate::revision::Snapshot;
+
+/// Raised whenever the same module would give other code.
+pub(super) const PIPELINE: u32 = 1;
+
+/// What a build makes.
+#[derive(Debug)]
+pub(super) struct Built {
+    /// The code.
+    pub code: Bytes,
+    /// What is in it.
+    pub snapshot: Snapshot,
+    /// What init wrote.
+    pub log: String,
+    /// Functions from the cache, and functions compiled.
+    pub functions: (u64, u64),
+}
+
+impl Shared {
+    /// Names what a build depends on. Init sees the memory limit: a growth that fails may change what it does.
+    pub(super) fn key(&self, wasm: Digest, limits: &Limits, has_init: bool) -> ArtifactKey {
+        let mut init_settings = Vec::new();
+        if has_init {
+            init_settings.extend_from_slice(&limits.memory_bytes.to_le_bytes());
+            init_settings.extend_from_slice(&limits.table_elements.to_le_bytes());
+        }
+        ArtifactKey::new(&ArtifactKeyParts {
+            wasm,
+            init_settings: &init_settings,
+            ..self.key_parts()
+        })
+    }
+
+    /// Names what compiled functions of a body of code depend on; the compiler checks the rest, function by function.
+    fn cache_key(&self, code: Digest) -> ArtifactKey {
+        ArtifactKey::new(&ArtifactKeyParts {
+            wasm: code,
+            init_settings: b"code cache",
+            ..self.key_parts()
+        })
+    }
+
+    fn key_parts(&self) -> ArtifactKeyParts<'_> {
+        ArtifactKeyParts {
+            wasm: Digest::from_bytes([0; 32]),
+            engine_compatibility: self.engine.compatibility_hash(),
+            cpu_features: &self.cpu_features,
+            native_kernels: self.engine.native_kernels(),
+            pipeline: PIPELINE,
+            init_settings: b"",
+        }
+    }
+
+    /// Makes the code.
+    pub(super) async fn build(
+        &self,
+        module: &Validated,
+        limits: &Limits,
+        times: &mut Times<'_>,
+    ) -> Result<Built, PublishError> {
+        let cache_key = self.cache_key(code_digest(&module.code));
+        let store = self.store.clone();
+        let cache = blocking(Stage::Compile, move || Ok(store.read_cache(cache_key))).await?;
+        let mut work = Work { shared: self, cache, changed: false, functions: (0, 0) };
+        let made = match &module.plan {
+            Plan::NoInit => {
+                let code = work.compile(&module.code, None, times).await?;
+                (code, Snapshot::NoInit, String::new())
+            }
+            Plan::Refused { reason } => {
+                let code = work.compile(&module.code, None, times).await?;
+                (code, Snapshot::Refused { reason: reason.clone() }, String::new())
+            }
+            Plan::Snapshot { init } => work.snapshot(module, init, limits, times).await?,
+        };
+        let (code, snapshot, log) = made;
+        if work.changed {
+            let (store, cache) = (self.store.clone(), work.cache);
+            let put = move || {
+                // Only speed depends on it.
+                if let Err(error) = store.put_cache(cache_key, &cache) {
+                    tracing::warn!(%error, "compiled functions are not kept for the next deploy");
+                }
+                Ok(())
+            };
+            blocking(Stage::Store, put).await?;
+        }
+        Ok(Built { code, snapshot, log, functions: work.functions })
+    }
+}
+
+/// Type, function and code sections: what the compiler's work depends on. Data and globals are what a model changes.
+fn code_digest(module: &[u8]) -> Digest {
+    use wasmparser::Payload::{CodeSectionStart, FunctionSection, TypeSection};
+    let mut code = Vec::new();
+    for payload in wasmparser::Parser::new(0).parse_all(module).flatten() {
+        let range = match payload {
+            TypeSection(section) => section.range(),
+            FunctionSection(section) => section.range(),
+            CodeSectionStart { range, .. } => range,
+            _ => continue,
+        };
+        code.extend_from_slice(Digest::of(&module[range]).as_bytes());
+    }
+    Digest::of(&code)
+}
+
+struct Work<'s> {
+    shared: &'s Shared,
+    cache: Bytes,
+    changed: bool,
+    functions: (u64, u64),
+}
+
+impl Work<'_> {
+    async fn compile(
+        &mut self,
+        wasm: &Bytes,
+        instrument: Option<&str>,
+        times: &mut Times<'_>,
+    ) -> Result<Bytes, PublishError> {
+        let shared = self.shared;
+        shared.metrics.compiles.inc();
+        let job = Job { instrument: instrument.map(str::to_owned) };
+        let Compiled { code, cache, functions } = times
+            .stage(Stage::Compile, compile(&shared.children, wasm.clone(), self.cache.clone(), job))
+            .await
+            .map_err(|error: compile::CompileError| {
+                PublishErrorKind::from(error).at(Stage::Compile)
+            })?;
+        if let Some(cache) = cache {
+            self.cache = cache;
+            self.changed = true;
+        }
+        self.functions.0 += functions.0;
+        self.functions.1 += functions.1;
+        Ok(code)
+    }
+
+    async fn snapshot(
+        &mut self,
+        module: &Validated,
+        init: &str,
+        limits: &Limits,
+        times: &mut Times<'_>,
+    ) -> Result<(Bytes, Snapshot, String), PublishError> {
+        let shared = self.shared;
+        let kernels = shared.engine.native_kernels();
+        let instrumented = self.compile(&module.code, Some(init), times).await?;
+        let run = preinit(
+            &shared.children,
+            module.code.clone(),
+            instrumented,
+            &module.assets,
+            init,
+            limits,
+            kernels,
+        );
+        let snapshotted = match times.stage(Stage::Preinit, run).await {
+            Ok(snapshotted) => snapshotted,
+            Err(PreinitError::NeedsRequest { import, log }) => {
+                let code = self.compile(&module.code, None, times).await?;
+                let reason = format!(
+                    "`{init}` calls {import}, which is there only while a request is handled"
+                );
+                return Ok((code, Snapshot::Refused { reason }, log));
+            }
+            Err(error) => return Err(PublishErrorKind::from(error).at(Stage::Preinit)),
+        };
+        let (wasm, limits_owned) = (snapshotted.wasm.clone(), limits.clone());
+        let found = blocking(Stage::Preinit, move || {
+            validate_snapshot(&wasm, &limits_owned)
+                .map_err(|refusal| PublishErrorKind::Snapshot(refusal).at(Stage::Preinit))
+        })
+        .await?;
+        let code = self.compile(&snapshotted.wasm, None, times).await?;
+        if module.seed_probe {
+            let run = probe(&shared.children, code.clone(), limits, kernels);
+            times
+                .stage(Stage::Preinit, run)
+                .await
+                .map_err(|error| PublishErrorKind::from(error).at(Stage::Preinit))?;
+        }
+        let snapshot =
+            Snapshot::Taken { memory_bytes: found.memory_bytes, image_bytes: found.image_bytes };
+        Ok((code, snapshot, snapshotted.log))
+    }
+}

@@ -1,0 +1,221 @@
+//! How a publish fails: at which stage, why, and what to do.
+
+use std::fmt;
+
+use mayfly_core::limits::node;
+use serde::Serialize;
+
+use super::compile::CompileError;
+use super::preinit::PreinitError;
+use super::probe::ProbeError;
+use super::validate::Refusal;
+use crate::artifact::{Reject, StoreError};
+use crate::engine::EngineError;
+use crate::records::RecordsError;
+use crate::revision::SettingsError;
+
+/// The stages of a publish.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stage {
+    /// Waiting for its turn.
+    Queue,
+    /// Is it a module that we can run?
+    Validate,
+    /// Init, and the snapshot.
+    Preinit,
+    /// Wasm to native code.
+    Compile,
+    /// Files on disk.
+    Store,
+    /// Loaded, tried, recorded, routable.
+    Activate,
+}
+
+impl Stage {
+    /// As in reports and in the label of the metric.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Queue => "queue",
+            Self::Validate => "validate",
+            Self::Preinit => "preinit",
+            Self::Compile => "compile",
+            Self::Store => "store",
+            Self::Activate => "activate",
+        }
+    }
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A publish that failed. The function's current revision serves on.
+#[derive(Debug, thiserror::Error)]
+#[error("deploy failed at {stage}: {kind}")]
+pub struct PublishError {
+    /// Where.
+    pub stage: Stage,
+    /// Why.
+    pub kind: PublishErrorKind,
+}
+
+/// Why a publish failed.
+#[derive(Debug, thiserror::Error)]
+pub enum PublishErrorKind {
+    /// Too many publishes wait already.
+    #[error("{max} deploys are waiting already", max = node::PUBLISH_QUEUE)]
+    QueueFull,
+    /// The node has as many functions as it may.
+    #[error("this node has {max} functions already", max = node::FUNCTIONS)]
+    TooManyFunctions,
+    /// Another function has the route.
+    #[error("the route '{route}' belongs to the function '{function}'")]
+    RouteTaken {
+        /// The route.
+        route: String,
+        /// Whose it is.
+        function: String,
+    },
+    /// A setting is wrong.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    /// The module is not one that Mayfly runs.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// Init failed.
+    #[error(transparent)]
+    Preinit(#[from] PreinitError),
+    /// What the preinit child handed back is not valid.
+    #[error("the snapshot is not one that can be used: {0}")]
+    Snapshot(Refusal),
+    /// No code.
+    #[error(transparent)]
+    Compile(#[from] CompileError),
+    /// The snapshot's seeds are frozen.
+    #[error(transparent)]
+    Probe(#[from] ProbeError),
+    /// No room, or no access.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The database failed.
+    #[error(transparent)]
+    Records(#[from] RecordsError),
+    /// What was just written does not verify.
+    #[error("the compiled code cannot be read back: {0}")]
+    Reject(#[from] Reject),
+    /// The code does not load, or makes no instance.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// A defect of ours.
+    #[error("Mayfly failed: {0}")]
+    Internal(String),
+}
+
+impl PublishErrorKind {
+    /// This error at a stage.
+    #[must_use]
+    pub fn at(self, stage: Stage) -> PublishError {
+        PublishError { stage, kind: self }
+    }
+}
+
+impl PublishError {
+    /// The status of the admin API's answer: 4xx when the upload has to change, 503 and 507 when the node has no
+    /// room, 500 when the fault is ours.
+    #[must_use]
+    pub fn status(&self) -> u16 {
+        match &self.kind {
+            PublishErrorKind::QueueFull => 503,
+            PublishErrorKind::RouteTaken { .. } => 409,
+            PublishErrorKind::Refused(Refusal::TooLarge(_)) => 413,
+            PublishErrorKind::Settings(_)
+            | PublishErrorKind::Refused(_)
+            | PublishErrorKind::Compile(CompileError::Refused(_))
+            | PublishErrorKind::Preinit(
+                PreinitError::Failed { .. } | PreinitError::NeedsRequest { .. },
+            )
+            | PublishErrorKind::Probe(ProbeError::Equal(_) | ProbeError::Failed(_))
+            | PublishErrorKind::Engine(EngineError::Instantiate(_)) => 422,
+            PublishErrorKind::Compile(CompileError::Child(error))
+            | PublishErrorKind::Preinit(PreinitError::Child(error))
+            | PublishErrorKind::Probe(ProbeError::Child(error)) => {
+                if error.is_limit() {
+                    422
+                } else {
+                    500
+                }
+            }
+            PublishErrorKind::TooManyFunctions
+            | PublishErrorKind::Store(StoreError::Full { .. }) => 507,
+            PublishErrorKind::Records(error) if error.is_full() => 507,
+            PublishErrorKind::Snapshot(_)
+            | PublishErrorKind::Store(_)
+            | PublishErrorKind::Records(_)
+            | PublishErrorKind::Reject(_)
+            | PublishErrorKind::Engine(_)
+            | PublishErrorKind::Internal(_) => 500,
+        }
+    }
+
+    /// Seconds after which the same deploy may succeed, if waiting helps.
+    #[must_use]
+    pub fn retry_after_s(&self) -> Option<u64> {
+        (self.status() == 503).then_some(10)
+    }
+
+    /// What init wrote before it failed.
+    #[must_use]
+    pub fn log(&self) -> Option<&str> {
+        match &self.kind {
+            PublishErrorKind::Preinit(
+                PreinitError::Failed { log, .. } | PreinitError::NeedsRequest { log, .. },
+            ) if !log.is_empty() => Some(log),
+            _ => None,
+        }
+    }
+
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> String {
+        const OURS: &str =
+            "this is a bug in Mayfly or a fault of its machine: the node's log has more";
+        match &self.kind {
+            PublishErrorKind::QueueFull => "try again in a moment".into(),
+            PublishErrorKind::TooManyFunctions => "remove functions that are not used".into(),
+            PublishErrorKind::RouteTaken { function, .. } => {
+                format!("choose another route, or `mayfly remove {function}` first")
+            }
+            PublishErrorKind::Settings(_) => "correct the setting and deploy again".into(),
+            PublishErrorKind::Refused(refusal) => refusal.hint(),
+            PublishErrorKind::Preinit(PreinitError::Failed { hint, .. }) => hint.clone(),
+            PublishErrorKind::Preinit(PreinitError::NeedsRequest { .. }) => {
+                "move that call from init into the handler".into()
+            }
+            PublishErrorKind::Compile(CompileError::Refused(_)) => {
+                "the module is valid, but over a limit of the compiler; split its largest functions".into()
+            }
+            PublishErrorKind::Compile(CompileError::Child(error)) if error.is_limit() => {
+                "the module takes too much to compile: strip what it does not need, or build it with less inlining"
+                    .into()
+            }
+            PublishErrorKind::Preinit(PreinitError::Child(error)) if error.is_limit() => {
+                "init takes too much: do less in it, or use a smaller model".into()
+            }
+            PublishErrorKind::Probe(ProbeError::Equal(_) | ProbeError::Failed(_)) => {
+                "draw fresh seeds when an instance is restored, as the crate `mayfly` does; see docs/abi.md".into()
+            }
+            PublishErrorKind::Store(StoreError::Full { .. }) => {
+                "remove functions, free space on the disk, or give the store a larger budget".into()
+            }
+            PublishErrorKind::Records(error) if error.is_full() => "free space on the disk".into(),
+            PublishErrorKind::Engine(EngineError::Instantiate(_)) => {
+                "the module's start function failed; it runs in every new instance".into()
+            }
+            _ => OURS.into(),
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! What a guest may import: the list that `validate` holds modules to and that the engine links.
+
+use wasmparser::{FuncType, ValType};
+
+/// Import module of WASI preview 1.
+pub const WASI: &str = "wasi_snapshot_preview1";
+
+/// Name and type of each function of one import module. A type is written as its parameters, a colon, its results:
+/// `i` is i32, `I` is i64.
+pub type Functions = &'static [(&'static str, &'static str)];
+
+/// All of WASI preview 1. Files and sockets among them fail with an error code: no directory is open.
+pub const WASI_FUNCTIONS: Functions = &[
+    ("args_get", "ii:i"),
+    ("args_sizes_get", "ii:i"),
+    ("clock_res_get", "ii:i"),
+    ("clock_time_get", "iIi:i"),
+    ("environ_get", "ii:i"),
+    ("environ_sizes_get", "ii:i"),
+    ("fd_advise", "iIIi:i"),
+    ("fd_allocate", "iII:i"),
+    ("fd_close", "i:i"),
+    ("fd_datasync", "i:i"),
+    ("fd_fdstat_get", "ii:i"),
+    ("fd_fdstat_set_flags", "ii:i"),
+    ("fd_fdstat_set_rights", "iII:i"),
+    ("fd_filestat_get", "ii:i"),
+    ("fd_filestat_set_size", "iI:i"),
+    ("fd_filestat_set_times", "iIIi:i"),
+    ("fd_pread", "iiiIi:i"),
+    ("fd_prestat_dir_name", "iii:i"),
+    ("fd_prestat_get", "ii:i"),
+    ("fd_pwrite", "iiiIi:i"),
+    ("fd_read", "iiii:i"),
+    ("fd_readdir", "iiiIi:i"),
+    ("fd_renumber", "ii:i"),
+    ("fd_seek", "iIii:i"),
+    ("fd_sync", "i:i"),
+    ("fd_tell", "ii:i"),
+    ("fd_write", "iiii:i"),
+    ("path_create_directory", "iii:i"),
+    ("path_filestat_get", "iiiii:i"),
+    ("path_filestat_set_times", "iiiiIIi:i"),
+    ("path_link", "iiiiiii:i"),
+    ("path_open", "iiiiiIIii:i"),
+    ("path_readlink", "iiiiii:i"),
+    ("path_remove_directory", "iii:i"),
+    ("path_rename", "iiiiii:i"),
+    ("path_symlink", "iiiii:i"),
+    ("path_unlink_file", "iii:i"),
+    ("poll_oneoff", "iiii:i"),
+    ("proc_exit", "i:"),
+    ("proc_raise", "i:i"),
+    ("random_get", "ii:i"),
+    ("sched_yield", ":i"),
+    ("sock_accept", "iii:i"),
+    ("sock_recv", "iiiiii:i"),
+    ("sock_send", "iiiii:i"),
+    ("sock_shutdown", "ii:i"),
+];
+
+/// Request and response; see `docs/abi.md`.
+pub const HTTP_FUNCTIONS: Functions = &[
+    ("mark", "i:"),
+    ("request_body_read", "ii:i"),
+    ("request_head", "ii:i"),
+    ("response_start", "iiii:i"),
+    ("response_write", "ii:i"),
+];
+
+/// Assets; see `docs/abi.md`.
+pub const ASSET_FUNCTIONS: Functions = &[("asset_len", "ii:I"), ("asset_read", "iiIii:i")];
+
+/// Native kernels.
+pub const KERNEL_FUNCTIONS: &[&str] = &["version"];
+
+/// Why an import is not one of ours.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ImportError {
+    /// No import module of that name; the text says what may be meant.
+    Module(&'static str),
+    /// The module has no such function.
+    Name,
+    /// It has, but of another type.
+    Type {
+        /// As it is imported, in WebAssembly's notation.
+        found: String,
+        /// As it has to be.
+        expected: String,
+    },
+}
+
+/// Checks one imported function.
+///
+/// # Errors
+/// [`ImportError`] says whether module, name or type is unknown.
+pub fn check(module: &str, name: &str, found: &FuncType) -> Result<(), ImportError> {
+    let functions = match module {
+        WASI => WASI_FUNCTIONS,
+        mayfly_abi::MODULE_HTTP => HTTP_FUNCTIONS,
+        mayfly_abi::MODULE_ASSET => ASSET_FUNCTIONS,
+        // Their types are checked when the module is linked.
+        mayfly_abi::MODULE_KERNELS if KERNEL_FUNCTIONS.contains(&name) => return Ok(()),
+        mayfly_abi::MODULE_KERNELS => return Err(ImportError::Name),
+        other => return Err(ImportError::Module(meaning(other))),
+    };
+    let (_, expected) = functions.iter().find(|(n, _)| *n == name).ok_or(ImportError::Name)?;
+    let (params, results) = expected.split_once(':').unwrap_or((expected, ""));
+    let same = found.params().iter().copied().eq(types(params))
+        && found.results().iter().copied().eq(types(results));
+    if same {
+        return Ok(());
+    }
+    Err(ImportError::Type {
+        found: show(found.params().iter().copied(), found.results().iter().copied()),
+        expected: show(types(params), types(results)),
+    })
+}
+
+fn types(letters: &str) -> impl Iterator<Item = ValType> + '_ {
+    letters.chars().map(|letter| match letter {
+        'I' => ValType::I64,
+        _ => ValType::I32,
+    })
+}
+
+fn show(params: impl Iterator<Item = ValType>, results: impl Iterator<Item = ValType>) -> String {
+    let join = |types: Vec<String>| types.join(" ");
+    let params = join(params.map(|t| t.to_string()).collect());
+    let results = join(results.map(|t| t.to_string()).collect());
+    format!("[{params}] -> [{results}]")
+}
+
+/// The same type for the engine, to link a function of the lists above.
+#[must_use]
+pub fn linkable(engine: &wasmtime::Engine, letters: &str) -> wasmtime::FuncType {
+    let (params, results) = letters.split_once(':').unwrap_or((letters, ""));
+    let types = |letters: &str| -> Vec<wasmtime::ValType> {
+        let one =
+            |letter| if letter == 'I' { wasmtime::ValType::I64 } else { wasmtime::ValType::I32 };
+        letters.chars().map(one).collect()
+    };
+    wasmtime::FuncType::new(engine, types(params), types(results))
+}
+
+/// What the author of a module with a foreign import probably did.
+fn meaning(module: &str) -> &'static str {
+    match module {
+        "wasi_unstable" => "it was made for an early draft of WASI; build it for wasm32-wasip1",
+        "env" => {
+            "the linker left a C symbol or an Emscripten import unresolved; build for wasm32-wasip1 and link it"
+        }
+        "wbg" | "__wbindgen_placeholder__" | "__wbindgen_externref_xform__" => {
+            "it was made for a browser by wasm-bindgen; build it for wasm32-wasip1 without wasm-bindgen"
+        }
+        "gojs" | "go" => "it was made for a browser by Go; build it with GOOS=wasip1",
+        "wasi_nn" | "wasi_ephemeral_nn" => {
+            "Mayfly has no wasi-nn: run the model inside, by the crate `mayfly`"
+        }
+        "wasi" => {
+            "threads are not offered; build it for wasm32-wasip1, not for wasm32-wasip1-threads"
+        }
+        name if name.starts_with("wasi:") => {
+            "it is half of a component; build it for wasm32-wasip1"
+        }
+        name if name.starts_with("mayfly_") => {
+            "this Mayfly does not know that version of its imports; update Mayfly, or use an older SDK"
+        }
+        _ => "Mayfly offers wasi_snapshot_preview1 and its own imports in docs/abi.md",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn func(params: &str, results: &str) -> FuncType {
+        FuncType::new(types(params), types(results))
+    }
+
+    #[test]
+    fn wasi_is_exactly_what_wasmtime_links() {
+        let engine = wasmtime::Engine::new(&crate::engine::codegen::base_config()).unwrap();
+        let mut linker = wasmtime::Linker::<wasmtime_wasi::p1::WasiP1Ctx>::new(&engine);
+        wasmtime_wasi::p1::add_to_linker_async(&mut linker, |ctx| ctx).unwrap();
+        let wasi = wasmtime_wasi::WasiCtxBuilder::new().build_p1();
+        let mut store = wasmtime::Store::new(&engine, wasi);
+        let mut linked: Vec<_> = linker
+            .iter(&mut store)
+            .map(|(module, name, item)| {
+                assert_eq!(module, WASI);
+                (name.to_owned(), item.into_func().unwrap())
+            })
+            .collect();
+        linked.sort_by(|a, b| a.0.cmp(&b.0));
+        let letter = |ty: wasmtime::ValType| if ty.is_i64() { 'I' } else { 'i' };
+        let linked: Vec<(String, String)> = linked
+            .into_iter()
+            .map(|(name, func)| {
+                let ty = func.ty(&store);
+                let params: String = ty.params().map(letter).collect();
+                let results: String = ty.results().map(letter).collect();
+                (name, format!("{params}:{results}"))
+            })
+            .collect();
+        let listed: Vec<(String, String)> =
+            WASI_FUNCTIONS.iter().map(|(n, t)| ((*n).to_owned(), (*t).to_owned())).collect();
+        assert_eq!(linked, listed);
+    }
+
+    #[test]
+    fn a_refusal_says_what_is_unknown() {
+        assert_eq!(check(WASI, "proc_exit", &func("i", "")), Ok(()));
+        assert_eq!(check(WASI, "proc_exec", &func("i", "")), Err(ImportError::Name));
+        assert!(matches!(
+            check("wasi:http/types", "x", &func("", "")),
+            Err(ImportError::Module(_))
+        ));
+        let wrong = check(mayfly_abi::MODULE_ASSET, "asset_len", &func("ii", "i"));
+        let (found, expected) = ("[i32 i32] -> [i32]".into(), "[i32 i32] -> [i64]".into());
+        assert_eq!(wrong, Err(ImportError::Type { found, expected }));
+    }
+}

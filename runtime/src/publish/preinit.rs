@@ -1,0 +1,306 @@
+//! Runs a module's init once, in a child, and takes the snapshot: wasm again, with the memory and the globals as init
+//! left them. The child runs untrusted code, so the parent takes nothing from it but wasm, and validates that anew.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use mayfly_core::Limits;
+use mayfly_core::limits::node;
+use mayfly_core::units::{format_duration, human_size};
+use serde::{Deserialize, Serialize};
+use wasmparser::ValType;
+use wasmtime::{Engine, Instance, Module, Store, Val};
+use wasmtime_wasi::I32Exit;
+use wasmtime_wizer::{InstanceState, SnapshotVal, Wizer};
+
+use super::assets::Assets;
+use super::init_host::{self, Budget, Forbidden, Guest, Log, OutOfTime, Phase};
+use crate::child::{Answer, Caps, ChildError, Children, Verb};
+use crate::engine::codegen::{base_config, load_handed_down};
+
+/// What the child is asked for, beside the blobs `[wasm, code, asset*]`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Job {
+    /// The export to run, after `_initialize` if there is one.
+    pub init: String,
+    /// Names of the assets, in the blobs' order.
+    pub assets: Vec<String>,
+    /// Whether the kernels compute.
+    pub native_kernels: bool,
+    /// Linear memory that init may grow to; what it grew to is what each instance has.
+    pub memory_bytes: u64,
+    /// Elements of its table.
+    pub table_elements: u64,
+    /// How long it may take, in microseconds.
+    pub init_us: u64,
+}
+
+/// What the child says, beside the blob `[wasm]` if init ended well.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Report {
+    /// How init ended.
+    pub end: End,
+    /// What it wrote to stdout and stderr.
+    pub log: String,
+    /// How long it ran, in microseconds.
+    pub init_us: u64,
+}
+
+/// How init ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum End {
+    /// It returned.
+    Done,
+    /// It called something that is not there at deploy.
+    Forbidden {
+        /// `module::function`.
+        import: String,
+        /// Whether init can do so when it runs within a request: then that is how it is deployed.
+        at_request: bool,
+    },
+    /// It was refused memory and then gave up.
+    Memory,
+    /// Its time was up.
+    Time,
+    /// It ended the program.
+    Exit(i32),
+    /// It trapped, or could not be started.
+    Trap(String),
+}
+
+/// A module after init.
+#[derive(Debug)]
+pub struct Snapshotted {
+    /// The module; untrusted.
+    pub wasm: Bytes,
+    /// What init wrote.
+    pub log: String,
+}
+
+/// Why there is no snapshot.
+#[derive(Debug, thiserror::Error)]
+pub enum PreinitError {
+    /// The child failed.
+    #[error("init {0}")]
+    Child(#[from] ChildError),
+    /// Init needs a request to run in; the function can be deployed without a snapshot.
+    #[error("init calls {import}, which is there only while a request is handled")]
+    NeedsRequest {
+        /// `module::function`.
+        import: String,
+        /// What it wrote before.
+        log: String,
+    },
+    /// Init failed.
+    #[error("{why}{}", after(.log))]
+    Failed {
+        /// How.
+        why: String,
+        /// What to do.
+        hint: String,
+        /// What it wrote before.
+        log: String,
+    },
+}
+
+fn after(log: &str) -> String {
+    let last = log.trim_end().lines().last().unwrap_or_default();
+    if last.is_empty() { String::new() } else { format!("; its last words: {last}") }
+}
+
+/// Runs init on code that a compile child made of the instrumented `wasm`.
+///
+/// # Errors
+/// [`PreinitError`] says how init failed, with its output.
+pub async fn preinit(
+    children: &Children,
+    wasm: Bytes,
+    code: Bytes,
+    assets: &Assets,
+    init: &str,
+    limits: &Limits,
+    native_kernels: bool,
+) -> Result<Snapshotted, PreinitError> {
+    let job = Job {
+        init: init.to_owned(),
+        assets: assets.iter().map(|(name, _)| name.to_owned()).collect(),
+        native_kernels,
+        memory_bytes: limits.memory_bytes,
+        table_elements: limits.table_elements,
+        init_us: limits.init_us,
+    };
+    let blobs = [wasm, code].into_iter().chain(assets.iter().map(|(_, bytes)| bytes.clone()));
+    let time = limits.init() + node::CHILD_GRACE;
+    let caps = Caps {
+        cpu_s: time.as_secs(),
+        data_bytes: node::CHILD_DATA_BYTES,
+        output_bytes: node::CHILD_OUTPUT_BYTES,
+    };
+    let run = children.run::<_, Report>(Verb::Preinit, job, blobs.collect(), caps, time);
+    let (report, blobs) = run.await?;
+    let log = report.log;
+    let failed =
+        |why: String, hint: &str, log| Err(PreinitError::Failed { why, hint: hint.into(), log });
+    match report.end {
+        End::Done => {
+            let wasm = blobs.into_iter().next().unwrap_or_default().into();
+            Ok(Snapshotted { wasm, log })
+        }
+        End::Forbidden { import, at_request: true } => {
+            Err(PreinitError::NeedsRequest { import, log })
+        }
+        End::Forbidden { import, at_request: false } => {
+            let why = format!("init calls {import}, but there is no request yet");
+            failed(why, "read the request in `mayfly_handle`; init only prepares", log)
+        }
+        End::Memory => {
+            let why =
+                format!("init reached the memory limit of {}", human_size(limits.memory_bytes));
+            failed(why, "deploy with a higher `--limit memory=...`", log)
+        }
+        End::Time => {
+            let why = format!("init reached its limit of {}", format_duration(limits.init()));
+            failed(why, "deploy with a higher `--limit init=...`, or do less in init", log)
+        }
+        End::Exit(code) => {
+            failed(format!("init ended the program with exit code {code}"), INIT_HINT, log)
+        }
+        End::Trap(message) => failed(format!("init failed: {message}"), INIT_HINT, log),
+    }
+}
+
+const INIT_HINT: &str = "init runs at deploy with no files, no network, an empty environment and a clock that stands \
+    still; what it wrote is in the deploy's report";
+
+/// The child's side.
+pub(crate) fn child(job: Job, blobs: Vec<Vec<u8>>) -> anyhow::Result<Answer<Report>> {
+    let mut blobs = blobs.into_iter();
+    let (Some(wasm), Some(code)) = (blobs.next(), blobs.next()) else {
+        anyhow::bail!("no module to run");
+    };
+    let mut assets = Assets::default();
+    for (name, bytes) in job.assets.iter().zip(blobs) {
+        assets.insert(name.clone(), bytes.into());
+    }
+    let engine = engine()?;
+    let module = load_handed_down(&engine, &code)?;
+    drop(code);
+    let log = Log::default();
+    let budget = Budget {
+        memory_bytes: job.memory_bytes,
+        table_elements: job.table_elements,
+        time: Duration::from_micros(job.init_us),
+    };
+    let mut store = init_host::store(&engine, assets, budget, &log);
+    let linker = init_host::linker(&engine, Phase::Init, job.native_kernels)?;
+    let mut wizer = Wizer::new();
+    wizer.init_func(&job.init);
+    let (context, _) = wizer.instrument(&wasm)?;
+    let runtime = runtime()?;
+    let start = Instant::now();
+    let ran = runtime.block_on(run_init(&mut store, &linker, &module, &job.init));
+    let init_us = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
+    let report = |end| Report { end, log: log.text(), init_us };
+    match ran {
+        Ok(instance) => {
+            let mut state = Restored { store: &mut store, instance };
+            let wasm = runtime.block_on(wizer.snapshot(&context, &mut state))?;
+            Ok((report(End::Done), vec![wasm]))
+        }
+        Err(error) => Ok((report(end_of(&error, store.data().memory_denied)), Vec::new())),
+    }
+}
+
+/// An engine that runs but cannot compile, with a ticker that lives as long as the process.
+pub(super) fn engine() -> anyhow::Result<Engine> {
+    let mut config = base_config();
+    config.enable_compiler(false);
+    let engine = Engine::new(&config)?;
+    let ticker = engine.weak();
+    std::thread::Builder::new().name("ticker".into()).spawn(move || {
+        while let Some(engine) = ticker.upgrade() {
+            engine.increment_epoch();
+            drop(engine);
+            std::thread::sleep(node::TICK);
+        }
+    })?;
+    Ok(engine)
+}
+
+/// Neither I/O nor timers: nothing that a guest can call here waits.
+pub(super) fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().build()
+}
+
+/// Makes an instance and knows its memory.
+pub(super) async fn instantiate(
+    store: &mut Store<Guest>,
+    linker: &wasmtime::Linker<Guest>,
+    module: &Module,
+) -> wasmtime::Result<Instance> {
+    let instance = linker.instantiate_async(&mut *store, module).await?;
+    store.data_mut().memory = instance.get_memory(&mut *store, "memory");
+    Ok(instance)
+}
+
+async fn run_init(
+    store: &mut Store<Guest>,
+    linker: &wasmtime::Linker<Guest>,
+    module: &Module,
+    init: &str,
+) -> wasmtime::Result<Instance> {
+    let instance = instantiate(store, linker, module).await?;
+    for name in ["_initialize", init] {
+        if instance.get_func(&mut *store, name).is_none() {
+            continue;
+        }
+        let function = instance.get_typed_func::<(), ()>(&mut *store, name)?;
+        function.call_async(&mut *store, ()).await?;
+    }
+    Ok(instance)
+}
+
+fn end_of(error: &wasmtime::Error, memory_denied: bool) -> End {
+    if let Some(Forbidden { module, name }) = error.downcast_ref::<Forbidden>() {
+        let at_request = *module == super::imports::WASI;
+        return End::Forbidden { import: format!("{module}::{name}"), at_request };
+    }
+    if error.downcast_ref::<OutOfTime>().is_some() {
+        return End::Time;
+    }
+    // Most guests die of a refused allocation by some other name.
+    if memory_denied {
+        return End::Memory;
+    }
+    if let Some(exit) = error.downcast_ref::<I32Exit>() {
+        return End::Exit(exit.0);
+    }
+    let text = format!("{:#}", error.root_cause());
+    End::Trap(text.chars().take(500).collect())
+}
+
+/// An instance after init, as wizer wants to see it. The names are those that instrumenting added.
+struct Restored<'s> {
+    store: &'s mut Store<Guest>,
+    instance: Instance,
+}
+
+impl InstanceState for Restored<'_> {
+    async fn global_get(&mut self, name: &str, _: ValType) -> SnapshotVal {
+        let global = self.instance.get_global(&mut *self.store, name);
+        match global.map(|global| global.get(&mut *self.store)) {
+            Some(Val::I32(value)) => SnapshotVal::I32(value),
+            Some(Val::I64(value)) => SnapshotVal::I64(value),
+            Some(Val::F32(bits)) => SnapshotVal::F32(bits),
+            Some(Val::F64(bits)) => SnapshotVal::F64(bits),
+            Some(Val::V128(value)) => SnapshotVal::V128(value.as_u128()),
+            _ => unreachable!("instrumenting exported {name} as a mutable number"),
+        }
+    }
+
+    async fn memory_contents(&mut self, name: &str, contents: impl FnOnce(&[u8]) + Send) {
+        let memory = self.instance.get_memory(&mut *self.store, name);
+        let Some(memory) = memory else { unreachable!("instrumenting exported {name}") };
+        contents(memory.data(&*self.store));
+    }
+}

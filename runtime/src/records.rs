@@ -1,0 +1,234 @@
+//! What the state directory remembers of functions and their revisions, in one redb file. A change is one transaction,
+//! committed after the files that it speaks of are on disk.
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use mayfly_core::limits::node;
+use mayfly_core::{ArtifactKey, FunctionName, Mac};
+use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition};
+use serde::{Deserialize, Serialize};
+
+use crate::artifact::fault::point;
+use crate::artifact::store::Kind;
+use crate::revision::{RevisionRecord, Snapshot};
+
+/// Function and number to a [`RevisionRecord`] as JSON.
+const REVISIONS: TableDefinition<'_, (&str, u64), &[u8]> = TableDefinition::new("revisions");
+/// Function to the number of its current revision.
+const CURRENT: TableDefinition<'_, &str, u64> = TableDefinition::new("current");
+/// Artifact key to an [`ArtifactRow`] as JSON.
+const ARTIFACTS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("artifacts");
+/// `format` to the version of all this.
+const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
+
+const FORMAT: u64 = 1;
+
+/// What is known of an artifact beside its bytes, to use it for another function of the same module.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ArtifactRow {
+    /// Proof over every byte.
+    pub mac: Mac,
+    /// What is in it.
+    pub snapshot: Snapshot,
+}
+
+/// Why the database cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordsError {
+    /// Another process has it.
+    #[error("another mayfly serves from this state directory: stop it, or use another directory")]
+    InUse,
+    /// A newer Mayfly wrote it.
+    #[error(
+        "the state directory was written by a newer Mayfly (format {0}, this one knows {FORMAT}): update Mayfly"
+    )]
+    Newer(u64),
+    /// The database failed.
+    #[error("the database of the state directory failed: {0}")]
+    Database(Box<redb::Error>),
+    /// A record that does not serialise.
+    #[error("a record could not be written: {0}")]
+    Record(#[from] serde_json::Error),
+}
+
+impl RecordsError {
+    /// Whether the disk is full.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        let Self::Database(error) = self else { return false };
+        matches!(&**error, redb::Error::Io(io) if matches!(io.raw_os_error(), Some(libc::ENOSPC | libc::EDQUOT)))
+    }
+}
+
+fn database(error: impl Into<redb::Error>) -> RecordsError {
+    match error.into() {
+        redb::Error::DatabaseAlreadyOpen => RecordsError::InUse,
+        error => RecordsError::Database(Box::new(error)),
+    }
+}
+
+type Result<T> = std::result::Result<T, RecordsError>;
+
+/// The database.
+pub struct Records {
+    db: Database,
+}
+
+impl Records {
+    /// Opens the database, or makes it. Repairs what a crash left.
+    ///
+    /// # Errors
+    /// [`RecordsError::InUse`] and [`RecordsError::Newer`] are for the operator.
+    pub fn open(path: &Path) -> Result<Self> {
+        let db = Database::create(path).map_err(database)?;
+        let write = db.begin_write().map_err(database)?;
+        {
+            write.open_table(REVISIONS).map_err(database)?;
+            write.open_table(CURRENT).map_err(database)?;
+            write.open_table(ARTIFACTS).map_err(database)?;
+            let mut meta = write.open_table(META).map_err(database)?;
+            let format = meta.get("format").map_err(database)?.map(|value| value.value());
+            match format {
+                Some(newer) if newer > FORMAT => return Err(RecordsError::Newer(newer)),
+                Some(_) => {}
+                None => drop(meta.insert("format", FORMAT).map_err(database)?),
+            }
+        }
+        write.commit().map_err(database)?;
+        Ok(Self { db })
+    }
+
+    /// Each function's current revision, by name. A row that cannot be read is logged and left out, so that it costs
+    /// one function and not the node.
+    pub fn current(&self) -> Result<Vec<RevisionRecord>> {
+        let read = self.db.begin_read().map_err(database)?;
+        let current = read.open_table(CURRENT).map_err(database)?;
+        let revisions = read.open_table(REVISIONS).map_err(database)?;
+        let mut records = Vec::new();
+        for row in current.iter().map_err(database)? {
+            let (name, number) = row.map_err(database)?;
+            let found = revisions.get((name.value(), number.value())).map_err(database)?;
+            records.extend(found.and_then(|bytes| decode(name.value(), bytes.value())));
+        }
+        Ok(records)
+    }
+
+    /// A function's revisions that are remembered, newest first.
+    pub fn history(&self, name: &FunctionName) -> Result<Vec<RevisionRecord>> {
+        let read = self.db.begin_read().map_err(database)?;
+        let revisions = read.open_table(REVISIONS).map_err(database)?;
+        let range = revisions.range((name.as_str(), 0)..=(name.as_str(), u64::MAX));
+        let mut records = Vec::new();
+        for row in range.map_err(database)?.rev() {
+            let (_, bytes) = row.map_err(database)?;
+            records.extend(decode(name.as_str(), bytes.value()));
+        }
+        Ok(records)
+    }
+
+    /// The number of a function's current revision.
+    pub fn current_number(&self, name: &FunctionName) -> Result<Option<u64>> {
+        let read = self.db.begin_read().map_err(database)?;
+        let current = read.open_table(CURRENT).map_err(database)?;
+        Ok(current.get(name.as_str()).map_err(database)?.map(|number| number.value()))
+    }
+
+    /// What is known of an artifact.
+    pub fn artifact(&self, key: ArtifactKey) -> Result<Option<ArtifactRow>> {
+        let read = self.db.begin_read().map_err(database)?;
+        let artifacts = read.open_table(ARTIFACTS).map_err(database)?;
+        let row = artifacts.get(&key.0.as_bytes()[..]).map_err(database)?;
+        Ok(row.and_then(|bytes| serde_json::from_slice(bytes.value()).ok()))
+    }
+
+    /// Makes a revision its function's current one. When this returns, it survives a crash.
+    pub fn commit(&self, record: &RevisionRecord) -> Result<()> {
+        let write = self.db.begin_write().map_err(database)?;
+        {
+            let name = record.function.as_str();
+            let mut revisions = write.open_table(REVISIONS).map_err(database)?;
+            let json = serde_json::to_vec(record)?;
+            revisions.insert((name, record.number), json.as_slice()).map_err(database)?;
+            let oldest = record.number.saturating_sub(node::HISTORY as u64);
+            revisions.retain_in((name, 0)..=(name, oldest), |_, _| false).map_err(database)?;
+            let mut current = write.open_table(CURRENT).map_err(database)?;
+            current.insert(name, record.number).map_err(database)?;
+            let mut artifacts = write.open_table(ARTIFACTS).map_err(database)?;
+            let row = ArtifactRow { mac: record.artifact_mac, snapshot: record.snapshot.clone() };
+            let json = serde_json::to_vec(&row)?;
+            artifacts
+                .insert(&record.artifact.0.as_bytes()[..], json.as_slice())
+                .map_err(database)?;
+        }
+        point("row-written").map_err(|error| database(redb::Error::Io(error)))?;
+        write.commit().map_err(database)?;
+        point("row-committed").map_err(|error| database(redb::Error::Io(error)))
+    }
+
+    /// Forgets a function; false if there was none.
+    pub fn remove(&self, name: &FunctionName) -> Result<bool> {
+        let write = self.db.begin_write().map_err(database)?;
+        let found;
+        {
+            let mut current = write.open_table(CURRENT).map_err(database)?;
+            found = current.remove(name.as_str()).map_err(database)?.is_some();
+            let mut revisions = write.open_table(REVISIONS).map_err(database)?;
+            let all = (name.as_str(), 0)..=(name.as_str(), u64::MAX);
+            revisions.retain_in(all, |_, _| false).map_err(database)?;
+        }
+        write.commit().map_err(database)?;
+        Ok(found)
+    }
+
+    /// Files that revisions refer to: those of current ones, or of all.
+    pub fn references(&self, current_only: bool) -> Result<HashSet<(Kind, mayfly_core::Digest)>> {
+        let mut found = HashSet::new();
+        let mut add = |record: &RevisionRecord| {
+            found.insert((Kind::Wasm, record.wasm));
+            found.insert((Kind::Artifact, record.artifact.0));
+        };
+        self.current()?.iter().for_each(&mut add);
+        if !current_only {
+            let read = self.db.begin_read().map_err(database)?;
+            let revisions = read.open_table(REVISIONS).map_err(database)?;
+            for row in revisions.iter().map_err(database)? {
+                let (key, bytes) = row.map_err(database)?;
+                decode(key.value().0, bytes.value()).iter().for_each(&mut add);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Forgets artifacts that no revision refers to.
+    pub fn sweep(&self, referenced: &HashSet<(Kind, mayfly_core::Digest)>) -> Result<()> {
+        let write = self.db.begin_write().map_err(database)?;
+        {
+            let mut artifacts = write.open_table(ARTIFACTS).map_err(database)?;
+            let known = |key: &[u8]| {
+                let bytes = <[u8; 32]>::try_from(key).ok();
+                bytes.is_some_and(|b| {
+                    referenced.contains(&(Kind::Artifact, mayfly_core::Digest::from_bytes(b)))
+                })
+            };
+            artifacts.retain(|key, _| known(key)).map_err(database)?;
+        }
+        write.commit().map_err(database)
+    }
+}
+
+impl std::fmt::Debug for Records {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Records").finish_non_exhaustive()
+    }
+}
+
+fn decode(name: &str, bytes: &[u8]) -> Option<RevisionRecord> {
+    match serde_json::from_slice(bytes) {
+        Ok(record) => Some(record),
+        Err(error) => {
+            tracing::error!(function = name, %error, "a revision's record cannot be read; deploy the function again");
+            None
+        }
+    }
+}
