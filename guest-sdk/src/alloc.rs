@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 #[cfg(target_family = "wasm")]
 #[global_allocator]
-static ALLOCATOR: SnapshotAllocator = SnapshotAllocator::new();
+static ALLOCATOR: SnapshotAllocator = SnapshotAllocator;
 
 static SEALED: AtomicBool = AtomicBool::new(false);
 
@@ -21,19 +21,7 @@ pub(crate) fn seal() {
 
 /// Zeroes what is freed before the snapshot is taken.
 #[derive(Debug)]
-pub struct SnapshotAllocator {
-    sealed: &'static AtomicBool,
-}
-
-impl SnapshotAllocator {
-    const fn new() -> Self {
-        Self { sealed: &SEALED }
-    }
-
-    fn sealed(&self) -> bool {
-        self.sealed.load(Ordering::Relaxed)
-    }
-}
+pub struct SnapshotAllocator;
 
 // SAFETY: every block comes from `System` and goes back to it with the layout it was made with.
 unsafe impl GlobalAlloc for SnapshotAllocator {
@@ -48,7 +36,7 @@ unsafe impl GlobalAlloc for SnapshotAllocator {
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        if !self.sealed() {
+        if !SEALED.load(Ordering::Relaxed) {
             // SAFETY: the block is the caller's to give up, and as long as its layout says.
             unsafe { wipe(block, layout.size()) };
         }
@@ -57,7 +45,7 @@ unsafe impl GlobalAlloc for SnapshotAllocator {
     }
 
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        if self.sealed() {
+        if SEALED.load(Ordering::Relaxed) {
             // SAFETY: the caller's promise is the same as `System`'s.
             return unsafe { System.realloc(block, layout, size) };
         }

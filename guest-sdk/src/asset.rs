@@ -29,12 +29,10 @@ pub(crate) fn close() {
 macro_rules! asset {
     ($name:literal, $path:expr $(,)?) => {
         const _: () = {
-            // No `#[used]`: with it the bytes land in the data segments as well.
-            #[cfg_attr(
-                target_family = "wasm",
-                unsafe(link_section = concat!("mayfly.asset/", $name))
-            )]
-            #[cfg_attr(target_family = "wasm", unsafe(export_name = concat!("mayfly.asset/", $name)))]
+            // Neither `#[used]` nor an exported name: either one puts the bytes into the data
+            // segments as well, and so into every snapshot.
+            #[allow(dead_code, reason = "the section is read by the host, not by code")]
+            #[cfg_attr(target_family = "wasm", unsafe(link_section = concat!("mayfly.asset/", $name)))]
             pub static ASSET: [u8; include_bytes!($path).len()] = *include_bytes!($path);
         };
     };

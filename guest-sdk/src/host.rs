@@ -5,18 +5,22 @@
 mod imports {
     #[link(wasm_import_module = "mayfly_http_v1")]
     unsafe extern "C" {
-        pub fn request_head(ptr: *mut u8, cap: usize) -> i32;
-        pub fn request_body_read(ptr: *mut u8, cap: usize) -> i32;
-        pub fn response_start(head: *const u8, head_len: usize, body: *const u8, len: usize)
-        -> i32;
-        pub fn response_write(ptr: *const u8, len: usize) -> i32;
-        pub fn mark(id: i32);
+        pub(crate) fn request_head(ptr: *mut u8, cap: usize) -> i32;
+        pub(crate) fn request_body_read(ptr: *mut u8, cap: usize) -> i32;
+        pub(crate) fn response_start(
+            head: *const u8,
+            head_len: usize,
+            body: *const u8,
+            len: usize,
+        ) -> i32;
+        pub(crate) fn response_write(ptr: *const u8, len: usize) -> i32;
+        pub(crate) fn mark(id: i32);
     }
 
     #[link(wasm_import_module = "mayfly_asset_v1")]
     unsafe extern "C" {
-        pub fn asset_len(name: *const u8, name_len: usize) -> i64;
-        pub fn asset_read(
+        pub(crate) fn asset_len(name: *const u8, name_len: usize) -> i64;
+        pub(crate) fn asset_read(
             name: *const u8,
             name_len: usize,
             offset: i64,
@@ -27,90 +31,89 @@ mod imports {
 
     #[link(wasm_import_module = "wasi_snapshot_preview1")]
     unsafe extern "C" {
-        pub fn random_get(ptr: *mut u8, len: usize) -> i32;
-        pub fn proc_exit(code: i32) -> !;
+        pub(crate) fn random_get(ptr: *mut u8, len: usize) -> i32;
+        pub(crate) fn proc_exit(code: i32) -> !;
     }
 
     unsafe extern "C" {
-        pub fn __wasm_call_ctors();
-        pub fn __wasilibc_deinitialize_environ();
+        pub(crate) fn __wasm_call_ctors();
+        pub(crate) fn __wasilibc_deinitialize_environ();
     }
 }
 
 #[cfg(not(target_family = "wasm"))]
-#[allow(clippy::missing_const_for_fn, reason = "the signatures of the imports they stand for")]
 mod imports {
     use mayfly_abi::{ERR_NO_ASSET, ERR_STATE};
 
-    pub unsafe fn request_head(_: *mut u8, _: usize) -> i32 {
+    pub(crate) unsafe fn request_head(_: *mut u8, _: usize) -> i32 {
         0
     }
-    pub unsafe fn request_body_read(_: *mut u8, _: usize) -> i32 {
+    pub(crate) unsafe fn request_body_read(_: *mut u8, _: usize) -> i32 {
         0
     }
-    pub unsafe fn response_start(_: *const u8, _: usize, _: *const u8, _: usize) -> i32 {
+    pub(crate) unsafe fn response_start(_: *const u8, _: usize, _: *const u8, _: usize) -> i32 {
         ERR_STATE
     }
-    pub unsafe fn response_write(_: *const u8, _: usize) -> i32 {
+    pub(crate) unsafe fn response_write(_: *const u8, _: usize) -> i32 {
         ERR_STATE
     }
-    pub unsafe fn mark(_: i32) {}
-    pub unsafe fn asset_len(_: *const u8, _: usize) -> i64 {
+    pub(crate) unsafe fn mark(_: i32) {}
+    pub(crate) unsafe fn asset_len(_: *const u8, _: usize) -> i64 {
         ERR_NO_ASSET.into()
     }
-    pub unsafe fn asset_read(_: *const u8, _: usize, _: i64, _: *mut u8, _: usize) -> i32 {
+    pub(crate) unsafe fn asset_read(_: *const u8, _: usize, _: i64, _: *mut u8, _: usize) -> i32 {
         ERR_NO_ASSET
     }
-    pub unsafe fn random_get(_: *mut u8, _: usize) -> i32 {
+    pub(crate) unsafe fn random_get(_: *mut u8, _: usize) -> i32 {
         1
     }
-    pub unsafe fn proc_exit(code: i32) -> ! {
+    pub(crate) unsafe fn proc_exit(code: i32) -> ! {
         std::process::exit(code)
     }
-    pub unsafe fn __wasm_call_ctors() {}
-    pub unsafe fn __wasilibc_deinitialize_environ() {}
+    pub(crate) unsafe fn __wasm_call_ctors() {}
+    pub(crate) unsafe fn __wasilibc_deinitialize_environ() {}
 }
 
 /// A negative number that an import answered.
-pub type Refused = i32;
+pub(crate) type Refused = i32;
 
 fn count(answer: i32) -> Result<usize, Refused> {
     usize::try_from(answer).map_err(|_| answer)
 }
 
-pub fn request_head(buffer: &mut [u8]) -> usize {
+pub(crate) fn request_head(buffer: &mut [u8]) -> usize {
     // SAFETY: the host writes at most `len` bytes into a buffer that we hold exclusively.
     count(unsafe { imports::request_head(buffer.as_mut_ptr(), buffer.len()) }).unwrap_or(0)
 }
 
-pub fn request_body_read(buffer: &mut [u8]) -> Result<usize, Refused> {
+pub(crate) fn request_body_read(buffer: &mut [u8]) -> Result<usize, Refused> {
     // SAFETY: as above.
     count(unsafe { imports::request_body_read(buffer.as_mut_ptr(), buffer.len()) })
 }
 
-pub fn response_start(head: &[u8], body: &[u8]) -> Result<(), Refused> {
+pub(crate) fn response_start(head: &[u8], body: &[u8]) -> Result<(), Refused> {
     // SAFETY: the host only reads both ranges, and only during the call.
     let answer =
         unsafe { imports::response_start(head.as_ptr(), head.len(), body.as_ptr(), body.len()) };
     count(answer).map(drop)
 }
 
-pub fn response_write(bytes: &[u8]) -> Result<(), Refused> {
+pub(crate) fn response_write(bytes: &[u8]) -> Result<(), Refused> {
     // SAFETY: as above.
     count(unsafe { imports::response_write(bytes.as_ptr(), bytes.len()) }).map(drop)
 }
 
-pub fn mark(id: u8) {
+pub(crate) fn mark(id: u8) {
     // SAFETY: takes a number and touches no memory.
     unsafe { imports::mark(id.into()) }
 }
 
-pub fn asset_len(name: &str) -> Option<u64> {
+pub(crate) fn asset_len(name: &str) -> Option<u64> {
     // SAFETY: the host only reads the name, and only during the call.
     u64::try_from(unsafe { imports::asset_len(name.as_ptr(), name.len()) }).ok()
 }
 
-pub fn asset_read(name: &str, offset: u64, buffer: &mut [u8]) -> Result<usize, Refused> {
+pub(crate) fn asset_read(name: &str, offset: u64, buffer: &mut [u8]) -> Result<usize, Refused> {
     let offset = offset.cast_signed();
     let (ptr, len) = (buffer.as_mut_ptr(), buffer.len());
     // SAFETY: the host reads the name and writes at most `len` bytes into a buffer that we hold exclusively.
@@ -118,25 +121,25 @@ pub fn asset_read(name: &str, offset: u64, buffer: &mut [u8]) -> Result<usize, R
 }
 
 /// Fills `buffer` with fresh random bytes; false when the host has none.
-pub fn random(buffer: &mut [u8]) -> bool {
+pub(crate) fn random(buffer: &mut [u8]) -> bool {
     // SAFETY: the host writes `len` bytes into a buffer that we hold exclusively.
     unsafe { imports::random_get(buffer.as_mut_ptr(), buffer.len()) == 0 }
 }
 
 /// Ends the instance. Nothing of it outlives this, so no destructor and no `atexit` hook needs to run.
-pub fn exit(code: i32) -> ! {
+pub(crate) fn exit(code: i32) -> ! {
     // SAFETY: does not return and touches no memory.
     unsafe { imports::proc_exit(code) }
 }
 
 /// Runs the module's constructors. wasm-ld would otherwise wrap every export with a call of them (8 us each).
-pub fn construct() {
+pub(crate) fn construct() {
     // SAFETY: made by the linker; the caller sees to it that it runs once.
     unsafe { imports::__wasm_call_ctors() }
 }
 
 /// Makes wasi-libc read the environment again when it is next asked: init ran with an empty one, and cached it.
-pub fn forget_environment() {
+pub(crate) fn forget_environment() {
     // SAFETY: only resets libc's pointer; an instance has one thread and nothing holds a borrow of the environment.
     unsafe { imports::__wasilibc_deinitialize_environ() }
 }

@@ -42,7 +42,7 @@ pub fn context() -> Context {
 }
 
 /// Fetches the head from the host; the body stays there until it is read.
-pub fn receive() -> Result<Request> {
+pub(crate) fn receive() -> Result<Request> {
     let mut frame = vec![0; USUAL_HEAD];
     let length = host::request_head(&mut frame);
     if length > frame.len() {

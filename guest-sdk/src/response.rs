@@ -11,7 +11,7 @@ use crate::{Body, Error, Response, Result, host};
 const USUAL_HEAD: usize = 512;
 
 /// The response that tells the client of `error`.
-pub fn problem(error: &Error) -> Response {
+pub(crate) fn problem(error: &Error) -> Response {
     let mut response = Response::new(
         Body::from(error.problem().into_bytes()).with_content_type("application/problem+json"),
     );
@@ -24,7 +24,7 @@ pub fn problem(error: &Error) -> Response {
 /// # Errors
 /// When the head breaks a cap, when the body's stream fails, or when the host refuses either.
 /// A client that went away is no error.
-pub fn send(mut response: Response) -> Result<()> {
+pub(crate) fn send(mut response: Response) -> Result<()> {
     if let Some(content_type) = response.body().content_type()
         && !response.headers().contains_key(CONTENT_TYPE)
     {

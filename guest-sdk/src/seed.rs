@@ -16,12 +16,12 @@ use crate::host;
 static SLOT: AtomicUsize = AtomicUsize::new(0);
 
 /// A hash of a fixed key: it differs where seeds do.
-pub fn probe() -> u64 {
+pub(crate) fn probe() -> u64 {
     RandomState::new().hash_one("mayfly")
 }
 
 /// Finds std's keys and keeps their address for [`renew`]; false when they are not where they should be.
-pub fn locate() -> bool {
+pub(crate) fn locate() -> bool {
     let before = words();
     let keys = words();
     // The slot already holds the keys of the state that comes next.
@@ -32,7 +32,7 @@ pub fn locate() -> bool {
 }
 
 /// Draws new keys; does nothing if [`locate`] found none, so that a host without init still serves.
-pub fn renew() {
+pub(crate) fn renew() {
     let address = SLOT.load(Ordering::Relaxed);
     if address == 0 {
         return;

@@ -1,0 +1,202 @@
+use std::fmt;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail, ensure};
+use tract_onnx::prelude::*;
+use tract_onnx::tract_core::internal::{DimLike, TDim};
+
+use super::load::Options;
+use super::tensor::{Tensor, type_name};
+
+/// A model that is ready to run.
+#[derive(Debug, Clone)]
+pub struct Model {
+    name: String,
+    plan: Arc<TypedRunnableModel>,
+    inputs: Vec<Port>,
+    outputs: Vec<Port>,
+}
+
+/// An input or an output of a [`Model`].
+#[derive(Debug, Clone)]
+pub struct Port {
+    name: String,
+    datum: DatumType,
+    shape: Vec<TDim>,
+}
+
+/// What a run of a [`Model`] gives, by name.
+#[derive(Debug)]
+pub struct Outputs<'m> {
+    model: &'m Model,
+    tensors: Vec<Tensor>,
+}
+
+impl Model {
+    /// Loads a model from an [asset](crate::asset!), with every option at its default. In init only.
+    ///
+    /// # Errors
+    /// As [`Options::load`].
+    pub fn load(asset: &str) -> Result<Self> {
+        Self::options().load(asset)
+    }
+
+    /// Says how to load a model, for instance which size its named dimensions have.
+    #[must_use]
+    pub fn options() -> Options {
+        Options::new()
+    }
+
+    pub(super) fn new(
+        name: String,
+        plan: Arc<TypedRunnableModel>,
+        inputs: Vec<Port>,
+        outputs: Vec<Port>,
+    ) -> Self {
+        Self { name, plan, inputs, outputs }
+    }
+
+    /// What [`run`](Self::run) needs.
+    #[must_use]
+    pub fn inputs(&self) -> &[Port] {
+        &self.inputs
+    }
+
+    /// What [`run`](Self::run) gives.
+    #[must_use]
+    pub fn outputs(&self) -> &[Port] {
+        &self.outputs
+    }
+
+    /// Runs the model on an input for each of its [`inputs`](Self::inputs), in any order.
+    ///
+    /// # Errors
+    /// When an input is missing, given twice, unknown, or of another type or shape than the model
+    /// takes (says which, what was expected and what was given); when a node fails (says which).
+    pub fn run<N: AsRef<str>>(
+        &self,
+        inputs: impl IntoIterator<Item = (N, Tensor)>,
+    ) -> Result<Outputs<'_>> {
+        let values = self.arrange(inputs).with_context(|| self.name.clone())?;
+        let values = self.plan.run(values).with_context(|| self.name.clone())?;
+        Ok(Outputs { model: self, tensors: values.into_iter().map(Tensor::from_inner).collect() })
+    }
+
+    /// The inputs in the model's own order.
+    fn arrange<N: AsRef<str>>(
+        &self,
+        inputs: impl IntoIterator<Item = (N, Tensor)>,
+    ) -> Result<TVec<TValue>> {
+        let mut slots: TVec<Option<TValue>> = self.inputs.iter().map(|_| None).collect();
+        for (name, tensor) in inputs {
+            let name = name.as_ref();
+            let Some(at) = self.inputs.iter().position(|port| port.name == name) else {
+                bail!("no input {name:?}; the inputs are {}", list(&self.inputs));
+            };
+            self.inputs[at].check(&tensor)?;
+            ensure!(slots[at].is_none(), "input {name:?} is given twice");
+            slots[at] = Some(tensor.into_inner());
+        }
+        let ports = self.inputs.iter();
+        slots
+            .into_iter()
+            .zip(ports)
+            .map(|(slot, port)| slot.with_context(|| format!("input {port} is missing")))
+            .collect()
+    }
+}
+
+impl Outputs<'_> {
+    /// The output `name`.
+    ///
+    /// # Errors
+    /// When the model has no such output; lists those that it has.
+    pub fn get(&self, name: &str) -> Result<&Tensor> {
+        let at = self.model.outputs.iter().position(|port| port.name == name);
+        let Some(tensor) = at.and_then(|at| self.tensors.get(at)) else {
+            let model = &self.model;
+            bail!("{}: no output {name:?}; the outputs are {}", model.name, list(&model.outputs));
+        };
+        Ok(tensor)
+    }
+
+    /// Every output with its name, in the model's order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Tensor)> {
+        self.model.outputs.iter().map(Port::name).zip(&self.tensors)
+    }
+}
+
+impl Port {
+    /// The name that the model gives it.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The size of each dimension, or nothing if one of them is open.
+    #[must_use]
+    pub fn fixed_shape(&self) -> Option<Vec<usize>> {
+        self.shape.iter().map(|dim| dim.to_usize().ok()).collect()
+    }
+
+    pub(super) fn datum(&self) -> DatumType {
+        self.datum
+    }
+
+    pub(super) fn inputs(model: &TypedModel) -> Result<Vec<Self>> {
+        let ports = model.inputs.iter().map(|outlet| {
+            let name = model.nodes()[outlet.node].name.clone();
+            Self::new(name, model.outlet_fact(*outlet)?)
+        });
+        ports.collect()
+    }
+
+    pub(super) fn outputs(model: &TypedModel, names: Vec<String>) -> Result<Vec<Self>> {
+        ensure!(
+            names.len() == model.outputs.len(),
+            "optimising changed the number of outputs from {} to {}",
+            names.len(),
+            model.outputs.len()
+        );
+        let facts = model.outputs.iter().map(|outlet| model.outlet_fact(*outlet));
+        names.into_iter().zip(facts).map(|(name, fact)| Self::new(name, fact?)).collect()
+    }
+
+    fn new(name: String, fact: &TypedFact) -> Result<Self> {
+        Ok(Self { name, datum: fact.datum_type, shape: fact.shape.to_tvec().to_vec() })
+    }
+
+    fn check(&self, tensor: &Tensor) -> Result<()> {
+        let (expected, given) = (&self.shape, tensor.shape());
+        let fits = expected.len() == given.len()
+            && expected.iter().zip(given).all(|(dim, &size)| match dim.to_usize() {
+                Ok(fixed) => fixed == size,
+                // An open dimension takes any size; two of one name are held to be equal by tract.
+                Err(_) => true,
+            });
+        ensure!(
+            fits && self.datum == tensor.datum(),
+            "input {:?}: expected {}, got {}",
+            self.name,
+            describe(self.datum, expected),
+            describe(tensor.datum(), given)
+        );
+        Ok(())
+    }
+}
+
+/// `"name" f32 [1, 3, 224, 224]`
+impl fmt::Display for Port {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} {}", self.name, describe(self.datum, &self.shape))
+    }
+}
+
+fn describe(datum: DatumType, shape: &[impl fmt::Display]) -> String {
+    let sizes: Vec<_> = shape.iter().map(ToString::to_string).collect();
+    format!("{} [{}]", type_name(datum), sizes.join(", "))
+}
+
+fn list(ports: &[Port]) -> String {
+    ports.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}

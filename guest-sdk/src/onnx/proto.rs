@@ -1,0 +1,169 @@
+//! What is done to an ONNX file before tract sees it.
+
+use anyhow::{Context, Result, bail};
+use prost::Message;
+use tract_onnx::Onnx;
+use tract_onnx::pb::tensor_shape_proto::{Dimension, dimension::Value as Dim};
+use tract_onnx::pb::type_proto::Value as Type;
+use tract_onnx::pb::{
+    AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, TensorShapeProto,
+    ValueInfoProto,
+};
+
+/// Unsupported nodes named in an error; the rest are counted.
+const LISTED: usize = 20;
+
+pub(crate) fn decode(bytes: &[u8]) -> Result<ModelProto> {
+    let proto = ModelProto::decode(bytes).context("not an ONNX file")?;
+    if proto.graph.is_none() {
+        bail!("not an ONNX file, or an empty one: it holds no graph");
+    }
+    Ok(proto)
+}
+
+/// Refuses what tract would refuse one node at a time, or only when the model runs.
+pub(crate) fn check(onnx: &Onnx, proto: &ModelProto) -> Result<()> {
+    let Some(graph) = &proto.graph else { return Ok(()) };
+    if let Some(tensor) = graph.initializer.iter().find(|tensor| is_external(tensor)) {
+        bail!("the weights {:?} are in another file; save the model as one file", tensor.name);
+    }
+    let mut unknown = Vec::new();
+    walk(graph, &mut |node| {
+        if !onnx.op_register.0.contains_key(&node.op_type) {
+            unknown.push(format!("{} ({}{})", name_of(node), domain_of(node), node.op_type));
+        }
+    });
+    if unknown.is_empty() {
+        return Ok(());
+    }
+    let more = unknown.len().saturating_sub(LISTED);
+    unknown.truncate(LISTED);
+    let and_more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    bail!("operators that are not supported: {}{and_more}", unknown.join(", "))
+}
+
+/// Mends what tract 0.23 reads otherwise than the standard has it: a `ConstantOfShape` without a
+/// value is f32 zeros, but tract makes it f64 and then fails on the next node.
+pub(crate) fn repair(proto: &mut ModelProto) {
+    fn mend(graph: &mut GraphProto) {
+        for node in &mut graph.node {
+            if node.op_type == "ConstantOfShape"
+                && !node.attribute.iter().any(|attribute| attribute.name == "value")
+            {
+                node.attribute.push(zero_value());
+            }
+            node.attribute.iter_mut().filter_map(|attribute| attribute.g.as_mut()).for_each(mend);
+        }
+    }
+    proto.graph.iter_mut().for_each(mend);
+}
+
+/// Writes sizes into the inputs' shapes.
+pub(crate) fn fix_dims(
+    proto: &mut ModelProto,
+    dims: &[(String, usize)],
+    shapes: &[(String, Vec<usize>)],
+) -> Result<()> {
+    let Some(graph) = &mut proto.graph else { return Ok(()) };
+    for (name, shape) in shapes {
+        let Some(input) = graph.input.iter_mut().find(|input| input.name == *name) else {
+            let inputs = quoted(graph.input.iter().map(|input| &input.name));
+            bail!("no input {name:?} to give a shape to; the inputs are {inputs}");
+        };
+        let Some(old) = shape_of(input) else { bail!("the input {name:?} is not a tensor") };
+        let new = shape.iter().map(|&size| fixed(size)).collect::<Result<_>>()?;
+        *old = TensorShapeProto { dim: new };
+    }
+    for (name, size) in dims {
+        let mut found = false;
+        for dim in graph.input.iter_mut().filter_map(shape_of).flat_map(|shape| &mut shape.dim) {
+            if matches!(&dim.value, Some(Dim::DimParam(param)) if param == name) {
+                *dim = fixed(*size)?;
+                found = true;
+            }
+        }
+        if !found {
+            bail!(
+                "no input has a dimension {name:?}; the open ones are {}",
+                quoted(open_dims(graph).iter())
+            );
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn output_names(proto: &ModelProto) -> Vec<String> {
+    let outputs = proto.graph.iter().flat_map(|graph| &graph.output);
+    outputs.map(|output| output.name.clone()).collect()
+}
+
+fn walk(graph: &GraphProto, visit: &mut impl FnMut(&NodeProto)) {
+    for node in &graph.node {
+        visit(node);
+        for subgraph in node.attribute.iter().filter_map(|attribute| attribute.g.as_ref()) {
+            walk(subgraph, visit);
+        }
+    }
+}
+
+fn is_external(tensor: &TensorProto) -> bool {
+    tensor.data_location() == tract_onnx::pb::tensor_proto::DataLocation::External
+}
+
+/// A node's name is optional in ONNX; the name of what it makes is not.
+fn name_of(node: &NodeProto) -> &str {
+    if node.name.is_empty() {
+        node.output.first().map_or("(no name)", String::as_str)
+    } else {
+        &node.name
+    }
+}
+
+fn domain_of(node: &NodeProto) -> String {
+    if node.domain.is_empty() { String::new() } else { format!("{}.", node.domain) }
+}
+
+fn shape_of(input: &mut ValueInfoProto) -> Option<&mut TensorShapeProto> {
+    let Type::TensorType(tensor) = input.r#type.as_mut()?.value.as_mut()?;
+    Some(tensor.shape.get_or_insert_default())
+}
+
+fn open_dims(graph: &mut GraphProto) -> Vec<String> {
+    let dims = graph.input.iter_mut().filter_map(shape_of).flat_map(|shape| &shape.dim);
+    let mut names: Vec<_> = dims
+        .filter_map(|dim| match &dim.value {
+            Some(Dim::DimParam(name)) => Some(name.clone()),
+            _ => None,
+        })
+        .collect();
+    names.sort();
+    names.dedup();
+    names
+}
+
+fn fixed(size: usize) -> Result<Dimension> {
+    let size = i64::try_from(size)?;
+    Ok(Dimension { value: Some(Dim::DimValue(size)), ..Dimension::default() })
+}
+
+fn zero_value() -> AttributeProto {
+    use tract_onnx::pb::attribute_proto::AttributeType;
+    use tract_onnx::pb::tensor_proto::DataType;
+    let zero = TensorProto {
+        dims: vec![1],
+        data_type: DataType::Float as i32,
+        float_data: vec![0.0],
+        ..TensorProto::default()
+    };
+    AttributeProto {
+        name: "value".to_owned(),
+        r#type: AttributeType::Tensor as i32,
+        t: Some(zero),
+        ..AttributeProto::default()
+    }
+}
+
+fn quoted(names: impl Iterator<Item = impl std::fmt::Debug>) -> String {
+    let names: Vec<_> = names.map(|name| format!("{name:?}")).collect();
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+}
