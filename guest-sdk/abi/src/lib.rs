@@ -7,9 +7,14 @@
 #![forbid(unsafe_code)]
 
 mod frame;
+mod tensor;
 
 pub use frame::{
     FrameError, HeadReader, HeadWriter, RequestHead, RequestLine, ResponseHead, Truncated,
+};
+pub use tensor::{
+    CONTENT_TYPE_MODEL, CONTENT_TYPE_TENSORS, DataType, EXPORT_TENSORS_V1, TENSORS_PREFIX_BYTES,
+    TensorError, TensorInfo, TensorsHead, TensorsWriter,
 };
 
 /// Export that marks a module as speaking version 1 of the reactor ABI: a function `[] -> []` that is never called.
@@ -50,6 +55,10 @@ pub mod limits {
     pub const RESPONSE_HEADERS: usize = 100;
     /// Bytes of an asset's name.
     pub const ASSET_NAME_BYTES: usize = 128;
+    /// Bytes of a tensor frame's head: hundreds of inputs with names of usual length.
+    pub const TENSOR_HEAD_BYTES: usize = 64 * 1024;
+    /// Dimensions of a tensor: ONNX has no limit, and its operators stop at eight.
+    pub const TENSOR_RANK: usize = 16;
     /// Assets in one module.
     pub const ASSETS: usize = 64;
 }
