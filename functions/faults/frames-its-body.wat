@@ -5,4 +5,4 @@
   (func (export "mayfly_abi_1"))
   (data (i32.const 0) "\c8\00\02\00\0e\00content-length\04\001234\11\00transfer-encoding\07\00chunkedok")
   (func (export "mayfly_handle")
-    (drop (call $start (i32.const 0) (i32.const 56) (i32.const 56) (i32.const 2)))))
+    (drop (call $start (i32.const 0) (i32.const 54) (i32.const 54) (i32.const 2)))))

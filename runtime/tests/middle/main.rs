@@ -1,0 +1,4 @@
+//! Wasm in, outcome out, no sockets: most of what Mayfly promises is tested here.
+
+mod faults;
+mod harness;

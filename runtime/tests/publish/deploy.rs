@@ -1,0 +1,181 @@
+//! What a deploy changes, and what it leaves alone.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use mayfly_core::limits::node as caps;
+use mayfly_runtime::publish::{PublishErrorKind, PublishRequest, Stage};
+use mayfly_runtime::revision::{Settings, Snapshot};
+use parking_lot::Mutex;
+
+use crate::node::{TestNode, files, limits, name, reactor, says, state, with_section};
+
+#[tokio::test]
+async fn a_deploy_answers_and_tells_its_stages_as_they_end() {
+    let state = state();
+    let node = TestNode::open(state.path());
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let telling = told.clone();
+    let wasm = wat::parse_str(says("one")).unwrap().into();
+    let request = PublishRequest { name: name("f"), wasm, settings: Settings::default() };
+    let report = node
+        .publisher
+        .publish(request, move |time| telling.lock().push(time.stage.clone()))
+        .await
+        .unwrap();
+    assert_eq!(*told.lock(), ["validate", "compile", "store", "activate"]);
+    assert_eq!((report.record.number, report.replaced, report.reused), (1, None, false));
+    assert_eq!(report.record.snapshot, Snapshot::NoInit);
+    assert_eq!(node.get("/f").await, (200, "one".into()));
+    assert!(node.metrics.text().contains(r#"mayfly_publishes_total{result="ok"} 1"#));
+}
+
+#[tokio::test]
+async fn a_failed_deploy_leaves_the_old_revision_serving() {
+    let state = state();
+    let node = TestNode::open(state.path());
+    node.deploy("f", &says("one"), Settings::default()).await.unwrap();
+    let error = node.deploy_wasm("f", b"\x7fELF".to_vec(), Settings::default()).await.unwrap_err();
+    assert_eq!((error.status(), error.stage), (422, Stage::Validate));
+    let start = r#"(module (memory (export "memory") 1) (func (export "_start")) (func $s unreachable) (start $s))"#;
+    let error = node.deploy("f", start, Settings::default()).await.unwrap_err();
+    assert_eq!((error.status(), error.stage), (422, Stage::Activate), "{error}");
+    assert!(error.hint().contains("start function"));
+    let bad = Settings { routes: vec!["no-slash".into()], ..Settings::default() };
+    let error = node.deploy("f", &says("x"), bad).await.unwrap_err();
+    assert_eq!((error.status(), error.stage), (422, Stage::Validate), "{error}");
+    assert_eq!(node.get("/f").await, (200, "one".into()));
+    assert_eq!(node.publisher.history(&name("f")).unwrap().len(), 1);
+    assert!(node.metrics.text().contains(r#"mayfly_function_revision{faas_name="f"} 1"#));
+}
+
+#[tokio::test]
+async fn a_new_function_that_fails_leaves_nothing() {
+    let state = state();
+    let node = TestNode::open(state.path());
+    let start = r#"(module (memory (export "memory") 1) (func (export "_start")) (func $s unreachable) (start $s))"#;
+    node.deploy("f", start, Settings::default()).await.unwrap_err();
+    assert_eq!(node.get("/f").await.0, 404);
+    assert!(!node.metrics.text().contains(r#"faas_name="f""#));
+    drop(node);
+    let node = TestNode::open(state.path());
+    node.publisher.restore().await.unwrap();
+    assert_eq!((files(state.path(), "wasm"), files(state.path(), "artifacts")), (vec![], vec![]));
+}
+
+#[tokio::test]
+async fn the_same_module_is_compiled_once() {
+    let state = state();
+    let node = TestNode::open(state.path());
+    node.deploy("a", &says("hi"), Settings::default()).await.unwrap();
+    let compiles = node.compiles();
+    let report = node.deploy("b", &says("hi"), limits(&["memory=64MiB"])).await.unwrap();
+    assert!(report.reused);
+    assert_eq!(node.compiles(), compiles);
+    assert_eq!(node.get("/b").await, (200, "hi".into()));
+    let init = reactor(0, r#"(func (export "mayfly_init"))"#);
+    node.deploy("c", &init, Settings::default()).await.unwrap();
+    assert!(node.deploy("c", &init, limits(&["cpu=1s"])).await.unwrap().reused);
+    let report = node.deploy("c", &init, limits(&["memory=64MiB"])).await.unwrap();
+    assert!(!report.reused, "init may see the memory limit");
+}
+
+#[tokio::test]
+async fn another_model_on_the_same_code_is_not_compiled_again() {
+    let state = state();
+    let node = TestNode::open(state.path());
+    let module = |model: &[u8]| {
+        let reads = r#"(data (i32.const 3000) "model") (func (export "mayfly_init") (drop
+            (call $asset_read (i32.const 3000) (i32.const 5) (i64.const 0) (i32.const 0) (i32.const 1))))"#;
+        with_section(wat::parse_str(reactor(1, reads)).unwrap(), "mayfly.asset/model", model)
+    };
+    let first = node.deploy_wasm("a", module(b"1"), Settings::default()).await.unwrap();
+    assert!(first.functions_compiled > 0);
+    let second = node.deploy_wasm("b", module(b"2"), Settings::default()).await.unwrap();
+    assert!(!second.reused);
+    assert_eq!(second.functions_compiled, 0, "{second:?}");
+    assert_eq!((node.get("/a").await.1, node.get("/b").await.1), ("1".into(), "2".into()));
+}
+
+#[tokio::test]
+async fn two_first_deploys_of_one_name_both_count() {
+    let state = state();
+    let node = TestNode::open(state.path());
+    let (one, two) = (says("1"), says("2"));
+    let (one, two) = tokio::join!(
+        node.deploy("f", &one, Settings::default()),
+        node.deploy("f", &two, Settings::default())
+    );
+    let mut numbers = [one.unwrap().record.number, two.unwrap().record.number];
+    numbers.sort_unstable();
+    assert_eq!(numbers, [1, 2]);
+    let history = node.publisher.history(&name("f")).unwrap();
+    assert!(history.iter().map(|record| record.number).eq([2, 1]));
+    assert_eq!(node.get("/f").await.0, 200);
+}
+
+#[tokio::test]
+async fn a_client_that_goes_away_changes_nothing() {
+    let state = state();
+    let node = TestNode::open(state.path());
+    let wasm = wat::parse_str(says("done")).unwrap().into();
+    let request = PublishRequest { name: name("f"), wasm, settings: Settings::default() };
+    let publishing = node.publisher.publish(request, |_| {});
+    assert!(tokio::time::timeout(Duration::from_millis(1), publishing).await.is_err());
+    node.ready("f").await;
+    assert_eq!(node.get("/f").await, (200, "done".into()));
+}
+
+#[tokio::test]
+async fn what_waits_is_bounded() {
+    let state = state();
+    let node = Arc::new(TestNode::open(state.path()));
+    let all: Vec<_> = (0..caps::PUBLISH_QUEUE + caps::PUBLISHES + 5)
+        .map(|_| {
+            let node = node.clone();
+            tokio::spawn(async move { node.deploy("f", &says("x"), Settings::default()).await })
+        })
+        .collect();
+    let mut full = 0;
+    for deploy in all {
+        if let Err(error) = deploy.await.unwrap() {
+            assert!(matches!(error.kind, PublishErrorKind::QueueFull), "{error}");
+            assert_eq!((error.status(), error.retry_after_s()), (503, Some(10)));
+            full += 1;
+        }
+    }
+    assert_eq!(full, 5);
+}
+
+#[tokio::test]
+async fn a_route_belongs_to_one_function() {
+    let state = state();
+    let node = TestNode::open(state.path());
+    let routed = || Settings { routes: vec!["/api".into()], ..Settings::default() };
+    node.deploy("a", &says("a"), routed()).await.unwrap();
+    node.deploy("a", &says("again"), routed()).await.unwrap();
+    let error = node.deploy("b", &says("b"), routed()).await.unwrap_err();
+    assert_eq!(error.status(), 409);
+    assert!(error.to_string().contains("'/api' belongs to the function 'a'"), "{error}");
+    assert_eq!(node.get("/api/x").await, (200, "again".into()));
+    assert_eq!(node.get("/b").await.0, 404);
+}
+
+#[tokio::test]
+async fn a_removed_function_is_gone_with_its_files() {
+    let state = state();
+    let node = TestNode::open(state.path());
+    node.deploy("a", &says("a"), Settings::default()).await.unwrap();
+    node.deploy("b", &says("b"), Settings::default()).await.unwrap();
+    node.deploy("twin", &says("a"), Settings::default()).await.unwrap();
+    assert!(node.publisher.remove(&name("b")).await.unwrap());
+    assert!(!node.publisher.remove(&name("b")).await.unwrap());
+    assert_eq!(node.get("/b").await.0, 404);
+    assert!(node.publisher.history(&name("b")).unwrap().is_empty());
+    assert!(node.publisher.remove(&name("a")).await.unwrap());
+    assert_eq!(node.get("/twin").await, (200, "a".into()));
+    assert_eq!(files(state.path(), "artifacts").len(), 1, "the twin's, which was a's too");
+    assert_eq!(files(state.path(), "wasm").len(), 1);
+    let again = node.deploy("b", &says("b"), Settings::default()).await.unwrap();
+    assert_eq!(again.record.number, 1);
+}
