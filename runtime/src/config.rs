@@ -12,9 +12,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use mayfly_core::FunctionName;
 use mayfly_core::limits::{LIMIT_KEYS, Limits, node};
 use mayfly_core::router::Route;
-use mayfly_core::{FunctionName, units};
 
 use crate::logs::{Format, Requests};
 
@@ -26,6 +26,8 @@ pub use layers::{ConfigArgs, Origin};
 pub struct Config {
     /// Functions, artifacts, tokens.
     pub state_dir: PathBuf,
+    /// Whether responses carry `Server-Timing`.
+    pub server_timing: bool,
     /// The listener that clients call.
     pub gateway: GatewayKeys,
     /// The listener that operators call.
@@ -65,8 +67,6 @@ pub struct GatewayKeys {
     pub queue_timeout: Duration,
     /// From the signal to the end; `None` is the longest wall limit and [`node::DRAIN_GRACE`].
     pub drain_timeout: Option<Duration>,
-    /// Whether responses carry `Server-Timing`.
-    pub server_timing: bool,
 }
 
 /// Keys under `admin`.
@@ -87,6 +87,8 @@ pub struct EngineKeys {
     pub memory_budget: Option<u64>,
     /// Threads for guests that overrun their first tick; `None` is twice the cores.
     pub guest_threads: Option<usize>,
+    /// Whether the kernel is asked which pages a guest dirtied; `None` is by probe.
+    pub pagemap_scan: Option<bool>,
     /// Whether guests get native arithmetic kernels.
     pub native_kernels: bool,
 }
@@ -112,6 +114,7 @@ impl Default for Config {
         }
         Self {
             state_dir: "state".into(),
+            server_timing: false,
             gateway: GatewayKeys {
                 listen: listen(3000),
                 workers: None,
@@ -122,13 +125,13 @@ impl Default for Config {
                 keep_alive_timeout: node::KEEP_ALIVE_TIMEOUT,
                 queue_timeout: node::QUEUE_TIMEOUT,
                 drain_timeout: None,
-                server_timing: false,
             },
             admin: AdminKeys { listen: listen(3001), hosts: Vec::new() },
             engine: EngineKeys {
                 slots: None,
                 memory_budget: None,
                 guest_threads: None,
+                pagemap_scan: None,
                 native_kernels: true,
             },
             log: LogKeys {
@@ -227,12 +230,6 @@ impl Config {
         Ok(config)
     }
 
-    /// Bytes that guests may use together: what was set, or four fifths of the machine's or the cgroup's memory.
-    #[must_use]
-    pub fn memory_budget(&self) -> u64 {
-        self.engine.memory_budget.unwrap_or_else(|| available_memory(&Process) / 5 * 4)
-    }
-
     /// From the signal to the end at most.
     #[must_use]
     pub fn drain_timeout(&self, longest_wall: Duration) -> Duration {
@@ -280,21 +277,6 @@ impl Config {
         }
         Ok(())
     }
-}
-
-/// Memory in bytes that this process may hope for: the machine's, or its cgroup's if that is less.
-fn available_memory(environment: &dyn Environment) -> u64 {
-    let read = |path: &str| environment.read(Path::new(path)).ok();
-    let total = read("/proc/meminfo").and_then(|text| {
-        let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?.trim();
-        units::parse_size(line.strip_suffix(" kB").map(|kib| format!("{kib}KiB"))?.as_str()).ok()
-    });
-    // Version 2, then version 1; "max" and version 1's huge number both mean that there is none.
-    let group = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"]
-        .into_iter()
-        .find_map(|path| read(path)?.trim().parse::<u64>().ok());
-    // Without either, a small machine is the safe guess.
-    total.into_iter().chain(group).min().unwrap_or(1 << 30)
 }
 
 #[cfg(test)]

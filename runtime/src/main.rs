@@ -1,1 +1,378 @@
-fn main(){}
+//! The `mayfly` binary. This file is the story of a node: configuration -> tracing -> engine -> catalog -> gateway and
+//! admin -> ready -> signal -> drain. The other verbs are in [`cli`].
+//!
+//! Exit codes: see [`cli::Cli`].
+
+mod cli;
+
+use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow, bail};
+use clap::Parser as _;
+use mayfly_core::auth::Tokens;
+use mayfly_core::limits::{Limits, node};
+use mayfly_core::{Digest, FunctionName};
+use mayfly_runtime::admin::{self, Admin, AdminState, NodeControl, Uploads};
+use mayfly_runtime::catalog::{Catalog, Entry};
+use mayfly_runtime::child;
+use mayfly_runtime::config::{Config, Process};
+use mayfly_runtime::engine::{Engine, EngineConfig};
+use mayfly_runtime::gateway::{Gateway, GatewayConfig};
+use mayfly_runtime::logs::{LogConfig, LogSink, Output};
+use mayfly_runtime::metrics::Metrics;
+use mayfly_runtime::node::{Node, NodeConfig};
+use mayfly_runtime::publish::{PublishRequest, Publisher, PublisherConfig};
+use mayfly_runtime::revision::Settings;
+use mayfly_runtime::telemetry;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+
+use cli::{Cli, Failure, Serve, Verb, code};
+
+/// How long the last log lines may take to be written.
+const FLUSH: Duration = Duration::from_secs(2);
+
+/// Functions whose URL is printed at start; the rest are in `mayfly list`.
+const SHOWN: usize = 20;
+
+fn main() -> ExitCode {
+    // Before anything else: a child of publish reads no configuration and starts no threads.
+    let verb = std::env::args().nth(1);
+    if let Some(verb) = verb.as_deref().and_then(child::Verb::from_argument) {
+        child::child_main(verb);
+    }
+    let verb = match Cli::try_parse() {
+        Ok(cli) => cli.verb,
+        Err(error) => {
+            let _ = error.print();
+            // Asking for help is no mistake.
+            return ExitCode::from(if error.use_stderr() { code::USAGE } else { 0 });
+        }
+    };
+    let done = match verb {
+        Verb::Serve(arguments) => serve(&arguments),
+        verb => verb.run(),
+    };
+    let Err(failure) = done else { return ExitCode::SUCCESS };
+    if !failure.text.is_empty() {
+        eprintln!("error: {}", failure.text);
+    }
+    ExitCode::from(failure.code)
+}
+
+fn serve(arguments: &Serve) -> Result<(), Failure> {
+    let config = Config::resolve(&arguments.config, &Process)
+        .map_err(|error| Failure::new(code::CONFIG, error))?;
+    if arguments.print_config {
+        print!("{}", config.to_toml());
+        return Ok(());
+    }
+    let metrics = Arc::new(Metrics::new());
+    let logs = start_logs(&config, &metrics).map_err(failed)?;
+    let done = run(&config, metrics, &logs);
+    if let Err(error) = &done {
+        tracing::error!("{error:#}");
+    }
+    logs.flush(FLUSH);
+    // It is in the log: once is enough.
+    done.map_err(|_| Failure::new(code::FAILED, ""))
+}
+
+fn failed(error: anyhow::Error) -> Failure {
+    Failure::new(code::FAILED, format_args!("{error:#}"))
+}
+
+fn start_logs(config: &Config, metrics: &Metrics) -> anyhow::Result<LogSink> {
+    let log = LogConfig {
+        format: config.log.format,
+        requests: config.log.requests,
+        output: Output::Stderr,
+    };
+    let sink = LogSink::start(log, metrics.logs_dropped.clone()).context("no log thread")?;
+    telemetry::init(sink.clone(), config.log.format, &config.log.level)
+        .map_err(|why| anyhow!("tracing cannot be set up: {why}"))?;
+    Ok(sink)
+}
+
+/// A node from its parts to its end.
+fn run(config: &Config, metrics: Arc<Metrics>, logs: &LogSink) -> anyhow::Result<()> {
+    // Neither a gateway worker nor the admin thread: publishes load code, and restoring takes every core.
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("mayfly-main")
+        .enable_all()
+        .build()
+        .context("no threads to start with")?;
+    // Both from now on, so that a signal during a long start is not lost.
+    let (mut terminate, mut interrupt) = {
+        let _entered = runtime.enter();
+        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?)
+    };
+    let node = Arc::new(Parts::make(config, metrics, logs, &runtime)?);
+    let stopped = runtime.block_on(async {
+        tokio::select! {
+            signal = either(&mut terminate, &mut interrupt) => Ok(Err(signal)),
+            started = node.start(config) => started.map(Ok),
+        }
+    })?;
+    let signal = match stopped {
+        Err(early) => early,
+        Ok(()) => {
+            node.announce();
+            runtime.block_on(either(&mut terminate, &mut interrupt))
+        }
+    };
+    tracing::info!(signal, "draining: requests under way end, new ones are refused");
+    let drained = runtime.block_on(async {
+        tokio::select! {
+            drained = node.drain(config) => drained,
+            signal = either(&mut terminate, &mut interrupt) => {
+                tracing::warn!(signal, "asked twice: stopping at once");
+                false
+            }
+        }
+    });
+    let _ = node.stop_admin.send(true);
+    tracing::info!(drained, "stopped");
+    logs.flush(FLUSH);
+    // Guests that still run would be waited for; the state directory is good at every moment.
+    runtime.shutdown_background();
+    Ok(())
+}
+
+async fn either(terminate: &mut Signal, interrupt: &mut Signal) -> &'static str {
+    tokio::select! {
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
+    }
+}
+
+/// A node's parts, made and connected.
+struct Parts {
+    node: Arc<Node>,
+    publisher: Publisher,
+    /// Taken when its workers start.
+    gateway: parking_lot::Mutex<Option<Gateway>>,
+    running: parking_lot::Mutex<Option<mayfly_runtime::gateway::Running>>,
+    gateway_address: SocketAddr,
+    admin_address: SocketAddr,
+    ready: Arc<AtomicBool>,
+    stop_admin: watch::Sender<bool>,
+}
+
+impl Parts {
+    /// Everything that can fail for want of an address, memory or access fails here, before the first request.
+    fn make(
+        config: &Config,
+        metrics: Arc<Metrics>,
+        logs: &LogSink,
+        runtime: &tokio::runtime::Runtime,
+    ) -> anyhow::Result<Self> {
+        let state_dir = &config.state_dir;
+        make_private(state_dir)?;
+        let (full, read_metrics) = admin::load_or_make(state_dir)?;
+        let engine = Engine::new(&EngineConfig {
+            slots: config.engine.slots,
+            memory_budget: config.engine.memory_budget,
+            native_kernels: config.engine.native_kernels,
+            pagemap_scan: config.engine.pagemap_scan,
+            ..EngineConfig::default()
+        })?;
+        let catalog = Arc::new(Catalog::new(config.parsed_routes()));
+        let publisher = Publisher::open(
+            &PublisherConfig::new(state_dir),
+            engine.clone(),
+            catalog.clone(),
+            metrics.clone(),
+            logs.clone(),
+        )
+        .with_context(|| format!("cannot use the state directory {}", state_dir.display()))?;
+        let node = Node::new(
+            &NodeConfig {
+                queue_timeout: config.gateway.queue_timeout,
+                guest_threads: config.engine.guest_threads,
+                server_timing: config.server_timing,
+                body_idle_timeout: config.gateway.body_idle_timeout,
+            },
+            engine,
+            catalog.clone(),
+            metrics.clone(),
+            logs.clone(),
+        )
+        .context("no threads for guests")?;
+        add_gauges(&metrics, &node);
+        let gateway = Gateway::bind(gateway_config(config), node.clone())?;
+        let listener = Admin::bind(config.admin.listen).with_context(|| {
+            format!(
+                "cannot listen on {}; change admin.listen, or stop what listens there",
+                config.admin.listen
+            )
+        })?;
+        let ready = Arc::new(AtomicBool::new(false));
+        let (stop_admin, stop) = watch::channel(false);
+        let (gateway_address, admin_address) = (gateway.address(), listener.address());
+        let state = AdminState {
+            control: Arc::new(NodeControl {
+                publisher: publisher.clone(),
+                catalog,
+                logs: logs.clone(),
+                runtime: runtime.handle().clone(),
+            }),
+            metrics,
+            logs: logs.clone(),
+            tokens: Tokens::new(&full, &read_metrics),
+            hosts: config.admin.hosts.clone(),
+            ready: ready.clone(),
+            gateway: gateway_address,
+            limits: config.limits.clone(),
+            limits_max: config.limits_max.clone(),
+            uploads: Uploads::default(),
+        };
+        // From now on: health answers while the rest starts.
+        listener.start(Arc::new(state), stop).context("no thread for the admin API")?;
+        let gateway = parking_lot::Mutex::new(Some(gateway));
+        let running = parking_lot::Mutex::new(None);
+        Ok(Self {
+            node,
+            publisher,
+            gateway,
+            running,
+            gateway_address,
+            admin_address,
+            ready,
+            stop_admin,
+        })
+    }
+
+    /// Functions from the store, self-test, workers, functions of the configuration; then ready.
+    async fn start(&self, config: &Config) -> anyhow::Result<()> {
+        let rehearsal =
+            self.publisher.rehearsal().await.context("the self-test's guest cannot be made")?;
+        rehearsal.run().await.context("the self-test failed")?;
+        // After it, because what has to be made anew is tried out in the same pool.
+        let restored = self.publisher.restore().await.context("cannot read what was deployed")?;
+        tracing::info!(ready = restored.ready, preparing = restored.preparing, "functions restored");
+        let gateway = self.gateway.lock().take().context("the gateway was started already")?;
+        *self.running.lock() = Some(gateway.start()?);
+        for (name, path) in &config.deploy {
+            self.deploy(name, path, &config.limits).await?;
+        }
+        self.ready.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    /// Deploys a module of the configuration. An error is fatal only if the name then leads nowhere: a node that has
+    /// an earlier revision serves that.
+    async fn deploy(
+        &self,
+        name: &FunctionName,
+        path: &Path,
+        limits: &Limits,
+    ) -> anyhow::Result<()> {
+        let wasm = std::fs::read(path)
+            .with_context(|| format!("deploy.{name}: cannot read {}", path.display()))?;
+        if wasm.len() as u64 > node::PACKAGE_BYTES {
+            bail!("deploy.{name}: {} is larger than {} bytes", path.display(), node::PACKAGE_BYTES);
+        }
+        let settings = Settings { limits: limits.clone(), ..Settings::default() };
+        let current = self.current(name);
+        if current == Some((Digest::of(&wasm), settings.clone())) {
+            return Ok(());
+        }
+        let request = PublishRequest { name: name.clone(), wasm: wasm.into(), settings };
+        match self.publisher.publish(request, |_| ()).await {
+            Ok(report) => {
+                tracing::info!(function = %name, revision = report.record.number, "deployed");
+                Ok(())
+            }
+            Err(error) if current.is_some() => {
+                tracing::error!(function = %name, hint = error.hint(), "{error}; its old revision serves on");
+                Ok(())
+            }
+            Err(error) => Err(anyhow!("deploy.{name}: {error}; {}", error.hint())),
+        }
+    }
+
+    fn current(&self, name: &FunctionName) -> Option<(Digest, Settings)> {
+        let history = self.publisher.history(name).ok()?;
+        let record = history.into_iter().next()?;
+        Some((record.wasm, record.settings))
+    }
+
+    /// Says on stdout where to go; for people, so it is not a log line.
+    fn announce(&self) {
+        let (gateway, admin) =
+            (admin::base_url(self.gateway_address), admin::base_url(self.admin_address));
+        tracing::info!(%gateway, %admin, slots = self.node.engine.plan().slots, "ready");
+        println!(
+            "mayfly {} is ready: functions on {gateway}, admin API on {admin}",
+            env!("CARGO_PKG_VERSION")
+        );
+        let view = self.node.catalog.load();
+        let mut names: Vec<_> = view.iter().map(|(name, _)| name).collect();
+        names.sort();
+        for name in names.iter().take(SHOWN) {
+            println!("  curl {gateway}/{name}");
+        }
+        if names.is_empty() {
+            println!("  mayfly deploy path/to/module.wasm");
+        }
+    }
+
+    /// Ends what is under way; says whether all of it ended in time.
+    async fn drain(&self, config: &Config) -> bool {
+        self.ready.store(false, Ordering::Release);
+        self.node.drain();
+        let Some(running) = self.running.lock().take() else { return true };
+        let view = self.node.catalog.load();
+        let walls = view.iter().filter_map(|(_, entry)| match entry {
+            Entry::Ready(revision) => Some(revision.limits().wall()),
+            Entry::Preparing => None,
+        });
+        let longest = walls.max().unwrap_or(config.limits.wall());
+        let drained = tokio::task::spawn_blocking(move || running.drain());
+        tokio::time::timeout(config.drain_timeout(longest), drained).await.is_ok()
+    }
+}
+
+/// Makes a directory that nobody else can read, with its parents.
+fn make_private(dir: &Path) -> anyhow::Result<()> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).with_context(|| {
+        format!("cannot make the state directory {}; name another with state-dir", dir.display())
+    })
+}
+
+fn gateway_config(config: &Config) -> GatewayConfig {
+    let keys = &config.gateway;
+    GatewayConfig {
+        listen: keys.listen,
+        workers: keys.workers,
+        header_timeout: keys.header_timeout,
+        keep_alive_timeout: keys.keep_alive_timeout,
+        write_idle_timeout: keys.write_idle_timeout,
+        connections: keys.connections,
+        // The longest that any deploy may ask for: the real one is known when the signal comes.
+        drain_timeout: config.drain_timeout(config.limits_max.wall()),
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "slots and functions are small numbers")]
+fn add_gauges(metrics: &Metrics, node: &Arc<Node>) {
+    let slots = node.engine.plan().slots as f64;
+    // Weak, because the node holds the metrics.
+    let weak = Arc::downgrade(node);
+    metrics.gauge("mayfly_slots", "Instances that can run at once", move || slots);
+    metrics.gauge("mayfly_slots_in_use", "Instances that run", move || {
+        weak.upgrade().map_or(0.0, |node| slots - node.free_slots() as f64)
+    });
+    let weak = Arc::downgrade(node);
+    metrics.gauge("mayfly_functions", "Deployed functions", move || {
+        weak.upgrade().map_or(0.0, |node| node.catalog.load().iter().count() as f64)
+    });
+}

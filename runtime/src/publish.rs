@@ -9,6 +9,7 @@ pub mod error;
 pub mod imports;
 pub mod preinit;
 pub mod probe;
+pub mod rehearsal;
 pub mod report;
 pub mod restore;
 pub mod validate;

@@ -51,9 +51,9 @@ pub struct Key {
 
 /// What a key is called elsewhere, made once.
 pub(super) struct Names {
-    pub flag: String,
-    pub env: String,
-    pub help: String,
+    pub(super) flag: String,
+    pub(super) env: String,
+    pub(super) help: String,
 }
 
 /// [`Names`] in the order of [`KEYS`]; clap wants them to live for ever.
@@ -205,6 +205,8 @@ macro_rules! key {
 pub const KEYS: &[Key] = &[
     key!("state-dir", One, "DIR", "where functions, artifacts and tokens are kept",
         |c, v| c.state_dir = path(v)?, Printed::Text(c.state_dir.display().to_string())),
+    key!("server-timing", Switch, "BOOL", "whether responses carry Server-Timing",
+        |c, v| c.server_timing = switch(v)?, Printed::Bare(c.server_timing.to_string())),
     key!("gateway.listen", One, "IP:PORT", "address that clients call",
         |c, v| c.gateway.listen = address(v)?, Printed::Text(c.gateway.listen.to_string())),
     key!("gateway.workers", One, "N", "I/O threads; auto is one per core",
@@ -223,8 +225,6 @@ pub const KEYS: &[Key] = &[
         |c, v| c.gateway.queue_timeout = timeout(v)?, time(c.gateway.queue_timeout)),
     key!("gateway.drain-timeout", One, "TIME", "from SIGTERM to the end; auto is the longest wall limit in use and 5s",
         |c, v| c.gateway.drain_timeout = auto(v, timeout)?, or_auto(c.gateway.drain_timeout.map(units::format_duration))),
-    key!("gateway.server-timing", Switch, "BOOL", "whether responses carry Server-Timing",
-        |c, v| c.gateway.server_timing = switch(v)?, Printed::Bare(c.gateway.server_timing.to_string())),
     key!("admin.listen", One, "IP:PORT", "address of the admin API; keep it off the internet",
         |c, v| c.admin.listen = address(v)?, Printed::Text(c.admin.listen.to_string())),
     key!("admin.hosts", List, "NAME", "names accepted in Host, beside localhost and IP addresses",
@@ -234,8 +234,11 @@ pub const KEYS: &[Key] = &[
     key!("engine.memory-budget", One, "SIZE", "memory for guests; auto is 4/5 of the machine's or the cgroup's",
         |c, v| c.engine.memory_budget = auto(v, |t| units::parse_size(t).map_err(|e| e.to_string()))?,
         or_auto(c.engine.memory_budget.map(units::format_size))),
-    key!("engine.guest-threads", One, "N", "threads for guests that run long; auto is two per core",
+    key!("engine.guest-threads", One, "N", "threads for guests that run long; auto is two per core and two more",
         |c, v| c.engine.guest_threads = auto(v, |t| number(t, 1, THREADS))?, count_or_auto(c.engine.guest_threads)),
+    key!("engine.pagemap-scan", One, "auto|true|false", "whether the kernel is asked which pages a guest dirtied; auto probes it",
+        |c, v| c.engine.pagemap_scan = auto(v, switch)?,
+        c.engine.pagemap_scan.map_or_else(|| Printed::Text("auto".into()), |b| Printed::Bare(b.to_string()))),
     key!("engine.native-kernels", Switch, "BOOL", "whether guests get the host's arithmetic kernels",
         |c, v| c.engine.native_kernels = switch(v)?, Printed::Bare(c.engine.native_kernels.to_string())),
     key!("log.format", One, "human|json", "how lines are written",
@@ -255,7 +258,7 @@ pub const KEYS: &[Key] = &[
             c.routes.insert(route, function(name)?);
         },
         Printed::Pairs(c.routes.iter().map(|(route, name)| (route.clone(), name.to_string())).collect())),
-    key!("deploy", Pairs, "NAME=PATH", "modules to deploy at start, if they are not deployed already",
+    key!("deploy", Pairs, "NAME=PATH", "modules to deploy at start, unless the same module is deployed already",
         |c, v| {
             let (name, file) = pair(v)?;
             c.deploy.insert(function(name)?, path(file)?);

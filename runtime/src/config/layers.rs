@@ -40,7 +40,7 @@ pub(super) struct Given {
 }
 
 impl Given {
-    pub fn apply(&self, config: &mut Config) -> Result<(), ConfigError> {
+    pub(super) fn apply(&self, config: &mut Config) -> Result<(), ConfigError> {
         if self.key.name == "admin.hosts" {
             config.admin.hosts.clear();
         }

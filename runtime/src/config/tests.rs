@@ -148,7 +148,7 @@ fn what_is_printed_gives_the_same_again() {
         "--state-dir=/var/lib/may fly\"",
         "--gateway-workers=3",
         "--gateway-drain-timeout=3s",
-        "--gateway-server-timing",
+        "--server-timing",
         "--engine-memory-budget=1GiB",
         "--engine-native-kernels=off",
         "--admin-hosts=a.example",
@@ -171,6 +171,7 @@ fn every_key_works_as_file_variable_and_flag() {
     // A value that is not the default, of each key.
     let values = [
         ("state-dir", "elsewhere"),
+        ("server-timing", "true"),
         ("gateway.listen", "0.0.0.0:80"),
         ("gateway.workers", "7"),
         ("gateway.connections", "7"),
@@ -180,12 +181,12 @@ fn every_key_works_as_file_variable_and_flag() {
         ("gateway.keep-alive-timeout", "7s"),
         ("gateway.queue-timeout", "7s"),
         ("gateway.drain-timeout", "7s"),
-        ("gateway.server-timing", "true"),
         ("admin.listen", "[::1]:99"),
         ("admin.hosts", "a.example"),
         ("engine.slots", "7"),
         ("engine.memory-budget", "7GiB"),
         ("engine.guest-threads", "7"),
+        ("engine.pagemap-scan", "false"),
         ("engine.native-kernels", "false"),
         ("log.format", "json"),
         ("log.level", "debug"),
@@ -222,18 +223,4 @@ fn the_document_has_every_key() {
         );
     }
     assert!(document.contains(&rows), "docs/config.md needs these rows:\n{rows}");
-}
-
-#[test]
-fn memory_is_the_smaller_of_machine_and_cgroup() {
-    let with = |files: &[(&'static str, &'static str)]| {
-        available_memory(&Fake { files: files.iter().copied().collect(), ..Fake::default() })
-    };
-    let machine = ("/proc/meminfo", "MemTotal:       2097152 kB\nMemFree: 1 kB\n");
-    assert_eq!(with(&[machine]), 2 << 30);
-    assert_eq!(with(&[machine, ("/sys/fs/cgroup/memory.max", "max\n")]), 2 << 30);
-    assert_eq!(with(&[machine, ("/sys/fs/cgroup/memory.max", "1073741824\n")]), 1 << 30);
-    let v1 = ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "536870912\n");
-    assert_eq!(with(&[machine, v1]), 512 << 20);
-    assert_eq!(with(&[]), 1 << 30);
 }

@@ -264,8 +264,7 @@ fn us(ns: u64) -> f64 {
 }
 
 /// Three or four digits and a unit: `12.3us`, `4.56ms`, `1.20s`.
-#[must_use]
-pub fn human(ns: u64) -> String {
+fn human(ns: u64) -> String {
     let duration = Duration::from_nanos(ns);
     match ns {
         0..1_000_000 => format!("{:.1}us", us(ns)),

@@ -37,17 +37,17 @@ const BATCH: Duration = Duration::from_millis(1);
 const BATCH_BYTES: usize = 64 << 10;
 
 pub(super) struct Writer {
-    pub records: Receiver<Record>,
-    pub rings: Arc<Rings>,
-    pub format: Format,
-    pub output: Output,
-    pub dropping: Arc<AtomicBool>,
-    pub dropped: IntCounter,
+    pub(super) records: Receiver<Record>,
+    pub(super) rings: Arc<Rings>,
+    pub(super) format: Format,
+    pub(super) output: Output,
+    pub(super) dropping: Arc<AtomicBool>,
+    pub(super) dropped: IntCounter,
 }
 
 impl Writer {
     /// Until the last sender is gone.
-    pub fn run(self) {
+    pub(super) fn run(self) {
         let mut out = Vec::with_capacity(BATCH_BYTES);
         let mut reported = 0;
         while let Ok(first) = self.records.recv() {

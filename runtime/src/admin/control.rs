@@ -1,0 +1,85 @@
+//! What the admin API needs of the rest of the node. A trait, so that its handlers are tested without an engine.
+
+use bytes::Bytes;
+use mayfly_core::FunctionName;
+
+use crate::revision::{RevisionRecord, Settings, StageTime};
+
+/// Told of each stage of a publish as it ends.
+pub type Progress = Box<dyn Fn(&StageTime) + Send + Sync>;
+
+/// What a publish made.
+#[derive(Debug, Clone)]
+pub struct Published {
+    /// The new revision.
+    pub record: RevisionRecord,
+    /// The number of the one it replaced.
+    pub replaced: Option<u64>,
+    /// What init wrote; not escaped.
+    pub init_log: String,
+    /// What the deployer should know, such as why there is no snapshot.
+    pub notes: Vec<String>,
+}
+
+/// A function as it stands.
+#[derive(Debug, Clone)]
+pub struct Function {
+    /// Its current revision.
+    pub record: RevisionRecord,
+    /// Whether it answers; if not, its artifact is being made anew.
+    pub ready: bool,
+    /// Invocations under way.
+    pub in_flight: usize,
+}
+
+/// Why something was not done.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{why}")]
+pub struct Refused {
+    /// The HTTP status that says so.
+    pub status: u16,
+    /// The stage of a publish that failed.
+    pub stage: Option<String>,
+    /// What happened.
+    pub why: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+    /// What the function's init wrote before it failed; not escaped.
+    pub init_log: Option<String>,
+}
+
+/// Changes and shows what is deployed. Every method may block on disk, and `publish` on child processes.
+pub trait Control: Send + Sync + 'static {
+    /// Makes `wasm` the function's current revision.
+    ///
+    /// # Errors
+    /// [`Refused`] with the stage that failed; what was deployed before is untouched.
+    fn publish(
+        &self,
+        name: &FunctionName,
+        wasm: Bytes,
+        settings: Settings,
+        progress: Progress,
+    ) -> Result<Published, Refused>;
+
+    /// Removes a function with its history; says whether it was there.
+    ///
+    /// # Errors
+    /// [`Refused`] when the state directory cannot be written.
+    fn remove(&self, name: &FunctionName) -> Result<bool, Refused>;
+
+    /// All functions, by name.
+    ///
+    /// # Errors
+    /// [`Refused`] when the state directory cannot be read.
+    fn list(&self) -> Result<Vec<Function>, Refused>;
+
+    /// One function and its history, the newest revision first.
+    ///
+    /// # Errors
+    /// [`Refused`] when the state directory cannot be read.
+    fn inspect(
+        &self,
+        name: &FunctionName,
+    ) -> Result<Option<(Function, Vec<RevisionRecord>)>, Refused>;
+}

@@ -1,0 +1,126 @@
+//! [`Control`] over the node's own publisher and catalog.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use mayfly_core::FunctionName;
+use tokio::runtime::Handle;
+
+use super::control::{Control, Function, Progress, Published, Refused};
+use crate::catalog::{Catalog, Entry};
+use crate::logs::LogSink;
+use crate::publish::{PublishError, PublishReport, PublishRequest, Publisher};
+use crate::records::RecordsError;
+use crate::revision::{RevisionRecord, Settings, Snapshot};
+
+/// The node that serves.
+pub struct NodeControl {
+    /// Changes what is deployed.
+    pub publisher: Publisher,
+    /// Says what answers now.
+    pub catalog: Arc<Catalog>,
+    /// Forgets a removed function's lines.
+    pub logs: LogSink,
+    /// Runs publishes; neither a gateway worker nor the admin thread, because they load code.
+    pub runtime: Handle,
+}
+
+impl Control for NodeControl {
+    fn publish(
+        &self,
+        name: &FunctionName,
+        wasm: Bytes,
+        settings: Settings,
+        progress: Progress,
+    ) -> Result<Published, Refused> {
+        let request = PublishRequest { name: name.clone(), wasm, settings };
+        let report = self.runtime.block_on(self.publisher.publish(request, progress))?;
+        Ok(report.into())
+    }
+
+    fn remove(&self, name: &FunctionName) -> Result<bool, Refused> {
+        let removed = self.runtime.block_on(self.publisher.remove(name))?;
+        self.logs.forget(name);
+        Ok(removed)
+    }
+
+    fn list(&self) -> Result<Vec<Function>, Refused> {
+        let view = self.catalog.load();
+        let mut entries: Vec<_> = view.iter().collect();
+        entries.sort_by_key(|(name, _)| *name);
+        let functions = entries.into_iter().map(|(name, entry)| self.function(name, entry));
+        // A function that is being made anew may be removed while we look.
+        Ok(functions.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
+    }
+
+    fn inspect(
+        &self,
+        name: &FunctionName,
+    ) -> Result<Option<(Function, Vec<RevisionRecord>)>, Refused> {
+        let view = self.catalog.load();
+        let Some(entry) = view.get(name.as_str()) else { return Ok(None) };
+        let Some(function) = self.function(name, entry)? else { return Ok(None) };
+        Ok(Some((function, self.publisher.history(name)?)))
+    }
+}
+
+impl NodeControl {
+    fn function(&self, name: &FunctionName, entry: &Entry) -> Result<Option<Function>, Refused> {
+        Ok(match entry {
+            Entry::Ready(revision) => Some(Function {
+                record: revision.record.clone(),
+                ready: true,
+                in_flight: revision.in_flight.load(Ordering::Relaxed),
+            }),
+            Entry::Preparing => self
+                .publisher
+                .history(name)?
+                .into_iter()
+                .next()
+                .map(|record| Function { record, ready: false, in_flight: 0 }),
+        })
+    }
+}
+
+impl From<PublishReport> for Published {
+    fn from(report: PublishReport) -> Self {
+        let mut notes = Vec::new();
+        if report.reused {
+            notes.push("the same module was compiled before; its code was used again".to_owned());
+        } else if report.functions_cached > 0 {
+            notes.push(format!(
+                "{} of its functions came from the compilation cache, {} were compiled",
+                report.functions_cached, report.functions_compiled
+            ));
+        }
+        if let Snapshot::Refused { reason } = &report.record.snapshot {
+            notes.push(format!("no snapshot, so init runs for each request: {reason}"));
+        }
+        Self { record: report.record, replaced: report.replaced, init_log: report.init_log, notes }
+    }
+}
+
+impl From<PublishError> for Refused {
+    fn from(error: PublishError) -> Self {
+        Self {
+            status: error.status(),
+            stage: Some(error.stage.name().to_owned()),
+            hint: Some(error.hint()),
+            init_log: error.log().map(str::to_owned),
+            why: error.kind.to_string(),
+        }
+    }
+}
+
+impl From<RecordsError> for Refused {
+    fn from(error: RecordsError) -> Self {
+        Self {
+            status: 500,
+            stage: None,
+            why: error.to_string(),
+            hint: Some("look at the disk of the state directory, and at the node's log".into()),
+            init_log: None,
+        }
+    }
+}

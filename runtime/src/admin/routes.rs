@@ -1,0 +1,130 @@
+//! Pure: method and path to what is to be done.
+
+use http::Method;
+use mayfly_core::FunctionName;
+
+use super::problem::Problem;
+
+/// What a request asks for.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Action {
+    Health,
+    Ready,
+    Metrics,
+    Description,
+    Node,
+    List,
+    Inspect(FunctionName),
+    Deploy(FunctionName),
+    Remove(FunctionName),
+    Logs(FunctionName),
+}
+
+/// Which token a path needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Need {
+    Nothing,
+    Metrics,
+    Full,
+}
+
+impl Action {
+    pub(super) fn need(&self) -> Need {
+        match self {
+            Self::Health | Self::Ready | Self::Description => Need::Nothing,
+            Self::Metrics => Need::Metrics,
+            Self::Node
+            | Self::List
+            | Self::Inspect(_)
+            | Self::Deploy(_)
+            | Self::Remove(_)
+            | Self::Logs(_) => Need::Full,
+        }
+    }
+}
+
+/// The action, or 404, 405 or 400.
+pub(super) fn route(method: &Method, path: &str) -> Result<Action, Problem> {
+    let read = method == Method::GET || method == Method::HEAD;
+    let get = |action| if read { Ok(action) } else { Err(not_allowed("GET, HEAD")) };
+    let segments: Vec<&str> = path.split('/').skip(1).collect();
+    match segments[..] {
+        ["healthz"] => get(Action::Health),
+        ["readyz"] => get(Action::Ready),
+        ["metrics"] => get(Action::Metrics),
+        ["v1", "openapi.json"] => get(Action::Description),
+        ["v1", "node"] => get(Action::Node),
+        ["v1", "functions"] => get(Action::List),
+        ["v1", "functions", name] => {
+            let name = function(name)?;
+            match *method {
+                Method::GET | Method::HEAD => Ok(Action::Inspect(name)),
+                Method::PUT => Ok(Action::Deploy(name)),
+                Method::DELETE => Ok(Action::Remove(name)),
+                _ => Err(not_allowed("GET, HEAD, PUT, DELETE")),
+            }
+        }
+        ["v1", "functions", name, "logs"] => get(Action::Logs(function(name)?)),
+        _ => Err(Problem::new(404, "not-found", "The admin API has no such path")
+            .hint(
+                "GET /v1/openapi.json describes it; functions are called on the gateway's address",
+            )
+            .close()),
+    }
+}
+
+fn function(name: &str) -> Result<FunctionName, Problem> {
+    FunctionName::new(name).map_err(|why| {
+        Problem::new(400, "name", "No function can be called that").detail(why.to_string()).close()
+    })
+}
+
+fn not_allowed(methods: &'static str) -> Problem {
+    Problem::new(405, "method", "This path does not take that method").allow(methods).close()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_path_has_its_action() {
+        let hello = || FunctionName::new("hello").unwrap();
+        for (method, path, action, need) in [
+            (Method::GET, "/healthz", Action::Health, Need::Nothing),
+            (Method::HEAD, "/readyz", Action::Ready, Need::Nothing),
+            (Method::GET, "/metrics", Action::Metrics, Need::Metrics),
+            (Method::GET, "/v1/openapi.json", Action::Description, Need::Nothing),
+            (Method::GET, "/v1/node", Action::Node, Need::Full),
+            (Method::GET, "/v1/functions", Action::List, Need::Full),
+            (Method::GET, "/v1/functions/hello", Action::Inspect(hello()), Need::Full),
+            (Method::PUT, "/v1/functions/hello", Action::Deploy(hello()), Need::Full),
+            (Method::DELETE, "/v1/functions/hello", Action::Remove(hello()), Need::Full),
+            (Method::GET, "/v1/functions/hello/logs", Action::Logs(hello()), Need::Full),
+        ] {
+            let found = route(&method, path).unwrap();
+            assert_eq!((&found, found.need()), (&action, need), "{path}");
+        }
+    }
+
+    #[test]
+    fn everything_else_is_refused() {
+        for (method, path, status) in [
+            (Method::GET, "/", 404),
+            (Method::GET, "/v1", 404),
+            (Method::GET, "/v1/functions/", 400),
+            (Method::GET, "/v1/functions/hello/", 404),
+            (Method::GET, "/v1//functions", 404),
+            (Method::GET, "/v1/functions/..", 400),
+            (Method::PUT, "/v1/functions/metrics", 400),
+            (Method::PUT, "/v1/functions/Hello", 400),
+            (Method::POST, "/v1/functions/hello", 405),
+            (Method::POST, "/healthz", 405),
+            (Method::PUT, "/v1/functions", 405),
+            (Method::GET, "*", 404),
+        ] {
+            let response = route(&method, path).unwrap_err().response();
+            assert_eq!(response.status(), status, "{method} {path}");
+        }
+    }
+}

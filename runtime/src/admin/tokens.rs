@@ -1,0 +1,120 @@
+//! The token files of the state directory.
+
+use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use mayfly_core::auth::Token;
+use rand::RngCore as _;
+
+/// Everything is allowed to who has this one.
+const FULL: &str = "token";
+/// Reading metrics is allowed to who has this one.
+const METRICS: &str = "metrics-token";
+
+/// Why there is no token.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenError {
+    /// The file cannot be read or made.
+    #[error("cannot use the token file {}: {why}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        why: std::io::Error,
+    },
+    /// Others can read it.
+    #[error("the token file {} can be read by others (mode {mode:o}): run `chmod 600` on it, or remove it for a new one", path.display())]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// It holds something else.
+    #[error("the file {} holds no token: remove it and restart the node for a new one", path.display())]
+    Content {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+/// The full and the metrics token of a state directory, made at first use with mode 0600.
+///
+/// # Errors
+/// [`TokenError`] names the file and the way out.
+pub fn load_or_make(state_dir: &Path) -> Result<(Token, Token), TokenError> {
+    Ok((one(&state_dir.join(FULL))?, one(&state_dir.join(METRICS))?))
+}
+
+/// The full token of a state directory, for the command line.
+///
+/// # Errors
+/// [`TokenError`] names the file.
+pub fn read_token(state_dir: &Path) -> Result<Token, TokenError> {
+    read(&state_dir.join(FULL))
+}
+
+fn one(path: &Path) -> Result<Token, TokenError> {
+    let file = |why| TokenError::File { path: path.into(), why };
+    match read(path) {
+        Err(TokenError::File { why, .. }) if why.kind() == std::io::ErrorKind::NotFound => {}
+        other => return other,
+    }
+    let mut random = [0; 32];
+    rand::rng().fill_bytes(&mut random);
+    let token = Token::generate(random);
+    // Whole or not at all, and never over one that another process has just made.
+    let directory = path.parent().unwrap_or(Path::new("."));
+    let mut new = tempfile::NamedTempFile::new_in(directory).map_err(file)?;
+    writeln!(new, "{}", token.reveal()).map_err(file)?;
+    new.as_file().sync_all().map_err(file)?;
+    match new.persist_noclobber(path) {
+        Ok(_) => Ok(token),
+        Err(lost) if lost.error.kind() == std::io::ErrorKind::AlreadyExists => read(path),
+        Err(lost) => Err(file(lost.error)),
+    }
+}
+
+fn read(path: &Path) -> Result<Token, TokenError> {
+    let file = |why| TokenError::File { path: path.into(), why };
+    let text = std::fs::read_to_string(path).map_err(file)?;
+    let mode = std::fs::metadata(path).map_err(file)?.permissions().mode() & 0o777;
+    if mode & 0o077 != 0 {
+        return Err(TokenError::Open { path: path.into(), mode });
+    }
+    Token::from_text(&text).ok_or_else(|| TokenError::Content { path: path.into() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_are_made_once_and_private() {
+        let dir = tempfile::tempdir().unwrap();
+        let (full, metrics) = load_or_make(dir.path()).unwrap();
+        assert_ne!(full.reveal(), metrics.reveal());
+        let again = load_or_make(dir.path()).unwrap();
+        assert_eq!((again.0.reveal(), again.1.reveal()), (full.reveal(), metrics.reveal()));
+        assert_eq!(read_token(dir.path()).unwrap().reveal(), full.reveal());
+        for name in [FULL, METRICS] {
+            let mode = std::fs::metadata(dir.path().join(name)).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_others_can_read_or_that_holds_no_token_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        load_or_make(dir.path()).unwrap();
+        let path = dir.path().join(FULL);
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+        let error = load_or_make(dir.path()).unwrap_err().to_string();
+        assert!(error.contains("mode 644") && error.contains("chmod 600"), "{error}");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        std::fs::write(&path, "short").unwrap();
+        assert!(matches!(load_or_make(dir.path()), Err(TokenError::Content { .. })));
+        assert!(matches!(read_token(Path::new("/nowhere")), Err(TokenError::File { .. })));
+    }
+}

@@ -1,0 +1,127 @@
+//! What the API shows of a function. Values of variables stay inside: they may be secrets.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::{Duration, SystemTime};
+
+use serde::Serialize;
+
+use super::control::{Function, Published};
+use crate::metrics::Summary;
+use crate::revision::{Abi, RevisionRecord, Snapshot, StageTime};
+
+#[derive(Serialize)]
+pub(super) struct RevisionView<'a> {
+    number: u64,
+    created: String,
+    wasm: String,
+    wasm_bytes: u64,
+    artifact_bytes: u64,
+    abi: Abi,
+    snapshot: &'a Snapshot,
+    limits: BTreeMap<&'static str, String>,
+    env_names: Vec<&'a str>,
+    routes: &'a [String],
+    stages: &'a [StageTime],
+}
+
+#[derive(Serialize)]
+pub(super) struct FunctionView<'a> {
+    name: &'a str,
+    state: &'static str,
+    url: String,
+    in_flight: usize,
+    revision: RevisionView<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    metrics: Option<Summary>,
+    /// The newest first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    history: Option<Vec<RevisionView<'a>>>,
+}
+
+#[derive(Serialize)]
+pub(super) struct PublishedView<'a> {
+    name: &'a str,
+    url: String,
+    replaced: Option<u64>,
+    notes: &'a [String],
+    init_log: &'a str,
+    revision: RevisionView<'a>,
+}
+
+impl<'a> RevisionView<'a> {
+    pub(super) fn of(record: &'a RevisionRecord) -> Self {
+        // Far beyond any clock, the time is left out rather than wrong.
+        let created = SystemTime::UNIX_EPOCH
+            .checked_add(Duration::from_secs(record.created_unix_s.min(253_402_300_799)))
+            .map(|time| humantime::format_rfc3339_seconds(time).to_string());
+        Self {
+            number: record.number,
+            created: created.unwrap_or_default(),
+            wasm: record.wasm.to_string(),
+            wasm_bytes: record.wasm_bytes,
+            artifact_bytes: record.artifact_bytes,
+            abi: record.abi,
+            snapshot: &record.snapshot,
+            limits: record.settings.limits.entries().collect(),
+            env_names: record.settings.env.keys().map(String::as_str).collect(),
+            routes: &record.settings.routes,
+            stages: &record.stages,
+        }
+    }
+}
+
+impl<'a> FunctionView<'a> {
+    pub(super) fn of(function: &'a Function, gateway: SocketAddr) -> Self {
+        Self {
+            name: function.record.function.as_str(),
+            state: if function.ready { "ready" } else { "preparing" },
+            url: url(gateway, function.record.function.as_str()),
+            in_flight: function.in_flight,
+            revision: RevisionView::of(&function.record),
+            metrics: None,
+            history: None,
+        }
+    }
+
+    pub(super) fn with_details(
+        self,
+        metrics: Option<Summary>,
+        history: &'a [RevisionRecord],
+    ) -> Self {
+        let history = Some(history.iter().map(RevisionView::of).collect());
+        Self { metrics, history, ..self }
+    }
+}
+
+impl<'a> PublishedView<'a> {
+    pub(super) fn of(published: &'a Published, gateway: SocketAddr) -> Self {
+        let name = published.record.function.as_str();
+        Self {
+            name,
+            url: url(gateway, name),
+            replaced: published.replaced,
+            notes: &published.notes,
+            init_log: &published.init_log,
+            revision: RevisionView::of(&published.record),
+        }
+    }
+}
+
+/// The URL of a listener for callers on this machine: an unspecified address is reached on loopback.
+#[must_use]
+pub fn base_url(mut gateway: SocketAddr) -> String {
+    if gateway.ip().is_unspecified() {
+        let loopback: std::net::IpAddr = if gateway.is_ipv4() {
+            std::net::Ipv4Addr::LOCALHOST.into()
+        } else {
+            std::net::Ipv6Addr::LOCALHOST.into()
+        };
+        gateway.set_ip(loopback);
+    }
+    format!("http://{gateway}")
+}
+
+fn url(gateway: SocketAddr, name: &str) -> String {
+    format!("{}/{name}", base_url(gateway))
+}

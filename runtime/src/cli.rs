@@ -1,0 +1,135 @@
+//! The command line: one file per verb. `serve` runs a node; the others talk to one through its admin API.
+
+mod client;
+mod completions;
+mod deploy;
+mod failure;
+mod health;
+mod inspect;
+mod invoke;
+mod list;
+mod logs;
+mod output;
+mod remove;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use mayfly_runtime::config::ConfigArgs;
+
+pub(crate) use failure::{Failure, code};
+
+/// A fresh, sandboxed wasm instance for every HTTP request.
+///
+/// Exit codes: 0 done, 1 refused or failed, 64 wrong usage, 69 the node cannot be reached, 77 no right token,
+/// 78 wrong configuration.
+#[derive(Debug, Parser)]
+#[command(name = "mayfly", version, max_term_width = 100)]
+pub(crate) struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Run a node: gateway and admin API.
+    Serve(Serve),
+    /// Deploy a module, or a new revision of it.
+    Deploy(deploy::Deploy),
+    /// List the deployed functions.
+    List(list::List),
+    /// Show one function: limits, snapshot, times, history.
+    Inspect(inspect::Inspect),
+    /// Call a function through the gateway.
+    Invoke(invoke::Invoke),
+    /// Show a function's last log lines, and with -f those to come.
+    Logs(logs::Logs),
+    /// Remove a function and its history.
+    Remove(remove::Remove),
+    /// Ask whether the node is ready; for container health checks.
+    Health(health::Health),
+    /// Print a completion script for a shell.
+    Completions(completions::Completions),
+}
+
+/// Run a node.
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    /// Print the resolved configuration as TOML, and end.
+    #[arg(long)]
+    pub(crate) print_config: bool,
+    /// The configuration.
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+}
+
+/// How to reach the node's admin API.
+#[derive(Debug, Args)]
+pub(crate) struct Connection {
+    /// The admin API [default: admin.listen of the configuration, http://127.0.0.1:3001].
+    #[arg(long, env = "MAYFLY_ADMIN", value_name = "URL", help_heading = "Node")]
+    admin: Option<String>,
+    /// Where the node keeps its state; the token is there [default: state-dir of the configuration].
+    #[arg(long, env = "MAYFLY_STATE_DIR", value_name = "DIR", help_heading = "Node")]
+    state_dir: Option<PathBuf>,
+    /// A file with the token, instead of the state directory's.
+    #[arg(long, env = "MAYFLY_TOKEN_FILE", value_name = "FILE", help_heading = "Node")]
+    token_file: Option<PathBuf>,
+    /// The token itself; by variable only, because others can read a command line.
+    #[arg(long, env = "MAYFLY_TOKEN", hide = true, hide_env_values = true)]
+    token: Option<String>,
+}
+
+/// How results are printed.
+#[derive(Debug, Args)]
+pub(crate) struct Printing {
+    /// How results are printed.
+    #[arg(long, value_enum, default_value_t = Form::Human)]
+    output: Form,
+}
+
+/// How results are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Form {
+    /// For people.
+    Human,
+    /// JSON, for programs.
+    Json,
+}
+
+impl Printing {
+    fn json(&self) -> bool {
+        self.output == Form::Json
+    }
+}
+
+impl Verb {
+    /// Runs a verb that talks to a node; `serve` is none of these.
+    ///
+    /// # Errors
+    /// [`Failure`] with the exit code.
+    pub(crate) fn run(self) -> Result<(), Failure> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| Failure::new(code::FAILED, error))?;
+        runtime.block_on(async {
+            match self {
+                Self::Serve(_) => Err(Failure::new(code::FAILED, "serve is no client's verb")),
+                Self::Deploy(verb) => verb.run().await,
+                Self::List(verb) => verb.run().await,
+                Self::Inspect(verb) => verb.run().await,
+                Self::Invoke(verb) => verb.run().await,
+                Self::Logs(verb) => verb.run().await,
+                Self::Remove(verb) => verb.run().await,
+                Self::Health(verb) => verb.run().await,
+                Self::Completions(verb) => verb.run(),
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

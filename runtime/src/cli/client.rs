@@ -1,0 +1,196 @@
+//! Talking to a node.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Incoming;
+use hyper_util::client::legacy::Client as Legacy;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use mayfly_core::auth::Token;
+use mayfly_runtime::admin::{base_url, read_token};
+use mayfly_runtime::config::{Config, ConfigArgs, Process};
+use serde_json::Value;
+
+use super::output::text;
+use super::{Connection, Failure, code};
+
+/// Until a connection stands.
+const CONNECT: Duration = Duration::from_secs(5);
+/// Bytes of an answer that is read whole; the list of 10,000 functions has about 8 MiB.
+const ANSWER_BYTES: usize = 64 << 20;
+
+/// A node's admin API.
+pub(super) struct Client {
+    http: Legacy<HttpConnector, Full<Bytes>>,
+    base: String,
+    token: Option<Token>,
+}
+
+/// A client for any address.
+pub(super) fn http() -> Legacy<HttpConnector, Full<Bytes>> {
+    let mut connector = HttpConnector::new();
+    connector.set_connect_timeout(Some(CONNECT));
+    connector.set_nodelay(true);
+    Legacy::builder(TokioExecutor::new()).build(connector)
+}
+
+impl Connection {
+    /// A client with the token.
+    pub(super) fn open(&self) -> Result<Client, Failure> {
+        Ok(Client { token: Some(self.find_token()?), ..self.open_without_token()? })
+    }
+
+    /// A client for the open paths.
+    pub(super) fn open_without_token(&self) -> Result<Client, Failure> {
+        let base = match &self.admin {
+            Some(url) => url.trim_end_matches('/').to_owned(),
+            None => base_url(configuration()?.admin.listen),
+        };
+        if !base.starts_with("http://") {
+            let why = format!("'{base}' is not an admin URL: write http://HOST:PORT");
+            return Err(Failure::new(code::USAGE, why));
+        }
+        Ok(Client { http: http(), base, token: None })
+    }
+
+    fn find_token(&self) -> Result<Token, Failure> {
+        let no_token = |why: String| Failure::new(code::TOKEN, why);
+        if let Some(token) = &self.token {
+            return Token::from_text(token)
+                .ok_or_else(|| no_token("MAYFLY_TOKEN holds no token".into()));
+        }
+        if let Some(path) = &self.token_file {
+            let name = path.display();
+            let text = std::fs::read_to_string(path)
+                .map_err(|why| no_token(format!("cannot read the token file {name}: {why}")))?;
+            return Token::from_text(&text)
+                .ok_or_else(|| no_token(format!("the file {name} holds no token")));
+        }
+        let state_dir = match &self.state_dir {
+            Some(dir) => dir.clone(),
+            None => configuration()?.state_dir,
+        };
+        read_token(&state_dir).map_err(|why| {
+            no_token(format!(
+                "{why}\nhint: name the node's state directory with --state-dir or MAYFLY_STATE_DIR, or the token by \
+                 MAYFLY_TOKEN or --token-file"
+            ))
+        })
+    }
+}
+
+/// What `mayfly.toml` and the variables say, as for a node in this directory.
+fn configuration() -> Result<Config, Failure> {
+    Config::resolve(&ConfigArgs::default(), &Process).map_err(|why| Failure::new(code::CONFIG, why))
+}
+
+impl Client {
+    /// Sends a request; an answer of 400 or more is a failure with its problem's words.
+    pub(super) async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        accept: &str,
+        body: Bytes,
+    ) -> Result<Response<Incoming>, Failure> {
+        let mut request = Request::builder()
+            .method(&method)
+            .uri(format!("{}{path}", self.base))
+            .header(header::ACCEPT, accept);
+        if let Some(token) = &self.token {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {}", token.reveal()));
+        }
+        if method == Method::PUT {
+            request = request.header(header::CONTENT_TYPE, "application/wasm");
+        }
+        let request =
+            request.body(Full::new(body)).map_err(|why| Failure::new(code::USAGE, why))?;
+        let response = self.http.request(request).await.map_err(|why| self.unreachable(&why))?;
+        if response.status() < StatusCode::BAD_REQUEST {
+            return Ok(response);
+        }
+        let status = response.status();
+        let problem = json(response.into_body()).await.unwrap_or_default();
+        Err(refusal(status, &problem))
+    }
+
+    /// Gets a JSON document.
+    pub(super) async fn get(&self, path: &str) -> Result<Value, Failure> {
+        let answer = self.send(Method::GET, path, "application/json", Bytes::new()).await?;
+        json(answer.into_body()).await
+    }
+
+    fn unreachable(&self, why: &hyper_util::client::legacy::Error) -> Failure {
+        let cause = std::error::Error::source(why).map_or_else(String::new, |c| format!(" ({c})"));
+        Failure::new(
+            code::UNREACHABLE,
+            format!(
+                "cannot reach the node at {}: {why}{cause}\nhint: is `mayfly serve` running? --admin or MAYFLY_ADMIN \
+                 names another address",
+                self.base
+            ),
+        )
+    }
+}
+
+/// A problem in words.
+pub(super) fn refusal(status: StatusCode, problem: &Value) -> Failure {
+    let mut words = match text(problem, "/title") {
+        "" => format!("the node answered {status}"),
+        title => title.to_owned(),
+    };
+    for (label, field) in [("why", "/detail"), ("init wrote", "/init_log"), ("hint", "/hint")] {
+        let said = text(problem, field);
+        if !said.is_empty() {
+            // Parts of it are the module's: a name in it may hold anything.
+            let shown: Vec<_> = said
+                .trim_end()
+                .lines()
+                .map(|l| mayfly_runtime::logs::escape(l.as_bytes()))
+                .collect();
+            words += &format!("\n{label}: {}", shown.join("\n  "));
+        }
+    }
+    let code = match status.as_u16() {
+        401 | 403 => code::TOKEN,
+        _ => code::FAILED,
+    };
+    Failure::new(code, words)
+}
+
+/// Reads a body as JSON.
+pub(super) async fn json(body: Incoming) -> Result<Value, Failure> {
+    let broken = |why: &dyn std::fmt::Display| {
+        Failure::new(code::FAILED, format!("the node's answer cannot be read: {why}"))
+    };
+    let bytes = Limited::new(body, ANSWER_BYTES).collect().await.map_err(|why| broken(&why))?;
+    serde_json::from_slice(&bytes.to_bytes()).map_err(|why| broken(&why))
+}
+
+/// Hands each line of a body to `take` as it comes; empty ones are heartbeats.
+pub(super) async fn lines(
+    mut body: Incoming,
+    mut take: impl FnMut(&str) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let mut rest = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|why| {
+            Failure::new(code::UNREACHABLE, format!("the node closed the connection: {why}"))
+        })?;
+        rest.extend_from_slice(frame.data_ref().map_or(&[][..], |data| data));
+        while let Some(end) = rest.iter().position(|b| *b == b'\n') {
+            let line: Vec<u8> = rest.drain(..=end).collect();
+            let line = String::from_utf8_lossy(&line[..end]);
+            if !line.is_empty() {
+                take(&line)?;
+            }
+        }
+        if rest.len() > ANSWER_BYTES {
+            return Err(Failure::new(code::FAILED, "the node sent a line without an end"));
+        }
+    }
+    Ok(())
+}

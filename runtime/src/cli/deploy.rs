@@ -1,0 +1,162 @@
+//! `mayfly deploy`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use http::{Method, StatusCode};
+use mayfly_core::FunctionName;
+use mayfly_core::limits::node;
+use mayfly_core::units::{format_size, human_size};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::Value;
+
+use super::client::{lines, refusal};
+use super::output::{self, number, text};
+use super::{Connection, Failure, Printing, code};
+
+/// Bytes of a request's target at most: hyper takes 65,534.
+const TARGET_BYTES: usize = 60 << 10;
+
+/// Deploy a module, or a new revision of it.
+///
+/// What was deployed before serves until the new revision is ready, and goes on serving if the deploy fails.
+#[derive(Debug, Args)]
+pub(crate) struct Deploy {
+    /// The module: core WebAssembly for wasm32-wasip1.
+    path: PathBuf,
+    /// The function's name [default: the file's name].
+    #[arg(long, short)]
+    name: Option<String>,
+    /// A variable of the guest's environment; may be repeated.
+    #[arg(long, short, value_name = "KEY=VALUE")]
+    env: Vec<String>,
+    /// A limit, as in memory=256MiB; may be repeated; see docs/limits.md.
+    #[arg(long, short, value_name = "KEY=VALUE")]
+    limit: Vec<String>,
+    /// A path of its own, as in /api/...; may be repeated.
+    #[arg(long, short, value_name = "PATTERN")]
+    route: Vec<String>,
+    #[command(flatten)]
+    printing: Printing,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+impl Deploy {
+    pub(super) async fn run(self) -> Result<(), Failure> {
+        let name = self.function()?;
+        let target = self.target(&name)?;
+        let wasm = self.module()?;
+        let client = self.connection.open()?;
+        let human = !self.printing.json();
+        if human {
+            output::line(format_args!(
+                "{name}: {} ({})",
+                self.path.display(),
+                human_size(wasm.len() as u64)
+            ))?;
+        }
+        let answer = client.send(Method::PUT, &target, "application/x-ndjson", wasm.into()).await?;
+        let mut published = None;
+        lines(answer.into_body(), |line| {
+            let line: Value = serde_json::from_str(line).map_err(|why| {
+                Failure::new(code::FAILED, format!("the node's answer cannot be read: {why}"))
+            })?;
+            if let Some(problem) = line.get("problem") {
+                let status = u16::try_from(number(problem, "/status")).unwrap_or(500);
+                let status = StatusCode::from_u16(status).unwrap_or_default();
+                let mut failure = refusal(status, problem);
+                failure.text += "\nWhat was deployed before is untouched.";
+                return Err(failure);
+            }
+            if let Some(done) = line.get("published") {
+                published = Some(done.clone());
+            } else if human {
+                let stage = text(&line, "/stage");
+                output::line(format_args!(
+                    "  {stage:<10} {:>10}",
+                    output::time(number(&line, "/us"))
+                ))?;
+            }
+            Ok(())
+        })
+        .await?;
+        let published = published.ok_or_else(|| {
+            Failure::new(
+                code::UNREACHABLE,
+                "the node closed the connection before the deploy ended",
+            )
+        })?;
+        if human { show(&published) } else { output::json(&published) }
+    }
+
+    #[cfg(test)]
+    pub(super) fn planned(&self) -> Result<String, Failure> {
+        self.target(&self.function()?)
+    }
+
+    /// The name given, or the file's: `target/my_function.wasm` is `my-function`.
+    fn function(&self) -> Result<FunctionName, Failure> {
+        let usage = |why: String| Failure::new(code::USAGE, why);
+        if let Some(name) = &self.name {
+            return FunctionName::new(name).map_err(|why| usage(format!("--name {name}: {why}")));
+        }
+        let stem = self.path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+        let name = stem.to_ascii_lowercase().replace(['_', '.', ' '], "-");
+        FunctionName::new(&name).map_err(|why| {
+            usage(format!("'{name}', from the file's name: {why}; name it with --name"))
+        })
+    }
+
+    fn target(&self, name: &FunctionName) -> Result<String, Failure> {
+        let parameters = [("env", &self.env), ("limit", &self.limit), ("route", &self.route)];
+        let all: Vec<_> = parameters
+            .iter()
+            .flat_map(|(key, values)| {
+                let encode = |value| utf8_percent_encode(value, NON_ALPHANUMERIC).to_string();
+                values.iter().map(move |value| format!("{key}={}", encode(value)))
+            })
+            .collect();
+        let target = format!("/v1/functions/{name}?{}", all.join("&"));
+        if target.len() > TARGET_BYTES {
+            let why = format!(
+                "the settings take {} bytes when sent; at most {TARGET_BYTES} fit",
+                target.len()
+            );
+            return Err(Failure::new(code::USAGE, why));
+        }
+        Ok(target)
+    }
+
+    fn module(&self) -> Result<Vec<u8>, Failure> {
+        let name = self.path.display();
+        let failed = |why: &dyn std::fmt::Display| {
+            Failure::new(code::FAILED, format!("cannot read {name}: {why}"))
+        };
+        let size = std::fs::metadata(&self.path).map_err(|why| failed(&why))?.len();
+        if size > node::PACKAGE_BYTES {
+            let max = format_size(node::PACKAGE_BYTES);
+            return Err(failed(&format_args!(
+                "it has {}, and a module has at most {max}",
+                human_size(size)
+            )));
+        }
+        std::fs::read(&self.path).map_err(|why| failed(&why))
+    }
+}
+
+fn show(published: &Value) -> Result<(), Failure> {
+    let init_log = text(published, "/init_log");
+    for line in init_log.lines() {
+        output::line(format_args!("  init: {}", mayfly_runtime::logs::escape(line.as_bytes())))?;
+    }
+    for note in published["notes"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+        output::line(format_args!("  note: {note}"))?;
+    }
+    let revision = &published["revision"];
+    output::line(format_args!("  wasm       sha256:{}", text(revision, "/wasm")))?;
+    output::line(format_args!("  code       {}", human_size(number(revision, "/artifact_bytes"))))?;
+    output::line(format_args!("  snapshot   {}", output::snapshot(revision)))?;
+    let (url, number) = (text(published, "/url"), number(revision, "/number"));
+    output::line(format_args!("revision {number} answers at {url}"))
+}

@@ -1,0 +1,76 @@
+//! `mayfly logs`.
+
+use bytes::Bytes;
+use clap::Args;
+use http::Method;
+use mayfly_core::FunctionName;
+use serde_json::Value;
+
+use super::output::{self, number, text};
+use super::{Connection, Failure, Printing, client};
+
+/// Show a function's last log lines, and with -f those to come.
+#[derive(Debug, Args)]
+pub(crate) struct Logs {
+    /// The function.
+    name: FunctionName,
+    /// Go on with lines as they come, until interrupted.
+    #[arg(long, short)]
+    follow: bool,
+    /// How many of the last lines.
+    #[arg(long, short = 'n', default_value_t = 100, value_name = "N")]
+    tail: usize,
+    #[command(flatten)]
+    printing: Printing,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+impl Logs {
+    pub(super) async fn run(self) -> Result<(), Failure> {
+        let follow = u8::from(self.follow);
+        let path = format!("/v1/functions/{}/logs?tail={}&follow={follow}", self.name, self.tail);
+        let node = self.connection.open()?;
+        let answer = node.send(Method::GET, &path, "application/x-ndjson", Bytes::new()).await?;
+        let json = self.printing.json();
+        client::lines(answer.into_body(), |line| {
+            if json { output::line(line) } else { output::line(human(line)) }
+        })
+        .await
+    }
+}
+
+/// A line as the node's own log has it, but for the function's name.
+pub(super) fn human(line: &str) -> String {
+    let Ok(entry) = serde_json::from_str::<Value>(line) else { return line.to_owned() };
+    if let Some(gap) = entry.get("gap") {
+        return format!("-- {gap} lines left out: the terminal is too slow --");
+    }
+    let head = format!(
+        "{} {:>5} #{} {}",
+        text(&entry, "/timestamp"),
+        text(&entry, "/level"),
+        number(&entry, "/revision"),
+        text(&entry, "/request_id")
+    );
+    if entry.get("outcome").is_none() {
+        let cut = if entry["truncated"] == true { " [cut]" } else { "" };
+        return format!("{head} {}: {}{cut}", text(&entry, "/stream"), text(&entry, "/message"));
+    }
+    let us = |pointer: &str| entry.pointer(pointer).and_then(Value::as_f64).unwrap_or_default();
+    let detail = match text(&entry, "/detail") {
+        "" => String::new(),
+        detail => format!(": {detail}"),
+    };
+    format!(
+        "{head} {} {} {} in {} us (queue {}, instantiate {}, call {}, respond {}){detail}",
+        text(&entry, "/method"),
+        number(&entry, "/status"),
+        text(&entry, "/outcome"),
+        us("/total_us"),
+        us("/queue_us"),
+        us("/instantiate_us"),
+        us("/call_us"),
+        us("/respond_us"),
+    )
+}

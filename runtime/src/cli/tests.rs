@@ -1,0 +1,109 @@
+use clap::{CommandFactory as _, Parser as _};
+use http::StatusCode;
+use serde_json::json;
+
+use super::*;
+
+fn parse(line: &str) -> Result<Verb, clap::Error> {
+    Cli::try_parse_from(["mayfly"].into_iter().chain(line.split(' '))).map(|cli| cli.verb)
+}
+
+#[test]
+fn the_command_line_is_sound() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn deploy_names_the_function_after_its_file() {
+    for (line, target) in [
+        ("deploy target/My_fn.wasm", "/v1/functions/my-fn?"),
+        (
+            "deploy a.wasm --name b --limit memory=256MiB -e K=a&b --route /x/...",
+            "/v1/functions/b?env=K%3Da%26b&limit=memory%3D256MiB&route=%2Fx%2F%2E%2E%2E",
+        ),
+    ] {
+        let Ok(Verb::Deploy(deploy)) = parse(line) else { panic!("{line}") };
+        assert_eq!(deploy.planned().unwrap(), target);
+    }
+    for line in ["deploy .wasm", "deploy metrics.wasm", "deploy a.wasm --name A"] {
+        let Ok(Verb::Deploy(deploy)) = parse(line) else { panic!("{line}") };
+        assert_eq!(deploy.planned().unwrap_err().code, code::USAGE, "{line}");
+    }
+    let Ok(Verb::Deploy(deploy)) = parse(&format!("deploy a.wasm -e K={}", "%".repeat(30_000)))
+    else {
+        panic!("too long");
+    };
+    assert!(deploy.planned().unwrap_err().text.contains("at most"));
+}
+
+#[test]
+fn invoke_makes_the_request() {
+    for (line, method, uri) in [
+        ("invoke hello", "GET", "http://gateway/hello"),
+        ("invoke hello --path x?y=1", "GET", "http://gateway/hello/x?y=1"),
+        ("invoke hello --path ?y=1 --data x", "POST", "http://gateway/hello?y=1"),
+        ("invoke hello -X PUT --data x", "PUT", "http://gateway/hello"),
+    ] {
+        let Ok(Verb::Invoke(invoke)) = parse(line) else { panic!("{line}") };
+        let request = invoke.planned().unwrap();
+        assert_eq!((request.method().as_str(), request.uri().to_string().as_str()), (method, uri));
+    }
+    let Ok(Verb::Invoke(invoke)) = parse("invoke hello -H X-A:b") else { panic!("header") };
+    assert_eq!(invoke.planned().unwrap().headers()["x-a"], "b");
+    let Ok(Verb::Invoke(invoke)) = parse("invoke hello -H nothing") else { panic!("no header") };
+    assert_eq!(invoke.planned().unwrap_err().code, code::USAGE);
+}
+
+#[test]
+fn what_is_no_command_is_refused() {
+    for line in [
+        "",
+        "deploy",
+        "remove",
+        "inspect Hello",
+        "logs a -n x",
+        "serve --nothing",
+        "list --output xml",
+    ] {
+        assert!(parse(line).is_err(), "{line}");
+    }
+}
+
+#[test]
+fn serve_takes_every_key_and_print_config() {
+    let Ok(Verb::Serve(serve)) =
+        parse("serve --print-config --gateway-listen 0.0.0.0:80 --deploy a=b")
+    else {
+        panic!("serve");
+    };
+    assert!(serve.print_config);
+}
+
+#[test]
+fn a_refusal_says_what_why_and_what_to_do() {
+    let problem = json!({
+        "title": "The deploy failed at the stage 'validate'",
+        "detail": "env::\u{1b}[2J cannot be imported",
+        "hint": "build for wasm32-wasip1",
+    });
+    let failure = client::refusal(StatusCode::UNPROCESSABLE_ENTITY, &problem);
+    assert_eq!(failure.code, code::FAILED);
+    assert_eq!(
+        failure.text,
+        "The deploy failed at the stage 'validate'\nwhy: env::\\u{1b}[2J cannot be imported\nhint: build for \
+         wasm32-wasip1"
+    );
+    assert_eq!(client::refusal(StatusCode::UNAUTHORIZED, &json!({})).code, code::TOKEN);
+}
+
+#[test]
+fn log_lines_are_shown_as_the_node_does() {
+    let line = r#"{"timestamp":"T","level":"INFO","function":"f","revision":2,"request_id":"r","stream":"stderr","message":"hi","truncated":true}"#;
+    assert_eq!(logs::human(line), "T  INFO #2 r stderr: hi [cut]");
+    let line = r#"{"timestamp":"T","level":"WARN","revision":2,"request_id":"r","method":"GET","status":502,"outcome":"trap","detail":"boom","total_us":12.5,"queue_us":0.1,"instantiate_us":9.0,"call_us":1.2,"respond_us":0.0}"#;
+    assert_eq!(
+        logs::human(line),
+        "T  WARN #2 r GET 502 trap in 12.5 us (queue 0.1, instantiate 9, call 1.2, respond 0): boom"
+    );
+    assert!(logs::human(r#"{"message":"x","gap":7}"#).contains("7 lines left out"));
+}

@@ -1,0 +1,97 @@
+//! The guest of the self-test: compiled, loaded and run like any other, but never recorded and never routable.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use mayfly_core::{Digest, FunctionName, Limits};
+
+use super::compile::{Compiled, Job, compile};
+use super::error::{PublishError, PublishErrorKind, Stage};
+use super::validate::validate;
+use super::{Publisher, Shared, blocking};
+use crate::artifact::VerifiedArtifact;
+use crate::artifact::store::Kind;
+use crate::revision::{Abi, Revision, RevisionRecord, Settings, Snapshot};
+use crate::self_test::{self, SelfTestError};
+
+/// Its name in logs while it runs.
+const NAME: &str = "mayfly-self-test";
+
+/// A guest that is ready to test the pool with.
+pub struct Rehearsal {
+    shared: Arc<Shared>,
+    revision: Arc<Revision>,
+}
+
+impl Publisher {
+    /// Makes the self-test's guest, in a child process (about as long as a deploy of the smallest module). Not counted
+    /// as a compilation of `mayfly_compiles_total`, which counts functions'.
+    ///
+    /// # Errors
+    /// [`PublishError`]: then no deploy would work either.
+    pub async fn rehearsal(&self) -> Result<Rehearsal, PublishError> {
+        let shared = self.shared.clone();
+        let at = |stage: Stage, why: String| PublishErrorKind::Internal(why).at(stage);
+        let wasm = wat::parse_str(self_test::GUEST).map_err(|why| at(Stage::Validate, why.to_string()))?;
+        let wasm = Bytes::from(wasm);
+        let module = validate(&wasm, &Limits::default())
+            .map_err(|refusal| PublishErrorKind::from(refusal).at(Stage::Validate))?;
+        let job = Job { instrument: None };
+        let Compiled { code, .. } = compile(&shared.children, module.code, Bytes::new(), job)
+            .await
+            .map_err(|error| PublishErrorKind::from(error).at(Stage::Compile))?;
+        let revision = shared.rehearse(&wasm, code).await?;
+        Ok(Rehearsal { shared, revision })
+    }
+}
+
+impl Shared {
+    /// Through the store, because that is the only way to native code.
+    async fn rehearse(self: &Arc<Self>, wasm: &Bytes, code: Bytes) -> Result<Arc<Revision>, PublishError> {
+        let digest = Digest::of(wasm);
+        let key = self.key(digest, &Limits::default(), false);
+        let (shared, bytes) = (self.clone(), code.len() as u64);
+        let (loaded, mac) = blocking(Stage::Activate, move || {
+            let at = |kind: PublishErrorKind| kind.at(Stage::Activate);
+            let mac = shared.store.put_artifact(key, &code).map_err(|error| at(error.into()))?;
+            let artifact: VerifiedArtifact =
+                shared.store.open_artifact(key, &mac).map_err(|reject| at(reject.into()))?;
+            let loaded =
+                shared.engine.load(&artifact, Abi::Reactor, None).map_err(|error| at(error.into()))?;
+            // The mapping outlives the name.
+            shared.store.purge(Kind::Artifact, key.0);
+            Ok((loaded, mac))
+        })
+        .await?;
+        let function = FunctionName::new(NAME)
+            .map_err(|why| PublishErrorKind::Internal(why.to_string()).at(Stage::Activate))?;
+        let record = RevisionRecord {
+            function,
+            number: 0,
+            wasm: digest,
+            wasm_bytes: wasm.len() as u64,
+            artifact: key,
+            artifact_mac: mac,
+            artifact_bytes: bytes,
+            abi: Abi::Reactor,
+            snapshot: Snapshot::NoInit,
+            settings: Settings::default(),
+            created_unix_s: RevisionRecord::now_unix_s(),
+            stages: Vec::new(),
+        };
+        Ok(self.revision(record, loaded))
+    }
+}
+
+impl Rehearsal {
+    /// Runs the self-test. Nothing else may use the pool meanwhile.
+    ///
+    /// # Errors
+    /// [`SelfTestError`] names the key to change.
+    pub async fn run(self) -> Result<(), SelfTestError> {
+        let tested = self_test::run(&self.shared.engine, &self.revision, &self.shared.logs).await;
+        // It has no series of its own to leave behind.
+        self.shared.forget_metrics(&self.revision.record.function);
+        tested
+    }
+}
