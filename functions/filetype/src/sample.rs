@@ -102,7 +102,7 @@ mod tests {
     fn a_short_body_is_padded_on_its_outer_sides() {
         let features = sample(b" \x0bfn main() \n".to_vec()).features().unwrap();
         assert_eq!(features[..3], [b'f', b'n', b' '].map(i32::from));
-        assert_eq!(features[9..11], [b' '.into(), b'\n'.into()]);
+        assert_eq!(features[9..11], [b' ', b'\n'].map(i32::from));
         assert_eq!(features[11], PADDING);
         assert_eq!(features[END], PADDING);
         assert_eq!(features[FEATURES - 1], i32::from(b')'));
@@ -116,7 +116,7 @@ mod tests {
         let sample = sample(bytes);
         assert_eq!((sample.first.len(), sample.last.len()), (BLOCK, BLOCK));
         let features = sample.features().unwrap();
-        assert_eq!((features[0], features[FEATURES - 1]), (b'a'.into(), b'z'.into()));
+        assert_eq!([features[0], features[FEATURES - 1]], [b'a', b'z'].map(i32::from));
         assert!(!features.contains(&PADDING));
     }
 

@@ -1,0 +1,228 @@
+//! What works on one channel at a time: depthwise convolutions and pooling.
+
+use crate::check::{Refused, ensure, product};
+use crate::pack::Window;
+use crate::simd::Simd;
+use crate::{FLOATS_MAX, MACS_MAX};
+
+/// Taps of the largest window: 11x11 fits.
+const TAPS_MAX: usize = 128;
+
+/// How a window's values become one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PlaneOp {
+    /// Weighted sum, weights `[channels][taps]`.
+    Sum,
+    /// The largest value inside the image.
+    Max,
+}
+
+/// A depthwise convolution or a pool over `channels` planes.
+#[derive(Debug)]
+pub struct Plane<'a> {
+    pub op: PlaneOp,
+    pub channels: usize,
+    pub height: usize,
+    pub width: usize,
+    pub window: Window,
+    pub out_height: usize,
+    pub out_width: usize,
+    /// `[channels][height][width]`.
+    pub input: &'a [f32],
+    /// `[channels][kernel height x kernel width]`; empty for [`PlaneOp::Max`].
+    pub weights: &'a [f32],
+    /// One for each channel.
+    pub bias: Option<&'a [f32]>,
+    pub lo: f32,
+    pub hi: f32,
+    /// `[channels][out_height][out_width]`.
+    pub output: &'a mut [f32],
+    /// At least [`scratch_len`] floats.
+    pub scratch: &'a mut [f32],
+}
+
+/// One plane, padded and with its columns sorted by their remainder to the stride, so that every load is of
+/// consecutive floats whatever the stride.
+#[derive(Debug, Clone, Copy)]
+struct Padded {
+    rows: usize,
+    phases: usize,
+    /// Floats of one phase of one row.
+    len: usize,
+}
+
+impl Padded {
+    #[inline(always)]
+    fn new(window: &Window, out_height: usize, out_width: usize) -> Padded {
+        let reach = |axis: usize| (window.kernel[axis] - 1) * window.dilation[axis];
+        let rows = (out_height - 1) * window.stride[0] + reach(0) + 1;
+        // Whole vectors, of 16 lanes at most, may be loaded past the last column.
+        let len = out_width.next_multiple_of(16) + reach(1) / window.stride[1] + 16;
+        Padded { rows, phases: window.stride[1], len }
+    }
+
+    fn total(&self) -> Option<usize> {
+        self.rows.checked_mul(self.phases)?.checked_mul(self.len)
+    }
+}
+
+/// Scratch floats that a call of this shape needs.
+pub fn scratch_len(window: &Window, out_height: usize, out_width: usize) -> Option<usize> {
+    Padded::new(window, out_height, out_width).total()
+}
+
+impl Plane<'_> {
+    /// Proves every slice long enough for the sizes given.
+    pub fn check(&self) -> Result<(), Refused> {
+        let [kh, kw] = self.window.kernel;
+        self.window.check()?;
+        ensure(kh * kw <= TAPS_MAX, "plane: window has too many taps")?;
+        let rule = "plane: a size is zero or the work passes the cap";
+        let plane = product(&[self.channels, self.height, self.width], FLOATS_MAX, rule)?;
+        let out = product(&[self.channels, self.out_height, self.out_width], FLOATS_MAX, rule)?;
+        ensure(out * (kh * kw) as u64 <= MACS_MAX, rule)?;
+        ensure(self.input.len() as u64 >= plane, "plane: input too short")?;
+        ensure(self.output.len() as u64 >= out, "plane: output too short")?;
+        let weights = if self.op == PlaneOp::Sum { self.channels * kh * kw } else { 0 };
+        ensure(self.weights.len() >= weights, "plane: weights too short")?;
+        ensure(self.bias.is_none_or(|b| b.len() >= self.channels), "plane: bias too short")?;
+        let padded = scratch_len(&self.window, self.out_height, self.out_width);
+        let fits = padded.is_some_and(|len| {
+            len <= self.scratch.len() && (len as u64) * (self.channels as u64) <= MACS_MAX
+        });
+        ensure(fits, "plane: scratch too short or padding passes the cap")
+    }
+
+    /// Computes it. Call [`Plane::check`] first: what it refuses would panic here.
+    #[inline(always)]
+    pub fn run<S: Simd>(&mut self, s: S) {
+        let padded = Padded::new(&self.window, self.out_height, self.out_width);
+        let mut offsets = [0usize; TAPS_MAX];
+        let [kh, kw] = self.window.kernel;
+        let taps = kh * kw;
+        for (tap, offset) in offsets[..taps].iter_mut().enumerate() {
+            let (y, x) = (tap / kw * self.window.dilation[0], tap % kw * self.window.dilation[1]);
+            *offset = (y * padded.phases + x % padded.phases) * padded.len + x / padded.phases;
+        }
+        let ones = [1.0f32; TAPS_MAX];
+        let fill = if self.op == PlaneOp::Sum { 0.0 } else { f32::NEG_INFINITY };
+        for channel in 0..self.channels {
+            self.pad(&padded, channel, fill);
+            let bias = self.bias.map_or(0.0, |bias| bias[channel]);
+            let plane = self.out_height * self.out_width;
+            let output = &mut self.output[channel * plane..(channel + 1) * plane];
+            let step = self.window.stride[0] * padded.phases * padded.len;
+            let bounds = (self.lo, self.hi);
+            for (y, row) in output.chunks_exact_mut(self.out_width).enumerate() {
+                let from = &self.scratch[y * step..];
+                match self.op {
+                    PlaneOp::Sum => {
+                        let weights = &self.weights[channel * taps..(channel + 1) * taps];
+                        line::<S, true>(s, from, &offsets[..taps], weights, bias, bounds, row);
+                    }
+                    PlaneOp::Max => {
+                        line::<S, false>(
+                            s,
+                            from,
+                            &offsets[..taps],
+                            &ones[..taps],
+                            bias,
+                            bounds,
+                            row,
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    /// Copies one plane into the scratch.
+    #[inline(always)]
+    fn pad(&mut self, padded: &Padded, channel: usize, fill: f32) {
+        let plane = self.height * self.width;
+        let input = &self.input[channel * plane..(channel + 1) * plane];
+        let [top, left] = self.window.pad;
+        for y in 0..padded.rows {
+            let rows = &mut self.scratch[y * padded.phases * padded.len..];
+            let rows = &mut rows[..padded.phases * padded.len];
+            if y < top || y - top >= self.height {
+                rows.fill(fill);
+                continue;
+            }
+            let row = &input[(y - top) * self.width..][..self.width];
+            for (phase, to) in rows.chunks_exact_mut(padded.len).enumerate() {
+                spread(row, padded.phases, phase, left, fill, to);
+            }
+        }
+    }
+}
+
+/// `to[i] = row[i * stride + phase - left]`, or `fill` outside of the row.
+#[inline(always)]
+fn spread(row: &[f32], stride: usize, phase: usize, left: usize, fill: f32, to: &mut [f32]) {
+    let skip = left.saturating_sub(phase).div_ceil(stride).min(to.len());
+    let (head, body) = to.split_at_mut(skip);
+    head.fill(fill);
+    let row = row.get(skip * stride + phase - left.min(skip * stride + phase)..).unwrap_or(&[]);
+    let count = row.len().div_ceil(stride).min(body.len());
+    let (body, tail) = body.split_at_mut(count);
+    match stride {
+        1 => body.copy_from_slice(&row[..count]),
+        2 => {
+            let pairs = row.as_chunks::<2>().0;
+            for (to, pair) in body.iter_mut().zip(pairs) {
+                *to = pair[0];
+            }
+            if pairs.len() < count {
+                body[count - 1] = row[(count - 1) * 2];
+            }
+        }
+        _ => {
+            for (to, &v) in body.iter_mut().zip(row.iter().step_by(stride)) {
+                *to = v;
+            }
+        }
+    }
+    tail.fill(fill);
+}
+
+/// One output row, two vectors at a time so that consecutive sums overlap.
+#[inline(always)]
+fn line<S: Simd, const SUM: bool>(
+    s: S,
+    from: &[f32],
+    offsets: &[usize],
+    weights: &[f32],
+    bias: f32,
+    (lo, hi): (f32, f32),
+    row: &mut [f32],
+) {
+    let start = if SUM { s.splat(bias) } else { s.splat(f32::NEG_INFINITY) };
+    let (low, high) = (s.splat(lo), s.splat(hi));
+    for (block, out) in row.chunks_mut(2 * S::N).enumerate() {
+        let at = block * 2 * S::N;
+        let mut acc = [start; 2];
+        for (&offset, &weight) in offsets.iter().zip(weights) {
+            let x = &from[at + offset..][..2 * S::N];
+            let (a, b) = (s.load(x), s.load(&x[S::N..]));
+            if SUM {
+                let w = s.splat(weight);
+                acc = [s.fma(w, a, acc[0]), s.fma(w, b, acc[1])];
+            } else {
+                acc = [s.max(acc[0], a), s.max(acc[1], b)];
+            }
+        }
+        let acc = acc.map(|v| s.min(high, s.max(low, v)));
+        if out.len() == 2 * S::N {
+            s.store(acc[0], out);
+            s.store(acc[1], &mut out[S::N..]);
+        } else {
+            let mut buffer = [0.0f32; 32];
+            s.store(acc[0], &mut buffer);
+            s.store(acc[1], &mut buffer[S::N..]);
+            for (to, v) in out.iter_mut().zip(buffer) {
+                *to = v;
+            }
+        }
+    }
+}

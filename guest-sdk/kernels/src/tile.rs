@@ -1,0 +1,189 @@
+//! The register tile: the only loop where nearly all the time goes.
+
+use crate::gemm::Block;
+use crate::simd::Simd;
+use crate::{LEFT_ROWS, RIGHT_COLS};
+
+/// One group of a left panel: the same column of its rows.
+pub(crate) type LeftGroup = [f32; LEFT_ROWS];
+/// One group of a right panel: the same row of its columns.
+pub(crate) type RightGroup = [f32; RIGHT_COLS];
+
+/// Operands of one tile. The second panels are the first ones again where the tile needs only one.
+#[derive(Clone, Copy)]
+pub(crate) struct Panels<'a> {
+    pub left: [&'a [LeftGroup]; 2],
+    pub right: [&'a [RightGroup]; 2],
+}
+
+/// Where a tile's result goes: `rows` x `cols` of `c` from (`row`, `col`).
+pub(crate) struct Target<'a, 'b> {
+    pub block: &'a mut Block<'b>,
+    pub row: usize,
+    pub col: usize,
+    /// The sum so far is in `c` already: a later slice of `k`.
+    pub resume: bool,
+    /// The sum is complete: apply the epilogue.
+    pub finish: bool,
+}
+
+/// Runs the tile of `rows` rows (1 to `S::ROWS`) at column `offset` of the right panels.
+#[inline(always)]
+pub(crate) fn run<S: Simd>(s: S, rows: usize, offset: usize, p: Panels<'_>, t: Target<'_, '_>) {
+    let vectors = (t.block.n - t.col).div_ceil(S::N).min(S::COLS);
+    match (vectors, offset) {
+        (1, 0) => by_rows::<S, 1, 0>(s, rows, p, t),
+        (1, _) => by_rows::<S, 1, 8>(s, rows, p, t),
+        (_, 0) => by_rows::<S, 2, 0>(s, rows, p, t),
+        (_, _) => by_rows::<S, 2, 8>(s, rows, p, t),
+    }
+}
+
+#[inline(always)]
+fn by_rows<S: Simd, const C: usize, const OFFSET: usize>(
+    s: S,
+    rows: usize,
+    p: Panels<'_>,
+    t: Target<'_, '_>,
+) {
+    match rows {
+        1 => fixed::<S, 1, C, OFFSET>(s, p, t),
+        2 => fixed::<S, 2, C, OFFSET>(s, p, t),
+        3 => fixed::<S, 3, C, OFFSET>(s, p, t),
+        4 => fixed::<S, 4, C, OFFSET>(s, p, t),
+        5 => fixed::<S, 5, C, OFFSET>(s, p, t),
+        6 => fixed::<S, 6, C, OFFSET>(s, p, t),
+        _ if S::ROWS == 6 => {}
+        7 => fixed::<S, 7, C, OFFSET>(s, p, t),
+        8 => fixed::<S, 8, C, OFFSET>(s, p, t),
+        9 => fixed::<S, 9, C, OFFSET>(s, p, t),
+        10 => fixed::<S, 10, C, OFFSET>(s, p, t),
+        11 => fixed::<S, 11, C, OFFSET>(s, p, t),
+        _ => fixed::<S, 12, C, OFFSET>(s, p, t),
+    }
+}
+
+#[inline(always)]
+fn fixed<S: Simd, const R: usize, const C: usize, const OFFSET: usize>(
+    s: S,
+    p: Panels<'_>,
+    t: Target<'_, '_>,
+) {
+    if S::N == 16 && OFFSET != 0 {
+        return;
+    }
+    let mut acc = [[s.splat(0.0); C]; R];
+    accumulate::<S, R, C, OFFSET>(s, p, &mut acc);
+    if t.col + C * S::N <= t.block.n {
+        store::<S, R, C>(s, acc, t);
+    } else {
+        store_ragged::<S, R, C>(s, acc, t);
+    }
+}
+
+#[inline(always)]
+fn accumulate<S: Simd, const R: usize, const C: usize, const OFFSET: usize>(
+    s: S,
+    p: Panels<'_>,
+    acc: &mut [[S::V; C]; R],
+) {
+    let depth = p.left[0].len();
+    // Equal lengths, stated once, take the bounds checks out of the loop.
+    let (l0, l1) = (&p.left[0][..depth], &p.left[1][..depth]);
+    let (r0, r1) = (&p.right[0][..depth], &p.right[1][..depth]);
+    for k in 0..depth {
+        let mut b = [s.splat(0.0); C];
+        for (c, b) in b.iter_mut().enumerate() {
+            let at = OFFSET + c * S::N;
+            let group = if at < RIGHT_COLS { &r0[k] } else { &r1[k] };
+            *b = s.load(&group[at % RIGHT_COLS..]);
+        }
+        for (r, acc) in acc.iter_mut().enumerate() {
+            let a = s.splat(if r < LEFT_ROWS { l0[k][r] } else { l1[k][r - LEFT_ROWS] });
+            for c in 0..C {
+                acc[c] = s.fma(a, b[c], acc[c]);
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn store<S: Simd, const R: usize, const C: usize>(s: S, acc: [[S::V; C]; R], t: Target<'_, '_>) {
+    let Target { block, row, col, resume, finish } = t;
+    for (r, acc) in acc.into_iter().enumerate() {
+        let start = block.base + (row + r) * block.row_stride + col;
+        for (c, mut v) in acc.into_iter().enumerate() {
+            let at = start + c * S::N;
+            if resume {
+                v = s.add(v, s.load(&block.c[at..]));
+            }
+            if finish {
+                v = block.finish(s, v, row + r, col + c * S::N);
+            }
+            s.store(v, &mut block.c[at..]);
+        }
+    }
+}
+
+/// The last columns of a row, fewer than the tile has: through a buffer, one value at a time.
+#[inline(always)]
+fn store_ragged<S: Simd, const R: usize, const C: usize>(
+    s: S,
+    acc: [[S::V; C]; R],
+    t: Target<'_, '_>,
+) {
+    let Target { block, row, col, resume, finish } = t;
+    for (r, acc) in acc.into_iter().enumerate() {
+        let mut buffer = [0.0f32; 32];
+        for (c, v) in acc.into_iter().enumerate() {
+            s.store(v, &mut buffer[c * S::N..(c + 1) * S::N]);
+        }
+        let start = block.base + (row + r) * block.row_stride + col;
+        for (c, mut v) in buffer.into_iter().take(block.n - col).enumerate() {
+            if resume {
+                v += block.c[start + c];
+            }
+            block.c[start + c] = if finish { block.finish_one(v, row + r, col + c) } else { v };
+        }
+    }
+}
+
+impl Block<'_> {
+    #[inline(always)]
+    fn finish<S: Simd>(&self, s: S, mut v: S::V, row: usize, col: usize) -> S::V {
+        let e = &self.epilogue;
+        if let Some(bias) = e.row_bias {
+            v = s.add(v, s.splat(bias[row]));
+        }
+        if let Some(bias) = e.col_bias {
+            v = s.add(v, s.load(&bias[col..col + S::N]));
+        }
+        if let Some(add) = e.add {
+            let start = self.add_base + row * e.add_row + col;
+            v = s.add(v, s.load(&add[start..start + S::N]));
+        }
+        s.min(s.splat(e.hi), s.max(s.splat(e.lo), v))
+    }
+
+    #[inline(always)]
+    fn finish_one(&self, mut v: f32, row: usize, col: usize) -> f32 {
+        let e = &self.epilogue;
+        if let Some(bias) = e.row_bias {
+            v += bias[row];
+        }
+        if let Some(bias) = e.col_bias {
+            v += bias[col];
+        }
+        if let Some(add) = e.add {
+            v += add[self.add_base + row * e.add_row + col];
+        }
+        clamp(v, e.lo, e.hi)
+    }
+}
+
+/// `v` within bounds; NaN stays NaN.
+#[inline(always)]
+pub(crate) fn clamp(v: f32, lo: f32, hi: f32) -> f32 {
+    let v = if lo > v { lo } else { v };
+    if hi < v { hi } else { v }
+}

@@ -1,0 +1,428 @@
+//! Winograd's F(4x4, 3x3): a 3x3 convolution of stride 1 with a quarter of the multiplications.
+//!
+//! The output is cut into 4x4 tiles, each from a 6x6 patch of the input. Patches and weights are transformed, then
+//! 36 matrix products (one for each position in the patch) replace the sum over the window, then each product is
+//! transformed back. Transforms run across 16 tiles at a time, so they vectorise whatever the image's width is.
+
+use crate::check::{Refused, ensure, product};
+use crate::gemm::product_packed;
+use crate::simd::Simd;
+use crate::tile::clamp;
+use crate::{LEFT_ROWS, MACS_MAX, RIGHT_COLS, pack};
+
+/// Output pixels along a tile's side.
+pub const TILE: usize = 4;
+/// Input pixels along a patch's side.
+const PATCH: usize = 6;
+/// Positions in a patch: as many matrix products.
+pub const POSITIONS: usize = PATCH * PATCH;
+/// Transformed patches to keep in L2 at a time, in floats: 640 KiB of a 1 MiB L2 (weights stream past them).
+const PATCHES_MAX: usize = 160 << 10;
+
+/// One convolution of a whole image, or of the tiles `first..first + tiles` in row order.
+#[derive(Debug)]
+pub struct Winograd<'a> {
+    /// Input channels and output channels.
+    pub channels: usize,
+    pub filters: usize,
+    pub height: usize,
+    pub width: usize,
+    /// Rows above and columns left of the image that the window starts on.
+    pub pad: [usize; 2],
+    pub out_height: usize,
+    pub out_width: usize,
+    /// Tiles to compute; `first` is a multiple of 16.
+    pub first: usize,
+    pub tiles: usize,
+    /// `[channels][height][width]`.
+    pub input: &'a [f32],
+    /// Made by [`weights`]: `[filters / 6][36][channels][6]`.
+    pub weights: &'a [f32],
+    /// One for each filter.
+    pub bias: Option<&'a [f32]>,
+    /// A residual, shaped as the output.
+    pub add: Option<&'a [f32]>,
+    pub lo: f32,
+    pub hi: f32,
+    /// `[filters][out_height][out_width]`.
+    pub output: &'a mut [f32],
+    /// At least [`scratch_len`] floats.
+    pub scratch: &'a mut [f32],
+}
+
+/// Floats of [`weights`]' result.
+pub const fn weights_len(filters: usize, channels: usize) -> usize {
+    POSITIONS * pack::left_len(filters, channels)
+}
+
+/// Tiles handled at a time: as many panels of 16 as fit the L2, evenly spread.
+fn tiles_at_once(channels: usize, tiles: usize) -> usize {
+    let panels = tiles.div_ceil(RIGHT_COLS);
+    let most = (PATCHES_MAX / (POSITIONS * channels * RIGHT_COLS)).max(1);
+    panels.div_ceil(panels.div_ceil(most)) * RIGHT_COLS
+}
+
+/// Scratch floats that a call of this shape needs.
+pub fn scratch_len(channels: usize, out_width: usize, tiles: usize) -> usize {
+    Layout::new(channels, out_width, tiles).total()
+}
+
+/// How the scratch is divided, for blocks of `block` tiles.
+#[derive(Debug, Clone, Copy)]
+struct Layout {
+    block: usize,
+    across: usize,
+    channels: usize,
+    /// Floats of one phase plane: the tile rows that a block can touch, and one more.
+    plane: usize,
+}
+
+impl Layout {
+    #[inline(always)]
+    fn new(channels: usize, out_width: usize, tiles: usize) -> Layout {
+        let block = tiles_at_once(channels, tiles);
+        let across = out_width.div_ceil(TILE);
+        // A block may start and end within a row; loads of whole vectors may pass the last tile.
+        let rows = block.div_ceil(across) + 2;
+        Layout { block, across, channels, plane: rows * across + RIGHT_COLS }
+    }
+
+    const fn phases(&self) -> usize {
+        TILE * PATCH * self.plane
+    }
+
+    const fn patches(&self) -> usize {
+        POSITIONS * self.channels * self.block
+    }
+
+    const fn products(&self) -> usize {
+        POSITIONS * 2 * LEFT_ROWS * self.block
+    }
+
+    const fn pixels(&self) -> usize {
+        TILE * TILE * self.block
+    }
+
+    const fn total(&self) -> usize {
+        self.phases() + self.patches() + self.products() + self.pixels()
+    }
+}
+
+impl Winograd<'_> {
+    /// Proves every slice long enough for the sizes given.
+    pub fn check(&self) -> Result<(), Refused> {
+        let rule = "winograd: a size is zero or the work passes the cap";
+        product(&[self.filters, self.channels, self.tiles, POSITIONS], MACS_MAX, rule)?;
+        let plane = product(&[self.channels, self.height, self.width], 1 << 30, rule)?;
+        let out = product(&[self.filters, self.out_height, self.out_width], 1 << 30, rule)?;
+        ensure(self.pad.iter().all(|&pad| pad <= 1 << 15), "winograd: padding too large")?;
+        let all = self.out_height.div_ceil(TILE) * self.out_width.div_ceil(TILE);
+        let fits = self.first.checked_add(self.tiles).is_some_and(|end| end <= all);
+        ensure(fits && self.first.is_multiple_of(RIGHT_COLS), "winograd: no such tiles")?;
+        ensure(self.input.len() as u64 >= plane, "winograd: input too short")?;
+        ensure(self.output.len() as u64 >= out, "winograd: output too short")?;
+        let weights = weights_len(self.filters, self.channels);
+        ensure(self.weights.len() >= weights, "winograd: weights too short")?;
+        ensure(self.bias.is_none_or(|b| b.len() >= self.filters), "winograd: bias too short")?;
+        ensure(self.add.is_none_or(|a| a.len() as u64 >= out), "winograd: addend too short")?;
+        let scratch = scratch_len(self.channels, self.out_width, self.tiles);
+        ensure(self.scratch.len() >= scratch, "winograd: scratch too short")
+    }
+
+    /// Computes the convolution. Call [`Winograd::check`] first: what it refuses would panic here.
+    #[inline(always)]
+    pub fn run<S: Simd>(&mut self, s: S) {
+        let layout = Layout::new(self.channels, self.out_width, self.tiles);
+        let scratch = core::mem::take(&mut self.scratch);
+        let (phases, rest) = scratch.split_at_mut(layout.phases());
+        let (patches, rest) = rest.split_at_mut(layout.patches());
+        let (products, rest) = rest.split_at_mut(layout.products());
+        let pixels = &mut rest[..layout.pixels()];
+        let end = self.first + self.tiles;
+        for first in (self.first..end).step_by(layout.block) {
+            let tiles = layout.block.min(end - first);
+            let panels = tiles.div_ceil(RIGHT_COLS);
+            for channel in 0..self.channels {
+                self.split_phases(&layout, channel, first, tiles, phases);
+                transform_patches(s, &layout, phases, first, panels, channel, patches);
+            }
+            for filter in (0..self.filters).step_by(S::ROWS) {
+                let rows = S::ROWS.min(self.filters - filter);
+                let cols = panels * RIGHT_COLS;
+                self.multiply(s, filter, rows, cols, patches, products);
+                for row in 0..rows {
+                    transform_back(s, products, rows * cols, row * cols, cols, pixels);
+                    self.write(filter + row, first, tiles, cols, pixels);
+                }
+            }
+        }
+    }
+
+    /// Spreads one channel's rows over 24 phase planes: plane (i, j) holds input (4y + i, 4x + j), for i < 4, j < 6,
+    /// so that each position of all patches is a run of consecutive floats.
+    #[inline(always)]
+    fn split_phases(
+        &self,
+        layout: &Layout,
+        channel: usize,
+        first: usize,
+        tiles: usize,
+        phases: &mut [f32],
+    ) {
+        let across = layout.across;
+        let top = first / across;
+        let rows = (first + tiles - 1) / across - top + 1;
+        let plane = self.height * self.width;
+        let input = &self.input[channel * plane..(channel + 1) * plane];
+        for y in 0..rows * TILE + PATCH - TILE {
+            let from = (top * TILE + y).checked_sub(self.pad[0]).filter(|&y| y < self.height);
+            let at = (y % TILE) * PATCH * layout.plane + y / TILE * across;
+            let row = from.map_or(&[][..], |y| &input[y * self.width..][..self.width]);
+            for j in 0..PATCH {
+                let to = &mut phases[at + j * layout.plane..][..across];
+                phase(row, j, self.pad[1], to);
+            }
+        }
+    }
+
+    /// The 36 products of `rows` filters with all patches.
+    #[inline(always)]
+    fn multiply<S: Simd>(
+        &self,
+        s: S,
+        filter: usize,
+        rows: usize,
+        cols: usize,
+        patches: &[f32],
+        products: &mut [f32],
+    ) {
+        let depth = self.channels;
+        let weights = self.weights.as_chunks::<LEFT_ROWS>().0;
+        let patches = patches.as_chunks::<RIGHT_COLS>().0;
+        for position in 0..POSITIONS {
+            let panel = |i: usize| {
+                let start = ((filter / LEFT_ROWS + i) * POSITIONS + position) * depth;
+                &weights[start..start + depth]
+            };
+            let left = [panel(0), panel(usize::from(rows > LEFT_ROWS))];
+            let groups = cols / RIGHT_COLS * depth;
+            let right = &patches[position * groups..(position + 1) * groups];
+            let c = &mut products[position * rows * cols..(position + 1) * rows * cols];
+            product_packed(s, rows, left, right, c, cols);
+        }
+    }
+
+    /// Puts one filter's tiles where they belong, with bias, residual and bounds.
+    #[inline(always)]
+    fn write(&mut self, filter: usize, first: usize, tiles: usize, cols: usize, pixels: &[f32]) {
+        let across = self.out_width.div_ceil(TILE);
+        let bias = self.bias.map_or(0.0, |bias| bias[filter]);
+        let plane = filter * self.out_height * self.out_width;
+        let mut tile = first;
+        while tile < first + tiles {
+            let (ty, tx) = (tile / across, tile % across);
+            let count = (across - tx).min(first + tiles - tile);
+            for i in 0..TILE.min(self.out_height - ty * TILE) {
+                let start = plane + (ty * TILE + i) * self.out_width + tx * TILE;
+                let len = (count * TILE).min(self.out_width - tx * TILE);
+                let lanes = |j: usize| &pixels[(i * TILE + j) * cols + tile - first..][..count];
+                let quads = [lanes(0), lanes(1), lanes(2), lanes(3)];
+                let add = self.add.map(|add| &add[start..start + len]);
+                let out = &mut self.output[start..start + len];
+                interleave(quads, bias, add, (self.lo, self.hi), out);
+            }
+            tile += count;
+        }
+    }
+}
+
+/// `to[t] = row[4t + start - left]`; zero outside of the row.
+#[inline(always)]
+fn phase(row: &[f32], start: usize, left: usize, to: &mut [f32]) {
+    let skip = left.saturating_sub(start).div_ceil(TILE).min(to.len());
+    to[..skip].fill(0.0);
+    let from = (skip * TILE + start).saturating_sub(left);
+    let row = row.get(from..).unwrap_or(&[]);
+    let inside = row.len().div_ceil(TILE).min(to.len() - skip);
+    let (body, tail) = to[skip..].split_at_mut(inside);
+    let quads = row.as_chunks::<TILE>().0;
+    let whole = quads.len().min(body.len());
+    for (to, quad) in body[..whole].iter_mut().zip(quads) {
+        *to = quad[0];
+    }
+    if whole < body.len() {
+        body[whole] = row[whole * TILE];
+    }
+    tail.fill(0.0);
+}
+
+/// `B^T d B` for all tiles of a block, one channel: 36 groups of 16 tiles into each panel.
+#[inline(always)]
+fn transform_patches<S: Simd>(
+    s: S,
+    layout: &Layout,
+    phases: &[f32],
+    first: usize,
+    panels: usize,
+    channel: usize,
+    patches: &mut [f32],
+) {
+    let offset = first % layout.across;
+    for panel in 0..panels {
+        for lane in (0..RIGHT_COLS).step_by(S::N) {
+            let at = offset + panel * RIGHT_COLS + lane;
+            let mut d = [[s.splat(0.0); PATCH]; PATCH];
+            for (i, d) in d.iter_mut().enumerate() {
+                let row = (i % TILE) * PATCH * layout.plane + i / TILE * layout.across + at;
+                let mut x = [s.splat(0.0); PATCH];
+                for (j, x) in x.iter_mut().enumerate() {
+                    *x = s.load(&phases[row + j * layout.plane..]);
+                }
+                *d = forward(s, x);
+            }
+            for j in 0..PATCH {
+                let column = d.map(|row| row[j]);
+                for (i, v) in forward(s, column).into_iter().enumerate() {
+                    let group = ((i * PATCH + j) * panels + panel) * layout.channels + channel;
+                    s.store(v, &mut patches[group * RIGHT_COLS + lane..]);
+                }
+            }
+        }
+    }
+}
+
+/// One side of the input transform.
+#[inline(always)]
+fn forward<S: Simd>(s: S, x: [S::V; PATCH]) -> [S::V; PATCH] {
+    let (two, four, five) = (s.splat(2.0), s.splat(4.0), s.splat(-5.0));
+    let even = s.fma(s.splat(-4.0), x[2], x[4]);
+    let odd = s.fma(s.splat(-4.0), x[1], x[3]);
+    let near = s.sub(x[4], x[2]);
+    let far = s.mul(two, s.sub(x[3], x[1]));
+    [
+        s.fma(four, x[0], s.fma(five, x[2], x[4])),
+        s.add(even, odd),
+        s.sub(even, odd),
+        s.add(near, far),
+        s.sub(near, far),
+        s.fma(four, x[1], s.fma(five, x[3], x[5])),
+    ]
+}
+
+/// One side of the output transform.
+#[inline(always)]
+fn backward<S: Simd>(s: S, x: [S::V; PATCH]) -> [S::V; TILE] {
+    let (sum, difference) = (s.add(x[1], x[2]), s.sub(x[1], x[2]));
+    let (wide, skew) = (s.add(x[3], x[4]), s.sub(x[3], x[4]));
+    [
+        s.add(s.add(x[0], sum), wide),
+        s.fma(s.splat(2.0), skew, difference),
+        s.fma(s.splat(4.0), wide, sum),
+        s.add(s.fma(s.splat(8.0), skew, difference), x[5]),
+    ]
+}
+
+/// `A^T m A` for all tiles of one filter: 16 rows of pixels, one for each place in a tile.
+#[inline(always)]
+fn transform_back<S: Simd>(
+    s: S,
+    products: &[f32],
+    stride: usize,
+    at: usize,
+    cols: usize,
+    pixels: &mut [f32],
+) {
+    for lane in (0..cols).step_by(S::N) {
+        let mut rows = [[s.splat(0.0); TILE]; PATCH];
+        for (i, rows) in rows.iter_mut().enumerate() {
+            let mut x = [s.splat(0.0); PATCH];
+            for (j, x) in x.iter_mut().enumerate() {
+                *x = s.load(&products[(i * PATCH + j) * stride + at + lane..]);
+            }
+            *rows = backward(s, x);
+        }
+        for j in 0..TILE {
+            let column = rows.map(|row| row[j]);
+            for (i, v) in backward(s, column).into_iter().enumerate() {
+                s.store(v, &mut pixels[(i * TILE + j) * cols + lane..]);
+            }
+        }
+    }
+}
+
+/// Writes four pixels of each tile of a row next to each other.
+#[inline(always)]
+fn interleave(
+    quads: [&[f32]; TILE],
+    bias: f32,
+    add: Option<&[f32]>,
+    (lo, hi): (f32, f32),
+    out: &mut [f32],
+) {
+    let (whole, rest) = out.as_chunks_mut::<TILE>();
+    let (adds, add_rest) = add.map_or((None, None), |add| {
+        let (adds, rest) = add.as_chunks::<TILE>();
+        (Some(adds), Some(rest))
+    });
+    let [q0, q1, q2, q3] = quads;
+    let count = whole.len();
+    let tiles = q0[..count].iter().zip(&q1[..count]).zip(&q2[..count]).zip(&q3[..count]);
+    if let Some(adds) = adds {
+        for ((to, (((&a, &b), &c), &d)), add) in whole.iter_mut().zip(tiles).zip(adds) {
+            let v = [a + bias + add[0], b + bias + add[1], c + bias + add[2], d + bias + add[3]];
+            *to = v.map(|v| clamp(v, lo, hi));
+        }
+    } else {
+        for (to, (((&a, &b), &c), &d)) in whole.iter_mut().zip(tiles) {
+            *to = [a, b, c, d].map(|v| clamp(v + bias, lo, hi));
+        }
+    }
+    for (j, to) in rest.iter_mut().enumerate() {
+        let add = add_rest.map_or(0.0, |rest| rest[j]);
+        *to = clamp(quads[j][count] + bias + add, lo, hi);
+    }
+}
+
+/// Transforms 3x3 weights `[filters][channels][3][3]` into `out` of [`weights_len`] floats.
+pub fn weights(data: &[f32], filters: usize, channels: usize, out: &mut [f32]) {
+    out.fill(0.0);
+    for filter in 0..filters {
+        for channel in 0..channels {
+            let from = &data[(filter * channels + channel) * 9..][..9];
+            let to = transform_weight(from);
+            let panel = filter / LEFT_ROWS * POSITIONS;
+            for (position, v) in to.into_iter().enumerate() {
+                let group = (panel + position) * channels + channel;
+                out[group * LEFT_ROWS + filter % LEFT_ROWS] = v;
+            }
+        }
+    }
+}
+
+#[allow(clippy::cast_possible_truncation, reason = "rounding to the weights' type is the point")]
+fn narrow(v: f64) -> f32 {
+    v as f32
+}
+
+/// `G g G^T` in doubles: done once, so that the rounding of a weight costs one half unit and no more.
+fn transform_weight(g: &[f32]) -> [f32; POSITIONS] {
+    let side = |x: [f64; 3]| {
+        let (even, odd) = ((x[0] + x[2]) / 6.0, x[1] / 6.0);
+        let (near, far) = (x[0] / 24.0 + x[2] / 6.0, x[1] / 12.0);
+        [x[0] / 4.0, -even - odd, odd - even, near + far, near - far, x[2]]
+    };
+    let mut rows = [[0.0; 3]; PATCH];
+    for j in 0..3 {
+        let column = [f64::from(g[j]), f64::from(g[3 + j]), f64::from(g[6 + j])];
+        for (i, v) in side(column).into_iter().enumerate() {
+            rows[i][j] = v;
+        }
+    }
+    let mut out = [0.0; POSITIONS];
+    for (i, row) in rows.into_iter().enumerate() {
+        for (j, v) in side(row).into_iter().enumerate() {
+            out[i * PATCH + j] = narrow(v);
+        }
+    }
+    out
+}
