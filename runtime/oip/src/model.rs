@@ -1,0 +1,171 @@
+use mayfly_abi::DataType;
+use mayfly_abi::limits::TENSOR_RANK;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::error::shown;
+use crate::{Error, PLATFORM};
+
+/// Inputs and outputs of a model at most, each.
+pub(crate) const PORTS: usize = 256;
+
+/// An input or an output of a model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Port {
+    /// Its name.
+    pub name: String,
+    /// Of its elements.
+    pub datatype: DataType,
+    /// Size of each dimension; -1 takes any.
+    pub shape: Vec<i64>,
+}
+
+/// What a model's function says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Model {
+    /// What it needs.
+    pub inputs: Vec<Port>,
+    /// What it gives.
+    pub outputs: Vec<Port>,
+}
+
+#[derive(Deserialize)]
+struct RawModel {
+    inputs: Vec<RawPort>,
+    outputs: Vec<RawPort>,
+}
+
+#[derive(Deserialize)]
+struct RawPort {
+    name: String,
+    datatype: String,
+    shape: Vec<i64>,
+}
+
+impl Model {
+    /// Reads what a function answered to `GET /`; fields that the protocol does not know are left out.
+    ///
+    /// # Errors
+    /// [`Error::Frame`]: it is the function's fault.
+    pub fn parse(json: &[u8]) -> Result<Self, Error> {
+        let raw: RawModel = serde_json::from_slice(json)
+            .map_err(|error| Error::Frame(format!("its metadata: {error}")))?;
+        Ok(Self { inputs: ports(raw.inputs)?, outputs: ports(raw.outputs)? })
+    }
+
+    /// The protocol's model metadata.
+    #[must_use]
+    pub fn to_json(&self, name: &str, version: &str) -> Vec<u8> {
+        let ports = |ports: &[Port]| -> Vec<Value> { ports.iter().map(Port::to_json).collect() };
+        let body = json!({
+            "name": name, "versions": [version], "platform": PLATFORM,
+            "inputs": ports(&self.inputs), "outputs": ports(&self.outputs),
+        });
+        serde_json::to_vec(&body).unwrap_or_default()
+    }
+
+    pub(crate) fn input(&self, name: &str) -> Result<&Port, Error> {
+        self.inputs.iter().find(|port| port.name == name).ok_or_else(|| {
+            let known = list(&self.inputs);
+            Error::Request(format!("the model has no input {:?}; its inputs: {known}", shown(name)))
+        })
+    }
+
+    pub(crate) fn check_output(&self, name: &str) -> Result<(), Error> {
+        if self.outputs.iter().any(|port| port.name == name) {
+            return Ok(());
+        }
+        let known = list(&self.outputs);
+        Err(Error::Request(format!(
+            "the model has no output {:?}; its outputs: {known}",
+            shown(name)
+        )))
+    }
+}
+
+impl Port {
+    /// Whether a tensor of this shape can be this input.
+    pub(crate) fn takes(&self, shape: &[u64]) -> bool {
+        self.shape.len() == shape.len()
+            && self
+                .shape
+                .iter()
+                .zip(shape)
+                .all(|(mine, size)| u64::try_from(*mine).map_or(true, |mine| mine == *size))
+    }
+
+    fn to_json(&self) -> Value {
+        json!({ "name": self.name, "datatype": self.datatype.name(), "shape": self.shape })
+    }
+}
+
+impl std::fmt::Display for Port {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:?} {} {:?}", self.name, self.datatype.name(), self.shape)
+    }
+}
+
+pub(crate) fn list(ports: &[Port]) -> String {
+    ports.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+fn ports(raw: Vec<RawPort>) -> Result<Vec<Port>, Error> {
+    let wrong = |why: String| Err(Error::Frame(format!("its metadata: {why}")));
+    if raw.len() > PORTS {
+        return wrong(format!("more than {PORTS} inputs or outputs"));
+    }
+    let mut ports: Vec<Port> = Vec::with_capacity(raw.len());
+    for RawPort { name, datatype, shape } in raw {
+        let Some(datatype) = DataType::from_name(&datatype) else {
+            return wrong(format!("{name:?} has the unknown datatype {datatype:?}"));
+        };
+        if shape.len() > TENSOR_RANK || shape.iter().any(|size| *size < -1) {
+            return wrong(format!("{name:?} has the shape {shape:?}"));
+        }
+        if ports.iter().any(|port| port.name == name) {
+            return wrong(format!("{name:?} is there twice"));
+        }
+        ports.push(Port { name, datatype, shape });
+    }
+    Ok(ports)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const IRIS: &str = r#"{"inputs":[{"name":"input","datatype":"FP32","shape":[-1,4]}],
+        "outputs":[{"name":"p","datatype":"FP32","shape":[-1,3]}],"image":{"layout":"nchw"}}"#;
+
+    #[test]
+    fn what_a_function_says_of_itself_becomes_the_protocols_metadata() {
+        let model = Model::parse(IRIS.as_bytes()).unwrap();
+        let json: Value = serde_json::from_slice(&model.to_json("iris", "3")).unwrap();
+        assert_eq!(json["name"], "iris");
+        assert_eq!(json["versions"], json!(["3"]));
+        assert_eq!(json["platform"], "onnx_onnxv1");
+        assert_eq!(
+            json["inputs"],
+            json!([{"name": "input", "datatype": "FP32", "shape": [-1, 4]}])
+        );
+        assert!(json.get("image").is_none());
+    }
+
+    #[test]
+    fn an_open_dimension_takes_any_size_and_a_fixed_one_its_own() {
+        let model = Model::parse(IRIS.as_bytes()).unwrap();
+        let input = model.input("input").unwrap();
+        for (shape, fits) in [(&[1, 4][..], true), (&[9, 4], true), (&[1, 3], false), (&[4], false)]
+        {
+            assert_eq!(input.takes(shape), fits, "{shape:?}");
+        }
+    }
+
+    #[test]
+    fn metadata_that_cannot_be_is_the_functions_fault() {
+        for (from, to) in [("FP32", "FP8"), ("[-1,4]", "[-2,4]"), ("\"inputs\"", "\"in\"")] {
+            let error = Model::parse(IRIS.replacen(from, to, 1).as_bytes()).unwrap_err();
+            assert_eq!(error.status(), 502, "{error}");
+        }
+    }
+}
