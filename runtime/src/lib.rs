@@ -1,0 +1,29 @@
+//! Mayfly: a fresh, sandboxed wasm instance for every HTTP request.
+//!
+//! Two flows, each a chain of modules. **Publish** turns untrusted bytes into a routable revision, once:
+//! [`publish`] -> [`artifact`] -> [`engine`]. **Serve** turns one request into one instance and back:
+//! [`gateway`] -> [`invocation`] -> [`sandbox`] -> [`abi`]. They meet at one value, the [`catalog`].
+#![deny(unsafe_code)]
+
+pub mod gateway;
+pub mod invocation;
+pub mod node;
+pub mod self_test;
+pub mod sandbox;
+pub mod exchange;
+pub mod meter;
+pub mod abi;
+#[allow(unsafe_code, reason = "the second of two places: native arithmetic on checked ranges of guest memory")]
+pub mod kernels;
+pub mod engine;
+pub mod admin;
+pub mod catalog;
+pub mod config;
+pub mod revision;
+pub mod logs;
+pub mod metrics;
+pub mod telemetry;
+pub mod publish;
+pub mod artifact;
+pub mod child;
+pub mod records;

@@ -20,6 +20,9 @@ pub const GUEST: &str = include_str!("self_test/guest.wat");
 /// Rounds over all slots: the second finds what the first left.
 const ROUNDS: usize = 2;
 
+/// Ticks for one guest, 30 s: it needs microseconds, but a machine that is short of memory may take its time.
+const PATIENCE_TICKS: u64 = 3_000;
+
 /// Why a node is not fit to serve.
 #[derive(Debug, thiserror::Error)]
 pub enum SelfTestError {
@@ -74,8 +77,7 @@ async fn instantiate(
     let sandbox = Sandbox::rehearsal(revision.clone(), logs.clone());
     let mut store = Store::new(engine.wasmtime(), sandbox);
     store.limiter(Sandbox::limiter);
-    // The guest runs for microseconds; a second of ticks covers a machine that is busy with its own start.
-    store.set_epoch_deadline(100);
+    store.set_epoch_deadline(PATIENCE_TICKS);
     let instance = revision.module.pre.instantiate_async(&mut store).await?;
     Ok((store, instance))
 }
@@ -86,6 +88,8 @@ async fn call(
     module: &LoadedModule,
 ) -> Result<(), SelfTestError> {
     let remembered = |error: wasmtime::Error| SelfTestError::Remembered(format!("{error:#}"));
+    // Counted from now: the last slot may have waited for all others to be made.
+    store.set_epoch_deadline(PATIENCE_TICKS);
     for export in module.calls.iter() {
         let func =
             instance.get_module_export(&mut *store, export).and_then(wasmtime::Extern::into_func);

@@ -1,5 +1,6 @@
-;; The self-test's guest: 4 MiB of memory with one data segment. It looks at a word in every other page and at its
-;; global, traps if one is not as the module says, then writes to all of them: 512 separate dirty runs.
+;; The self-test's guest: 4 MiB of memory with one data segment. It looks at a word in every 26th page and at its
+;; global, traps if one is not as the module says, then writes to all of them: 40 separate dirty runs, and not more
+;; pages than that, because a warm slot keeps them.
 (module
   (memory (export "memory") 64)
   (data (i32.const 4096) "mayfly")
@@ -16,5 +17,5 @@
     (loop $next
       (if (i32.load (local.get $at)) (then unreachable))
       (i32.store (local.get $at) (i32.const -1))
-      (local.set $at (i32.add (local.get $at) (i32.const 8192)))
+      (local.set $at (i32.add (local.get $at) (i32.const 106496)))
       (br_if $next (i32.lt_u (local.get $at) (i32.const 4194304))))))
