@@ -4,7 +4,9 @@ CARGO ?= cargo
 GUEST_TARGET := wasm32-wasip1
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 GUESTS := $(TARGET_DIR)/$(GUEST_TARGET)/guest
-SAMPLES := hello hello-command echo classify filetype
+SMALL := hello hello-command echo
+MODELS := classify filetype
+SAMPLES := $(SMALL) $(MODELS)
 MAYFLY := $(TARGET_DIR)/release/mayfly
 STATE ?= state
 
@@ -15,13 +17,15 @@ help: ## What there is to make
 
 run: build guests ## Start the gateway with the sample functions deployed
 	@exec $(MAYFLY) serve --state-dir $(STATE) --server-timing --log-requests all \
-		$(foreach f,$(SAMPLES),--deploy $(f)=$(GUESTS)/$(subst -,_,$(f)).wasm)
+		$(foreach f,$(SAMPLES),--deploy $(f)=$(GUESTS)/$(f).wasm)
 
 build: ## The mayfly binary
 	$(CARGO) build --release --bin mayfly
 
 guests: toolchain ## The sample functions, as .wasm
-	$(CARGO) build --profile guest --target $(GUEST_TARGET) $(addprefix -p ,$(SAMPLES))
+	# Apart: built together, the small ones would get the features that the models ask of the SDK, and tract with them.
+	$(CARGO) build --profile guest --target $(GUEST_TARGET) $(addprefix -p ,$(SMALL))
+	$(CARGO) build --profile guest --target $(GUEST_TARGET) $(addprefix -p ,$(MODELS))
 
 toolchain:
 	@rustup target list --installed 2>/dev/null | grep -qx $(GUEST_TARGET) || rustup target add $(GUEST_TARGET)

@@ -2,7 +2,7 @@
 //!
 //! What init frees (a model's file, a graph before it was optimised) would stay in memory as
 //! garbage, and the snapshot would carry it: for a model of 47 MB that is 65 MB more than the
-//! weights. So until [`seal`] is called, memory is zeroed when it is freed; zero pages are not
+//! weights. So until init ends, memory is zeroed when it is freed; zero pages are not
 //! stored. Afterwards, while requests are handled, it is the system's allocator and nothing else.
 
 use std::alloc::{GlobalAlloc, Layout, System};

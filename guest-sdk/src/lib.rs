@@ -68,8 +68,8 @@
 //! | feature | gives |
 //! | --- | --- |
 //! | `json` | `Body::json` and `Body::from_json`, by serde |
-//! | `onnx` | [`onnx::Model`], run by tract; turns on `kernels` and `alloc` |
-//! | `image` | [`image`]: PNG and JPEG to tensors |
+//! | `onnx` | `onnx::Model`, run by tract; turns on `kernels` and `alloc` |
+//! | `image` | `image::Picture`: PNG and JPEG to tensors |
 //! | `alloc` | a global allocator that keeps the snapshot of a large init small |
 //! | `kernels` | the host's native matrix kernels under tract, where the host offers them |
 #![cfg_attr(docsrs, feature(doc_cfg))]
