@@ -257,7 +257,11 @@ impl Parts {
         rehearsal.run().await.context("the self-test failed")?;
         // After it, because what has to be made anew is tried out in the same pool.
         let restored = self.publisher.restore().await.context("cannot read what was deployed")?;
-        tracing::info!(ready = restored.ready, preparing = restored.preparing, "functions restored");
+        tracing::info!(
+            ready = restored.ready,
+            preparing = restored.preparing,
+            "functions restored"
+        );
         let gateway = self.gateway.lock().take().context("the gateway was started already")?;
         *self.running.lock() = Some(gateway.start()?);
         for (name, path) in &config.deploy {

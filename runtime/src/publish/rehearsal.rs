@@ -32,7 +32,8 @@ impl Publisher {
     pub async fn rehearsal(&self) -> Result<Rehearsal, PublishError> {
         let shared = self.shared.clone();
         let at = |stage: Stage, why: String| PublishErrorKind::Internal(why).at(stage);
-        let wasm = wat::parse_str(self_test::GUEST).map_err(|why| at(Stage::Validate, why.to_string()))?;
+        let wasm =
+            wat::parse_str(self_test::GUEST).map_err(|why| at(Stage::Validate, why.to_string()))?;
         let wasm = Bytes::from(wasm);
         let module = validate(&wasm, &Limits::default())
             .map_err(|refusal| PublishErrorKind::from(refusal).at(Stage::Validate))?;
@@ -47,7 +48,11 @@ impl Publisher {
 
 impl Shared {
     /// Through the store, because that is the only way to native code.
-    async fn rehearse(self: &Arc<Self>, wasm: &Bytes, code: Bytes) -> Result<Arc<Revision>, PublishError> {
+    async fn rehearse(
+        self: &Arc<Self>,
+        wasm: &Bytes,
+        code: Bytes,
+    ) -> Result<Arc<Revision>, PublishError> {
         let digest = Digest::of(wasm);
         let key = self.key(digest, &Limits::default(), false);
         let (shared, bytes) = (self.clone(), code.len() as u64);
@@ -56,8 +61,10 @@ impl Shared {
             let mac = shared.store.put_artifact(key, &code).map_err(|error| at(error.into()))?;
             let artifact: VerifiedArtifact =
                 shared.store.open_artifact(key, &mac).map_err(|reject| at(reject.into()))?;
-            let loaded =
-                shared.engine.load(&artifact, Abi::Reactor, None).map_err(|error| at(error.into()))?;
+            let loaded = shared
+                .engine
+                .load(&artifact, Abi::Reactor, None)
+                .map_err(|error| at(error.into()))?;
             // The mapping outlives the name.
             shared.store.purge(Kind::Artifact, key.0);
             Ok((loaded, mac))

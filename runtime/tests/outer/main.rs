@@ -1,0 +1,82 @@
+//! The binary as an operator meets it: processes, sockets, exit codes.
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
+
+mod node;
+
+use node::{GREETING, Node, module};
+use serde_json::Value;
+
+#[test]
+fn a_function_is_deployed_called_shown_and_there_after_a_restart() {
+    let mut node = Node::start(tempfile::tempdir().unwrap());
+    let wasm = node.file("greet.wasm", &module("hello"));
+    let deployed = node.ok(&["deploy", &wasm, "--route", "/api/...", "--limit", "memory=16MiB"]);
+    assert!(deployed.contains("compile") && deployed.contains("/greet"), "{deployed}");
+    assert_eq!(node.ok(&["invoke", "greet"]), "hello");
+    assert_eq!(node.get("/greet/below?x=1"), (200, "hello".into()));
+    assert_eq!(node.get("/api/x"), (200, "hello".into()));
+    let list: Value = serde_json::from_str(&node.ok(&["list", "--output", "json"])).unwrap();
+    assert_eq!(list["functions"][0]["revision"]["limits"]["memory"], "16MiB");
+    let logs = node.ok(&["logs", "greet", "--output", "json"]);
+    assert!(logs.contains(GREETING), "{logs}");
+    assert!(node.metrics().contains("mayfly_compiles_total 1\n"));
+
+    assert_eq!(node.stop(), Some(0));
+    let mut node = Node::start(node.into_dir());
+    assert_eq!(node.get("/greet"), (200, "hello".into()));
+    assert!(node.metrics().contains("mayfly_compiles_total 0\n"));
+    assert!(node.ok(&["inspect", "greet"]).contains("memory=16MiB"));
+    assert_eq!(node.ok(&["remove", "greet"]), "greet is removed\n");
+    assert_eq!(node.get("/greet").0, 404);
+    assert_eq!(node.stop(), Some(0));
+}
+
+#[test]
+fn a_failed_deploy_says_why_and_leaves_the_old_one() {
+    let node = Node::start(tempfile::tempdir().unwrap());
+    let good = node.file("good.wasm", &module("first"));
+    node.ok(&["deploy", &good, "--name", "f"]);
+    let import = r#"(module (import "env" "nope" (func)) (memory (export "memory") 1) (func (export "_start")))"#;
+    let bad = node.file("bad.wasm", &wat::parse_str(import).unwrap());
+    let (code, error) = node.fails(&["deploy", &bad, "--name", "f"]);
+    assert_eq!(code, 1);
+    for part in ["'validate'", "env::nope", "hint:", "untouched"] {
+        assert!(error.contains(part), "{part} is not in {error}");
+    }
+    assert_eq!(node.get("/f"), (200, "first".into()));
+    let second = node.file("second.wasm", &module("second"));
+    assert!(node.ok(&["deploy", &second, "--name", "f"]).contains("revision 2"));
+    assert_eq!(node.get("/f"), (200, "second".into()));
+}
+
+#[test]
+fn mistakes_have_their_exit_codes() {
+    let node = Node::start(tempfile::tempdir().unwrap());
+    for (arguments, expect, text) in [
+        (&["nonsense"][..], 64, "unrecognized"),
+        (&["serve", "--gateway-workers", "0"], 78, "gateway.workers (from --gateway-workers)"),
+        (&["list", "--admin", "http://127.0.0.1:9"], 69, "cannot reach the node"),
+        (&["list", "--state-dir", "/nowhere"], 77, "/nowhere/token"),
+        (&["inspect", "nothing"], 1, "'nothing' is not deployed"),
+        (&["deploy", "/nowhere.wasm"], 1, "cannot read /nowhere.wasm"),
+    ] {
+        let (code, error) = node.fails(arguments);
+        assert_eq!(code, expect, "{arguments:?}: {error}");
+        assert!(error.contains(text), "{arguments:?}: {error}");
+    }
+    // A second node on the same state.
+    let (code, _) =
+        node.fails(&["serve", "--gateway-listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]);
+    assert_eq!(code, 1);
+}
+
+#[test]
+fn help_and_print_config_end_well() {
+    let node = Node::start(tempfile::tempdir().unwrap());
+    assert!(node.ok(&["help"]).contains("deploy"));
+    assert!(
+        node.ok(&["serve", "--print-config", "--log-format", "json"]).contains("format = \"json\"")
+    );
+    assert!(node.ok(&["completions", "bash"]).contains("mayfly"));
+    assert_eq!(node.ok(&["health"]), "ready\n");
+}

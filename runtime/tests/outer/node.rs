@@ -1,0 +1,176 @@
+//! A node in a process of its own, on ports that the system chooses.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+/// What the module writes to stderr.
+pub(crate) const GREETING: &str = "somebody called";
+
+/// A running node and its directory.
+pub(crate) struct Node {
+    dir: Option<TempDir>,
+    process: Child,
+    gateway: String,
+    admin: String,
+}
+
+/// A command module that answers `body` and writes [`GREETING`] to its log.
+pub(crate) fn module(body: &str) -> Vec<u8> {
+    let head = "Content-Type: text/plain\\0a\\0a";
+    // A line end takes one byte, three in the text above.
+    let length = head.len() - 4 + body.len();
+    let log = GREETING.len() + 1;
+    let text = format!(
+        r#"(module
+          (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+          (memory (export "memory") 1)
+          (data (i32.const 0) "\40\00\00\00")
+          (data (i32.const 8) "\00\02\00\00")
+          (data (i32.const 64) "{head}{body}")
+          (data (i32.const 512) "{GREETING}\0a")
+          (func (export "_start")
+            (i32.store (i32.const 4) (i32.const {length}))
+            (i32.store (i32.const 12) (i32.const {log}))
+            (drop (call $write (i32.const 2) (i32.const 8) (i32.const 1) (i32.const 32)))
+            (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 32)))))"#
+    );
+    wat::parse_str(text).unwrap()
+}
+
+fn mayfly(dir: &TempDir, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mayfly"));
+    // Variables of whoever runs the tests must not reach the node.
+    command.env_clear().current_dir(dir).args(arguments);
+    command
+}
+
+impl Node {
+    /// Starts a node and waits until it says that it is ready.
+    pub(crate) fn start(dir: TempDir) -> Self {
+        let arguments =
+            ["serve", "--gateway-listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
+        let few = ["--engine-slots", "8", "--log-requests", "all"];
+        let mut command = mayfly(&dir, &[&arguments[..], &few].concat());
+        let mut process = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        if line.is_empty() {
+            let mut log = String::new();
+            process.stderr.take().unwrap().read_to_string(&mut log).unwrap();
+            panic!("the node did not start:\n{log}");
+        }
+        // Its log must not fill the pipe.
+        let mut log = process.stderr.take().unwrap();
+        std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
+        let address = |after: &str| {
+            let rest = line.split_once(after).unwrap().1;
+            rest.split([',', '\n']).next().unwrap().to_owned()
+        };
+        let (gateway, admin) = (address("functions on http://"), address("admin API on http://"));
+        Self { dir: Some(dir), process, gateway, admin }
+    }
+
+    fn dir(&self) -> &TempDir {
+        self.dir.as_ref().unwrap()
+    }
+
+    /// The directory, for the next node.
+    pub(crate) fn into_dir(mut self) -> TempDir {
+        self.dir.take().unwrap()
+    }
+
+    /// Writes a file beside the state and gives its path.
+    pub(crate) fn file(&self, name: &str, bytes: &[u8]) -> String {
+        let path = self.dir().path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        path.to_str().unwrap().to_owned()
+    }
+
+    fn run(&self, arguments: &[&str]) -> std::process::Output {
+        let mut command = mayfly(self.dir(), arguments);
+        command.env("MAYFLY_ADMIN", format!("http://{}", self.admin)).output().unwrap()
+    }
+
+    /// Runs a verb that must succeed; gives its stdout.
+    pub(crate) fn ok(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{arguments:?}: {error}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Runs a verb that must fail; gives its exit code and stderr.
+    pub(crate) fn fails(&self, arguments: &[&str]) -> (i32, String) {
+        let output = self.run(arguments);
+        let code = output.status.code().unwrap();
+        assert_ne!(code, 0, "{arguments:?}");
+        (code, String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+
+    /// One request to the gateway over a socket of its own: status and body.
+    pub(crate) fn get(&self, path: &str) -> (u16, String) {
+        request(&self.gateway, path, "")
+    }
+
+    /// All metrics.
+    pub(crate) fn metrics(&self) -> String {
+        let token = self.dir().path().join("state/metrics-token");
+        let token = std::fs::read_to_string(token).unwrap();
+        let header = format!("Authorization: Bearer {}\r\n", token.trim());
+        let (status, text) = request(&self.admin, "/metrics", &header);
+        assert_eq!(status, 200, "{text}");
+        text
+    }
+
+    /// Asks the node to end; gives its exit code.
+    pub(crate) fn stop(&mut self) -> Option<i32> {
+        let pid = rustix::process::Pid::from_child(&self.process);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        let patience = Instant::now() + Duration::from_secs(20);
+        while Instant::now() < patience {
+            if let Some(status) = self.process.try_wait().unwrap() {
+                return status.code();
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        panic!("the node does not end");
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn request(address: &str, path: &str, headers: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{headers}\r\n")
+        .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    let chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
+    (status, if chunked { joined(body) } else { body.to_owned() })
+}
+
+/// The chunks of a body, put together.
+fn joined(mut rest: &str) -> String {
+    let mut body = String::new();
+    while let Some((size, after)) = rest.split_once("\r\n") {
+        let size = usize::from_str_radix(size, 16).unwrap();
+        if size == 0 {
+            break;
+        }
+        body.push_str(&after[..size]);
+        rest = &after[size + 2..];
+    }
+    body
+}
