@@ -1,0 +1,226 @@
+//! The house rules that a compiler does not know: sizes, where `unsafe` and the environment may be touched, which way
+//! imports point, and what must not be left lying about.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Lines of a source file: one screenful more than fits in a reader's head. Tables of data may be longer.
+const FILE_LINES: usize = 400;
+/// Lines of a function.
+const FUNCTION_LINES: usize = 70;
+
+/// Files that are longer, each with its reason.
+const LONG_FILES: &[(&str, &str)] =
+    &[("runtime/core/src/outcome.rs", "one enum and all its maps: split, they could disagree")];
+
+/// Functions that are longer, each with its reason.
+const LONG_FUNCTIONS: &[(&str, &str)] = &[
+    ("fn words(&self)", "one match over all outcomes: a table, not a procedure"),
+    ("fn make(", "the parts of a node, one after the other"),
+];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// Every Rust file of the repository's own crates, by its path from the root, with its text.
+fn sources() -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    for top in ["runtime", "guest-sdk", "functions", "bench"] {
+        collect(&root().join(top), &mut found);
+    }
+    found.sort();
+    found
+}
+
+fn collect(dir: &Path, found: &mut Vec<(String, String)>) {
+    let Ok(entries) = fs::read_dir(dir) else { return };
+    for path in entries.map(|entry| entry.unwrap().path()) {
+        if path.is_dir() && path.file_name().is_some_and(|name| name != "target") {
+            collect(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let name = path.strip_prefix(root()).unwrap().to_string_lossy().into_owned();
+            found.push((name, fs::read_to_string(&path).unwrap()));
+        }
+    }
+}
+
+/// The lines before a file's unit tests.
+fn without_tests(text: &str) -> &str {
+    text.split("\n#[cfg(test)]").next().unwrap_or(text)
+}
+
+fn complain(what: &str, complaints: &[String]) {
+    assert!(complaints.is_empty(), "{what}:\n  {}", complaints.join("\n  "));
+}
+
+#[test]
+fn no_file_is_longer_than_it_has_reason_to_be() {
+    let mut complaints = Vec::new();
+    for (name, text) in sources() {
+        let lines = without_tests(&text).lines().count();
+        let excused = LONG_FILES.iter().any(|(file, _)| *file == name);
+        if lines > FILE_LINES && !excused {
+            complaints.push(format!("{name}: {lines} lines"));
+        }
+    }
+    complain("split these, or give a reason in LONG_FILES", &complaints);
+}
+
+#[test]
+fn no_function_is_longer_than_a_screen() {
+    let mut complaints = Vec::new();
+    for (name, text) in sources() {
+        let mut open: Option<(usize, String, String)> = None;
+        for (at, line) in text.lines().enumerate() {
+            let bare = line.trim_start();
+            let indent = &line[..line.len() - bare.len()];
+            let begins = bare.contains("fn ") && bare.contains('(') && !bare.starts_with("//");
+            match &open {
+                None if begins && !bare.ends_with(';') => {
+                    open = Some((at, indent.to_owned(), bare.to_owned()));
+                }
+                Some((from, outer, head)) if line.starts_with(&format!("{outer}}}")) => {
+                    let excused = LONG_FUNCTIONS.iter().any(|(start, _)| head.contains(start));
+                    if at - from > FUNCTION_LINES && !excused {
+                        complaints.push(format!(
+                            "{name}:{}: {} lines: {head}",
+                            from + 1,
+                            at - from
+                        ));
+                    }
+                    open = None;
+                }
+                _ => {}
+            }
+        }
+    }
+    complain("split these", &complaints);
+}
+
+#[test]
+fn unsafe_stands_in_few_places_and_says_why() {
+    // The engine loads native code; kernels do arithmetic on guest memory; the child sets up its own confinement;
+    // guests cross their ABI.
+    let allowed = [
+        "runtime/src/engine",
+        "runtime/src/child",
+        "runtime/src/kernels",
+        "guest-sdk/src/",
+        "runtime/src/lib.rs",
+        "bench/",
+    ];
+    let mut complaints = Vec::new();
+    for (name, text) in sources() {
+        if name.ends_with("tests/tidy.rs") {
+            continue;
+        }
+        let used = without_tests(&text).lines().any(|line| {
+            !line.trim_start().starts_with("//")
+                && (line.contains("unsafe {") || line.contains("unsafe fn"))
+        });
+        if used && !allowed.iter().any(|place| name.starts_with(place)) {
+            complaints.push(name);
+        }
+    }
+    complain("unsafe outside its places", &complaints);
+}
+
+#[test]
+fn only_configuration_reads_the_environment() {
+    let allowed = [
+        // Fault points exist in debug builds only.
+        "runtime/src/artifact/fault.rs",
+        "runtime/src/main.rs",
+        "runtime/src/config",
+        "runtime/src/cli",
+        "runtime/src/child",
+        "bench/",
+    ];
+    let mut complaints = Vec::new();
+    for (name, text) in sources() {
+        let own = name.starts_with("runtime/src/")
+            && !allowed.iter().any(|place| name.starts_with(place));
+        if own
+            && ["env::var(", "env::var_os(", "env::vars("]
+                .iter()
+                .any(|call| without_tests(&text).contains(call))
+        {
+            complaints.push(name);
+        }
+    }
+    complain("these read the environment themselves", &complaints);
+}
+
+#[test]
+fn imports_point_down() {
+    // A module may not import what stands above it in the story.
+    let rules: &[(&str, &[&str])] = &[
+        (
+            "runtime/src/publish",
+            &["crate::gateway", "crate::invocation", "crate::admin", "crate::node"],
+        ),
+        (
+            "runtime/src/artifact",
+            &["crate::publish", "crate::gateway", "crate::admin", "crate::catalog"],
+        ),
+        (
+            "runtime/src/catalog",
+            &["crate::publish", "crate::gateway", "crate::invocation", "crate::admin"],
+        ),
+        (
+            "runtime/src/metrics",
+            &[
+                "crate::gateway",
+                "crate::invocation",
+                "crate::publish",
+                "crate::admin",
+                "crate::engine",
+            ],
+        ),
+        (
+            "runtime/src/kernels",
+            &["crate::gateway", "crate::invocation", "crate::publish", "crate::sandbox"],
+        ),
+        ("runtime/src/gateway", &["crate::publish", "crate::admin", "crate::artifact"]),
+        (
+            "runtime/src/invocation",
+            &["crate::publish", "crate::admin", "crate::artifact", "crate::gateway"],
+        ),
+        ("runtime/src/child", &["crate::gateway", "crate::invocation", "crate::admin"]),
+        ("runtime/core", &["wasmtime::", "hyper::", "tokio::"]),
+    ];
+    let mut complaints = Vec::new();
+    for (name, text) in sources() {
+        for (place, forbidden) in rules.iter().filter(|(place, _)| name.starts_with(place)) {
+            for module in *forbidden {
+                let imports = without_tests(&text)
+                    .lines()
+                    .any(|line| !line.trim_start().starts_with("//") && line.contains(module));
+                if imports {
+                    complaints.push(format!("{name} ({place}) imports {module}"));
+                }
+            }
+        }
+    }
+    complain("imports that point up", &complaints);
+}
+
+#[test]
+fn nothing_is_left_lying_about() {
+    let mut complaints = Vec::new();
+    for (name, text) in sources() {
+        if name.ends_with("tests/tidy.rs") {
+            continue;
+        }
+        for (at, line) in text.lines().enumerate() {
+            for left in ["TODO", "FIXME", "XXX", "todo!(", "unimplemented!(", "#[ignore]", "dbg!("]
+            {
+                if line.contains(left) {
+                    complaints.push(format!("{name}:{}: {left}", at + 1));
+                }
+            }
+        }
+    }
+    complain("finish these", &complaints);
+}
