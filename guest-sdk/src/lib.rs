@@ -61,6 +61,39 @@
 //! [`Error`] anywhere in the chain has a status and is shown to the client; any other error, and a
 //! panic, is logged, and the client gets a 502 that tells nothing of it.
 //!
+//! # Testing
+//!
+//! Off wasm there is no host, but a function is a plain type, a [`Request`] can be built from bytes,
+//! and a response's [`Body`] can be read, streams included:
+//!
+//! ```
+//! # use mayfly::{Body, Request, Response, Result};
+//! # fn shout(request: Request) -> Result<Response> {
+//! #     Ok(Response::new(request.into_body().text()?.to_uppercase().into()))
+//! # }
+//! let response = shout(Request::new("hello".into()))?;
+//! assert_eq!(response.into_body().text()?, "HELLO");
+//! # mayfly::anyhow::Ok(())
+//! ```
+//!
+//! # Building small and fast
+//!
+//! ```toml
+//! [profile.release]
+//! lto = "fat"
+//! codegen-units = 1
+//! panic = "abort"
+//! strip = "symbols"
+//! ```
+//!
+//! Models are slow without SIMD, which `.cargo/config.toml` turns on; relaxed SIMD is what has a fused
+//! multiply-add:
+//!
+//! ```toml
+//! [target.wasm32-wasip1]
+//! rustflags = ["-C", "target-feature=+simd128,+relaxed-simd"]
+//! ```
+//!
 //! # Features
 //!
 //! None is on by default; `hello` is below 128 KiB.
