@@ -316,6 +316,7 @@ fn serve(verb: Verb) -> anyhow::Result<()> {
     if u64::try_from(now) != Ok(parent) {
         bail!("the process that started this one is gone");
     }
+    close_inherited().context("closing what the starter of mayfly left open")?;
     let mut job = File::from(io::stdin().as_fd().try_clone_to_owned()?);
     let mut result = File::from(io::stdout().as_fd().try_clone_to_owned()?);
     confine::confine(&Caps { cpu_s, data_bytes, output_bytes })
@@ -325,6 +326,14 @@ fn serve(verb: Verb) -> anyhow::Result<()> {
         Verb::Preinit => answer(&mut job, &mut result, crate::publish::preinit::child),
         Verb::Probe => answer(&mut job, &mut result, crate::publish::probe::child),
     }
+}
+
+/// Ours are closed on exec; those that a shell or a supervisor left open in Mayfly itself are not.
+#[expect(unsafe_code, reason = "no crate offers this call as a safe one")]
+fn close_inherited() -> io::Result<()> {
+    // SAFETY: this thread is the only one, and nothing in this process owns a descriptor beyond the standard three yet.
+    let result = unsafe { libc::close_range(3, libc::c_uint::MAX, 0) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 fn answer<H: DeserializeOwned, R: Serialize>(

@@ -16,35 +16,31 @@ pub mod validate;
 
 mod activate;
 mod build;
+mod flow;
 mod init_host;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
+use std::sync::atomic::AtomicUsize;
 
 use bytes::Bytes;
+use mayfly_core::FunctionName;
 use mayfly_core::limits::node;
-use mayfly_core::{Digest, FunctionName};
 use parking_lot::Mutex;
-use tokio::sync::{Mutex as Turn, RwLock, Semaphore};
+use tokio::sync::{Mutex as Turn, Semaphore};
 
-use crate::artifact::store::Kind;
-use crate::artifact::{ArtifactStore, StoreError, VerifiedArtifact};
-use crate::catalog::{Catalog, Entry};
+use crate::artifact::{ArtifactStore, StoreError};
+use crate::catalog::Catalog;
 use crate::child::Children;
 use crate::engine::{Engine, codegen};
 use crate::logs::LogSink;
 use crate::metrics::Metrics;
-use crate::records::{ArtifactRow, Records, RecordsError};
-use crate::revision::{RevisionRecord, Settings, Snapshot, StageTime};
-use activate::keep_assets;
+use crate::records::{Records, RecordsError};
+use crate::revision::{RevisionRecord, Settings, StageTime};
 pub use error::{PublishError, PublishErrorKind, Stage};
 pub use report::PublishReport;
-use report::Times;
 pub use restore::Restored;
-use validate::{Plan, Validated, validate};
 
 /// What a deploy asks for.
 #[derive(Debug, Clone)]
@@ -106,10 +102,9 @@ struct Shared {
     slots: Semaphore,
     waiting: AtomicUsize,
     names: Mutex<HashMap<FunctionName, Arc<Turn<()>>>>,
-    /// Read from writing files to committing the row that refers to them; written to remove what none refers to.
-    files: RwLock<()>,
-    /// Held while routes are checked and taken.
-    routes: Turn<()>,
+    /// Held from writing files to committing the row that refers to them, and while files are removed that no row
+    /// refers to. Routes are checked and taken under it as well.
+    commits: Turn<()>,
 }
 
 impl Publisher {
@@ -138,8 +133,7 @@ impl Publisher {
             slots: Semaphore::new(node::PUBLISHES),
             waiting: AtomicUsize::new(0),
             names: Mutex::default(),
-            files: RwLock::new(()),
-            routes: Turn::new(()),
+            commits: Turn::new(()),
         };
         Ok(Self { shared: Arc::new(shared) })
     }
@@ -198,24 +192,6 @@ fn joined<T>(
     result.unwrap_or_else(|error| Err(PublishErrorKind::Internal(error.to_string()).at(stage)))
 }
 
-/// One deploy among those that wait or run.
-struct Waiting<'s>(&'s AtomicUsize);
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// Code on disk that was verified, and what is known of it.
-struct Stored {
-    artifact: VerifiedArtifact,
-    row: ArtifactRow,
-    log: String,
-    functions: (u64, u64),
-    reused: bool,
-}
-
 impl Shared {
     fn name_turn(&self, name: &FunctionName) -> Arc<Turn<()>> {
         let mut names = self.names.lock();
@@ -224,199 +200,9 @@ impl Shared {
         names.entry(name.clone()).or_default().clone()
     }
 
-    async fn publish(
-        &self,
-        request: PublishRequest,
-        progress: &(dyn Fn(&StageTime) + Send + Sync),
-    ) -> Result<PublishReport, PublishError> {
-        let waiting = self.waiting.fetch_add(1, Ordering::Relaxed);
-        let _waiting = Waiting(&self.waiting);
-        if waiting >= node::PUBLISH_QUEUE + node::PUBLISHES {
-            return Err(PublishErrorKind::QueueFull.at(Stage::Queue));
-        }
-        // One name at a time, and in the order of arrival.
-        let _turn = self.name_turn(&request.name).lock_owned().await;
-        let _slot =
-            self.slots.acquire().await.map_err(|error| internal(&error).at(Stage::Queue))?;
-        let mut times = Times::new(progress);
-        let module = self.validate(&request, &mut times).await?;
-        let wasm = times_digest(&request.wasm).await?;
-        let key = self.key(wasm, &request.settings.limits, module.plan != Plan::NoInit);
-        let has_room = self.catalog.load().iter().count() < node::FUNCTIONS
-            || self.catalog.load().get(request.name.as_str()).is_some();
-        if !has_room {
-            return Err(PublishErrorKind::TooManyFunctions.at(Stage::Validate));
-        }
-        let mut files = self.files.read().await;
-        let stored = match self.reuse(key, wasm, &request.wasm).await? {
-            Some(stored) => stored,
-            None => {
-                drop(files);
-                let built = self.build(&module, &request.settings.limits, &mut times).await?;
-                let start = Instant::now();
-                self.make_room((built.code.len() + request.wasm.len()) as u64).await?;
-                files = self.files.read().await;
-                let stored = self.put(key, wasm, &request.wasm, built).await?;
-                times.finish(Stage::Store, start);
-                stored
-            }
-        };
-        let report = self.activate(request, module, (wasm, key), stored, times).await;
-        drop(files);
-        report
-    }
-
-    async fn validate(
-        &self,
-        request: &PublishRequest,
-        times: &mut Times<'_>,
-    ) -> Result<Validated, PublishError> {
-        let at = |kind: PublishErrorKind| kind.at(Stage::Validate);
-        request.settings.check().map_err(|error| at(error.into()))?;
-        let (wasm, limits) = (request.wasm.clone(), request.settings.limits.clone());
-        let work = blocking(Stage::Validate, move || {
-            validate(&wasm, &limits)
-                .map_err(|refusal| PublishErrorKind::from(refusal).at(Stage::Validate))
-        });
-        times.stage(Stage::Validate, work).await
-    }
-
-    /// The same module under the same engine was built before.
-    async fn reuse(
-        self: &Shared,
-        key: mayfly_core::ArtifactKey,
-        digest: Digest,
-        wasm: &Bytes,
-    ) -> Result<Option<Stored>, PublishError> {
-        let at = |kind: PublishErrorKind| kind.at(Stage::Store);
-        let Some(row) = self.records.artifact(key).map_err(|error| at(error.into()))? else {
-            return Ok(None);
-        };
-        let (store, wasm) = (self.store.clone(), wasm.clone());
-        let opened = blocking(Stage::Store, move || {
-            let artifact = match store.open_artifact(key, &row.mac) {
-                Ok(artifact) => artifact,
-                Err(reject) => return Ok(Err(reject)),
-            };
-            store
-                .put_wasm(digest, &wasm)
-                .map_err(|error| PublishErrorKind::from(error).at(Stage::Store))?;
-            Ok(Ok((artifact, row)))
-        });
-        match opened.await? {
-            Ok((artifact, row)) => {
-                let (log, functions) = (String::new(), (0, 0));
-                Ok(Some(Stored { artifact, row, log, functions, reused: true }))
-            }
-            Err(crate::artifact::Reject::Missing) => Ok(None),
-            Err(reject) => {
-                tracing::warn!(artifact = %key.0, %reject, "an artifact is thrown away and made anew");
-                self.metrics.artifact_rejects.inc();
-                self.store.purge(Kind::Artifact, key.0);
-                Ok(None)
-            }
-        }
-    }
-
-    async fn make_room(&self, needs: u64) -> Result<(), PublishError> {
-        let _alone = self.files.write().await;
-        let at = |kind: PublishErrorKind| kind.at(Stage::Store);
-        let current = self.records.references(true).map_err(|error| at(error.into()))?;
-        let store = self.store.clone();
-        blocking(Stage::Store, move || {
-            store
-                .make_room(needs, &current)
-                .map_err(|error| PublishErrorKind::from(error).at(Stage::Store))
-        })
-        .await
-    }
-
-    async fn put(
-        &self,
-        key: mayfly_core::ArtifactKey,
-        digest: Digest,
-        wasm: &Bytes,
-        built: build::Built,
-    ) -> Result<Stored, PublishError> {
-        let (store, wasm) = (self.store.clone(), wasm.clone());
-        blocking(Stage::Store, move || {
-            let at = |kind: PublishErrorKind| kind.at(Stage::Store);
-            store.put_wasm(digest, &wasm).map_err(|error| at(error.into()))?;
-            let mac = store.put_artifact(key, &built.code).map_err(|error| at(error.into()))?;
-            // Read back from the disk: what a restart would find is what serves now.
-            let artifact = store.open_artifact(key, &mac).map_err(|reject| at(reject.into()))?;
-            let row = ArtifactRow { mac, snapshot: built.snapshot };
-            Ok(Stored { artifact, row, log: built.log, functions: built.functions, reused: false })
-        })
-        .await
-    }
-
-    async fn activate(
-        &self,
-        request: PublishRequest,
-        module: Validated,
-        (wasm, artifact): (Digest, mayfly_core::ArtifactKey),
-        stored: Stored,
-        mut times: Times<'_>,
-    ) -> Result<PublishReport, PublishError> {
-        let start = Instant::now();
-        let at = |kind: PublishErrorKind| kind.at(Stage::Activate);
-        let name = request.name;
-        let replaced = self.records.current_number(&name).map_err(|error| at(error.into()))?;
-        let mut record = RevisionRecord {
-            function: name.clone(),
-            number: replaced.unwrap_or(0) + 1,
-            wasm,
-            wasm_bytes: request.wasm.len() as u64,
-            artifact,
-            artifact_mac: stored.row.mac,
-            artifact_bytes: stored.artifact.bytes(),
-            abi: module.abi,
-            snapshot: stored.row.snapshot,
-            settings: request.settings,
-            created_unix_s: RevisionRecord::now_unix_s(),
-            stages: Vec::new(),
-        };
-        let assets = match record.snapshot {
-            Snapshot::Refused { .. } => keep_assets(&module.assets),
-            Snapshot::NoInit | Snapshot::Taken { .. } => None,
-        };
-        let loaded = self.try_out(&record, stored.artifact, assets).await?;
-        let _routes = self.routes.lock().await;
-        self.check_routes(&record)?;
-        // The commit is the last step that can fail, so its own time is not in the record.
-        times.finish(Stage::Activate, start);
-        record.stages = times.so_far();
-        self.records.commit(&record).map_err(|error| at(error.into()))?;
-        let revision = self.revision(record.clone(), loaded);
-        self.catalog.insert(name, Entry::Ready(revision));
-        Ok(PublishReport {
-            record,
-            replaced,
-            reused: stored.reused,
-            functions_cached: stored.functions.0,
-            functions_compiled: stored.functions.1,
-            init_log: stored.log,
-        })
-    }
-
-    fn check_routes(&self, record: &RevisionRecord) -> Result<(), PublishError> {
-        let view = self.catalog.load();
-        for (function, entry) in view.iter().filter(|(function, _)| **function != record.function) {
-            let Entry::Ready(revision) = entry else { continue };
-            let theirs = &revision.record.settings.routes;
-            if let Some(route) = record.settings.routes.iter().find(|route| theirs.contains(route))
-            {
-                let (route, function) = (route.clone(), function.to_string());
-                return Err(PublishErrorKind::RouteTaken { route, function }.at(Stage::Activate));
-            }
-        }
-        Ok(())
-    }
-
     async fn remove(&self, name: &FunctionName) -> Result<bool, PublishError> {
         let _turn = self.name_turn(name).lock_owned().await;
-        let _alone = self.files.write().await;
+        let _commit = self.commits.lock().await;
         let at = |kind: PublishErrorKind| kind.at(Stage::Store);
         let found = self.records.remove(name).map_err(|error| at(error.into()))?;
         self.catalog.remove(name);
@@ -433,13 +219,4 @@ impl Shared {
         }
         Ok(found)
     }
-}
-
-fn internal(error: &impl std::fmt::Display) -> PublishErrorKind {
-    PublishErrorKind::Internal(error.to_string())
-}
-
-async fn times_digest(wasm: &Bytes) -> Result<Digest, PublishError> {
-    let wasm = wasm.clone();
-    blocking(Stage::Validate, move || Ok(Digest::of(&wasm))).await
 }

@@ -78,7 +78,10 @@ impl Shared {
         if self.key(record.wasm, &record.settings.limits, has_init) != record.artifact {
             return Err(Stale::OtherEngine);
         }
-        let artifact = self.store.open_artifact(record.artifact, &record.artifact_mac)?;
+        // Another function of the same module may have made the file anew since, with a proof of its own.
+        let row = self.records.artifact(record.artifact).ok().flatten();
+        let mac = row.map_or(record.artifact_mac, |row| row.mac);
+        let artifact = self.store.open_artifact(record.artifact, &mac)?;
         let assets = match record.snapshot {
             Snapshot::Refused { .. } => {
                 let wasm = self.store.read_wasm(record.wasm)?;

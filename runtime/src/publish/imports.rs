@@ -71,8 +71,17 @@ pub const HTTP_FUNCTIONS: Functions = &[
 /// Assets; see `docs/abi.md`.
 pub const ASSET_FUNCTIONS: Functions = &[("asset_len", "ii:I"), ("asset_read", "iiIii:i")];
 
-/// Native kernels.
-pub const KERNEL_FUNCTIONS: &[&str] = &["version"];
+/// Native kernels; see `docs/kernels.md`.
+pub const KERNEL_FUNCTIONS: Functions =
+    &[("gemm", "i:"), ("plane", "i:"), ("version", ":i"), ("winograd", "i:")];
+
+/// Every import module.
+pub const MODULES: [(&str, Functions); 4] = [
+    (WASI, WASI_FUNCTIONS),
+    (mayfly_abi::MODULE_HTTP, HTTP_FUNCTIONS),
+    (mayfly_abi::MODULE_ASSET, ASSET_FUNCTIONS),
+    (mayfly_abi::MODULE_KERNELS, KERNEL_FUNCTIONS),
+];
 
 /// Why an import is not one of ours.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,15 +104,10 @@ pub enum ImportError {
 /// # Errors
 /// [`ImportError`] says whether module, name or type is unknown.
 pub fn check(module: &str, name: &str, found: &FuncType) -> Result<(), ImportError> {
-    let functions = match module {
-        WASI => WASI_FUNCTIONS,
-        mayfly_abi::MODULE_HTTP => HTTP_FUNCTIONS,
-        mayfly_abi::MODULE_ASSET => ASSET_FUNCTIONS,
-        // Their types are checked when the module is linked.
-        mayfly_abi::MODULE_KERNELS if KERNEL_FUNCTIONS.contains(&name) => return Ok(()),
-        mayfly_abi::MODULE_KERNELS => return Err(ImportError::Name),
-        other => return Err(ImportError::Module(meaning(other))),
-    };
+    let (_, functions) = MODULES
+        .iter()
+        .find(|(known, _)| *known == module)
+        .ok_or_else(|| ImportError::Module(meaning(module)))?;
     let (_, expected) = functions.iter().find(|(n, _)| *n == name).ok_or(ImportError::Name)?;
     let (params, results) = expected.split_once(':').unwrap_or((expected, ""));
     let same = found.params().iter().copied().eq(types(params))
@@ -172,40 +176,46 @@ fn meaning(module: &str) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::publish::assets::Assets;
+    use crate::publish::init_host::{self, Budget, Log, Phase};
 
     fn func(params: &str, results: &str) -> FuncType {
         FuncType::new(types(params), types(results))
     }
 
     #[test]
-    fn wasi_is_exactly_what_wasmtime_links() {
+    fn what_is_listed_is_exactly_what_is_linked() {
         let engine = wasmtime::Engine::new(&crate::engine::codegen::base_config()).unwrap();
-        let mut linker = wasmtime::Linker::<wasmtime_wasi::p1::WasiP1Ctx>::new(&engine);
-        wasmtime_wasi::p1::add_to_linker_async(&mut linker, |ctx| ctx).unwrap();
-        let wasi = wasmtime_wasi::WasiCtxBuilder::new().build_p1();
-        let mut store = wasmtime::Store::new(&engine, wasi);
-        let mut linked: Vec<_> = linker
+        let linker = init_host::linker(&engine, Phase::Restored, true).unwrap();
+        let budget = Budget { memory_bytes: 0, table_elements: 0, time: Duration::ZERO };
+        let mut store = init_host::store(&engine, Assets::default(), budget, &Log::default());
+        let items: Vec<_> = linker
             .iter(&mut store)
             .map(|(module, name, item)| {
-                assert_eq!(module, WASI);
-                (name.to_owned(), item.into_func().unwrap())
+                (module.to_owned(), name.to_owned(), item.into_func().unwrap())
             })
             .collect();
-        linked.sort_by(|a, b| a.0.cmp(&b.0));
         let letter = |ty: wasmtime::ValType| if ty.is_i64() { 'I' } else { 'i' };
-        let linked: Vec<(String, String)> = linked
-            .into_iter()
-            .map(|(name, func)| {
+        for (module, functions) in MODULES {
+            let mut linked: Vec<(&str, String)> = Vec::new();
+            for (_, name, func) in items.iter().filter(|(m, ..)| m == module) {
                 let ty = func.ty(&store);
                 let params: String = ty.params().map(letter).collect();
                 let results: String = ty.results().map(letter).collect();
-                (name, format!("{params}:{results}"))
-            })
-            .collect();
-        let listed: Vec<(String, String)> =
-            WASI_FUNCTIONS.iter().map(|(n, t)| ((*n).to_owned(), (*t).to_owned())).collect();
-        assert_eq!(linked, listed);
+                linked.push((name, format!("{params}:{results}")));
+            }
+            linked.sort();
+            let listed: Vec<(&str, String)> =
+                functions.iter().map(|(n, t)| (*n, (*t).to_owned())).collect();
+            assert_eq!(linked, listed, "{module}");
+        }
+        assert_eq!(
+            items.len(),
+            MODULES.iter().map(|(_, functions)| functions.len()).sum::<usize>()
+        );
     }
 
     #[test]

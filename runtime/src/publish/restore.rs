@@ -5,15 +5,16 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::activate::{Stale, keep_assets};
+use super::activate::Stale;
 use super::error::{PublishError, PublishErrorKind, Stage};
+use super::flow::{Upload, assets_at_run_time};
 use super::report::Times;
-use super::validate::validate;
+use super::validate::{Plan, validate};
 use super::{Publisher, Shared, blocking};
 use crate::artifact::store::Kind;
 use crate::catalog::Entry;
 use crate::records::RecordsError;
-use crate::revision::{RevisionRecord, Snapshot};
+use crate::revision::RevisionRecord;
 
 /// What a start found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,40 +108,42 @@ impl Shared {
     }
 
     async fn rebuild_now(&self, mut record: RevisionRecord) -> Result<(), PublishError> {
-        let (store, digest, limits) =
-            (self.store.clone(), record.wasm, record.settings.limits.clone());
-        let module = blocking(Stage::Validate, move || {
+        let (store, digest) = (self.store.clone(), record.wasm);
+        let limits = record.settings.limits.clone();
+        let (module, wasm) = blocking(Stage::Validate, move || {
             let wasm = store
                 .read_wasm(digest)
                 .map_err(|reject| PublishErrorKind::from(reject).at(Stage::Validate))?;
-            validate(&wasm, &limits)
-                .map_err(|refusal| PublishErrorKind::from(refusal).at(Stage::Validate))
+            let module = validate(&wasm, &limits)
+                .map_err(|refusal| PublishErrorKind::from(refusal).at(Stage::Validate))?;
+            Ok((module, wasm))
         })
         .await?;
-        let built = self.build(&module, &record.settings.limits, &mut Times::new(&|_| {})).await?;
-        let _files = self.files.read().await;
-        record.snapshot = built.snapshot;
-        record.artifact =
-            self.key(record.wasm, &record.settings.limits, record.snapshot != Snapshot::NoInit);
-        record.artifact_bytes = built.code.len() as u64;
-        let (store, key, code) = (self.store.clone(), record.artifact, built.code);
-        let (mac, artifact) = blocking(Stage::Store, move || {
-            let at = |kind: PublishErrorKind| kind.at(Stage::Store);
-            let mac = store.put_artifact(key, &code).map_err(|error| at(error.into()))?;
-            let artifact = store.open_artifact(key, &mac).map_err(|reject| at(reject.into()))?;
-            Ok((mac, artifact))
-        })
-        .await?;
-        record.artifact_mac = mac;
-        let assets = match record.snapshot {
-            Snapshot::Refused { .. } => keep_assets(&module.assets),
-            Snapshot::NoInit | Snapshot::Taken { .. } => None,
+        let key = self.key(digest, &record.settings.limits, module.plan != Plan::NoInit);
+        let upload = Upload { wasm, digest, key };
+        let mut commit = self.commits.lock().await;
+        // A twin of the same module may have been first.
+        let stored = match self.reuse(&upload).await? {
+            Some(stored) => stored,
+            None => {
+                drop(commit);
+                let mut times = Times::new(&|_| {});
+                let built = self.build(&module, &record.settings.limits, &mut times).await?;
+                commit = self.commits.lock().await;
+                self.keep(&upload, built).await?
+            }
         };
-        let loaded = self.try_out(&record, artifact, assets).await?;
+        record.artifact = key;
+        record.artifact_mac = stored.row.mac;
+        record.artifact_bytes = stored.artifact.bytes();
+        record.snapshot = stored.row.snapshot;
+        let assets = assets_at_run_time(&record.snapshot, &module.assets);
+        let loaded = self.try_out(&record, stored.artifact, assets).await?;
         self.records
             .commit(&record)
             .map_err(|error| PublishErrorKind::from(error).at(Stage::Store))?;
         self.catalog.insert(record.function.clone(), Entry::Ready(self.revision(record, loaded)));
+        drop(commit);
         Ok(())
     }
 }

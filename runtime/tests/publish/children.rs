@@ -95,14 +95,15 @@ fn a_hidden_verb_by_hand_is_refused() {
     }
 }
 
-/// Children of this process with this verb.
-fn child_of_ours(verb: &str) -> Option<u32> {
+/// The child of this process with this limit of CPU time; other tests have children too.
+fn child_of_ours(cpu_s: u64) -> Option<u32> {
     let own = std::process::id();
     std::fs::read_dir("/proc").unwrap().flatten().find_map(|entry| {
         let pid: u32 = entry.file_name().to_str()?.parse().ok()?;
         let command = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).ok()?;
         let status = status(pid)?;
-        (command.contains(verb) && status.get("PPid")? == &own.to_string()).then_some(pid)
+        (command.contains(&format!("\0{cpu_s}\0")) && status.get("PPid")? == &own.to_string())
+            .then_some(pid)
     })
 }
 
@@ -114,10 +115,11 @@ fn status(pid: u32) -> Option<BTreeMap<String, String>> {
 
 #[tokio::test]
 async fn a_child_has_nothing_to_reach_out_with() {
-    let run = tokio::spawn(preinit("(loop $on (br $on))", CAPS, Duration::from_secs(4)));
+    let caps = Caps { cpu_s: 77, ..CAPS };
+    let run = tokio::spawn(preinit("(loop $on (br $on))", caps, Duration::from_secs(4)));
     let pid = loop {
-        let found = child_of_ours("__preinit")
-            .filter(|pid| status(*pid).is_some_and(|s| s["Seccomp"] == "2"));
+        let found =
+            child_of_ours(77).filter(|pid| status(*pid).is_some_and(|s| s["Seccomp"] == "2"));
         if let Some(pid) = found {
             break pid;
         }
@@ -130,14 +132,18 @@ async fn a_child_has_nothing_to_reach_out_with() {
     for fd in std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten() {
         let target = std::fs::read_link(fd.path()).unwrap();
         let target = target.to_string_lossy();
-        assert!(target.starts_with("/memfd:") || target.starts_with("pipe:"), "{target}");
+        assert!(
+            target.starts_with("/memfd:") || target.starts_with("pipe:"),
+            "{target} {:?}",
+            fd.path()
+        );
     }
     let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
     let limit = |name: &str| {
         let line = limits.lines().find(|line| line.starts_with(name)).unwrap();
         line[name.len()..].split_whitespace().next().unwrap().to_owned()
     };
-    assert_eq!((limit("Max cpu time"), limit("Max core file size")), ("20".into(), "0".into()));
+    assert_eq!((limit("Max cpu time"), limit("Max core file size")), ("77".into(), "0".into()));
     assert_eq!(limit("Max data size"), (1u64 << 30).to_string());
     assert!(matches!(run.await.unwrap(), Err(ChildError::Wall(_))));
 }

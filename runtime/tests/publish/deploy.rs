@@ -151,12 +151,12 @@ async fn what_waits_is_bounded() {
 async fn a_route_belongs_to_one_function() {
     let state = state();
     let node = TestNode::open(state.path());
-    let routed = || Settings { routes: vec!["/api".into()], ..Settings::default() };
+    let routed = || Settings { routes: vec!["/api/...".into()], ..Settings::default() };
     node.deploy("a", &says("a"), routed()).await.unwrap();
     node.deploy("a", &says("again"), routed()).await.unwrap();
     let error = node.deploy("b", &says("b"), routed()).await.unwrap_err();
     assert_eq!(error.status(), 409);
-    assert!(error.to_string().contains("'/api' belongs to the function 'a'"), "{error}");
+    assert!(error.to_string().contains("'/api/...' belongs to the function 'a'"), "{error}");
     assert_eq!(node.get("/api/x").await, (200, "again".into()));
     assert_eq!(node.get("/b").await.0, 404);
 }

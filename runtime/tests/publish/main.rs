@@ -5,5 +5,6 @@ mod children;
 mod crash;
 mod deploy;
 mod init;
+mod measure;
 mod node;
 mod restart;

@@ -92,7 +92,7 @@ impl TestNode {
 
     /// Status and body of a GET.
     pub async fn get(&self, path: &str) -> (u16, String) {
-        let request = http::Request::builder().uri(path).body(()).unwrap();
+        let request = http::Request::builder().uri(path).header("host", "test").body(()).unwrap();
         let address = SocketAddr::from(([127, 0, 0, 1], 80));
         let inbound = Inbound {
             parts: request.into_parts().0,

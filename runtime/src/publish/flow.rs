@@ -1,0 +1,232 @@
+//! One publish, from its turn in the queue to the catalog.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+use bytes::Bytes;
+use mayfly_core::limits::node;
+use mayfly_core::{ArtifactKey, Digest, FunctionName};
+
+use super::activate::keep_assets;
+use super::assets::Assets;
+use super::build::Built;
+use super::error::{PublishError, PublishErrorKind, Stage};
+use super::report::{PublishReport, Times};
+use super::validate::{Plan, Validated, validate};
+use super::{PublishRequest, Shared, blocking};
+use crate::artifact::store::Kind;
+use crate::artifact::{Reject, VerifiedArtifact};
+use crate::catalog::Entry;
+use crate::records::ArtifactRow;
+use crate::revision::{RevisionRecord, Snapshot, StageTime};
+
+/// One deploy among those that wait or run.
+struct Waiting<'s>(&'s AtomicUsize);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// An upload and the name of what is made of it.
+#[derive(Clone)]
+pub(super) struct Upload {
+    pub(super) wasm: Bytes,
+    pub(super) digest: Digest,
+    pub(super) key: ArtifactKey,
+}
+
+/// Code on disk that was verified, and what is known of it.
+pub(super) struct Stored {
+    pub(super) artifact: VerifiedArtifact,
+    pub(super) row: ArtifactRow,
+    log: String,
+    functions: (u64, u64),
+    reused: bool,
+}
+
+impl Shared {
+    pub(super) async fn publish(
+        &self,
+        request: PublishRequest,
+        progress: &(dyn Fn(&StageTime) + Send + Sync),
+    ) -> Result<PublishReport, PublishError> {
+        let waiting = self.waiting.fetch_add(1, Ordering::Relaxed);
+        let _waiting = Waiting(&self.waiting);
+        if waiting >= node::PUBLISH_QUEUE + node::PUBLISHES {
+            return Err(PublishErrorKind::QueueFull.at(Stage::Queue));
+        }
+        // One name at a time, and in the order of arrival.
+        let _turn = self.name_turn(&request.name).lock_owned().await;
+        let slot = self.slots.acquire().await;
+        let _slot = slot.map_err(|e| PublishErrorKind::Internal(e.to_string()).at(Stage::Queue))?;
+        let mut times = Times::new(progress);
+        let (module, upload) = self.validate(&request, &mut times).await?;
+        {
+            let _commit = self.commits.lock().await;
+            if let Some(stored) = self.reuse(&upload).await? {
+                return self.activate(request, module, upload, stored, times).await;
+            }
+        }
+        let built = self.build(&module, &request.settings.limits, &mut times).await?;
+        let _commit = self.commits.lock().await;
+        let start = Instant::now();
+        let stored = self.keep(&upload, built).await?;
+        times.finish(Stage::Store, start);
+        self.activate(request, module, upload, stored, times).await
+    }
+
+    async fn validate(
+        &self,
+        request: &PublishRequest,
+        times: &mut Times<'_>,
+    ) -> Result<(Validated, Upload), PublishError> {
+        let at = |kind: PublishErrorKind| kind.at(Stage::Validate);
+        request.settings.check().map_err(|error| at(error.into()))?;
+        self.check_room(&request.name)?;
+        let (wasm, limits) = (request.wasm.clone(), request.settings.limits.clone());
+        let work = blocking(Stage::Validate, move || {
+            let module = validate(&wasm, &limits)
+                .map_err(|refusal| PublishErrorKind::from(refusal).at(Stage::Validate))?;
+            Ok((module, Digest::of(&wasm)))
+        });
+        let (module, digest) = times.stage(Stage::Validate, work).await?;
+        let key = self.key(digest, &request.settings.limits, module.plan != Plan::NoInit);
+        Ok((module, Upload { wasm: request.wasm.clone(), digest, key }))
+    }
+
+    fn check_room(&self, name: &FunctionName) -> Result<(), PublishError> {
+        let view = self.catalog.load();
+        if view.iter().count() < node::FUNCTIONS || view.get(name.as_str()).is_some() {
+            return Ok(());
+        }
+        Err(PublishErrorKind::TooManyFunctions.at(Stage::Validate))
+    }
+
+    /// What was built before of the same module, under the same engine.
+    pub(super) async fn reuse(&self, upload: &Upload) -> Result<Option<Stored>, PublishError> {
+        let at = |kind: PublishErrorKind| kind.at(Stage::Store);
+        let row = self.records.artifact(upload.key).map_err(|error| at(error.into()))?;
+        let Some(row) = row else { return Ok(None) };
+        let (store, Upload { wasm, digest, key }) = (self.store.clone(), upload.clone());
+        let opened = blocking(Stage::Store, move || {
+            let artifact = match store.open_artifact(key, &row.mac) {
+                Ok(artifact) => artifact,
+                Err(reject) => return Ok(Err(reject)),
+            };
+            store
+                .put_wasm(digest, &wasm)
+                .map_err(|error| PublishErrorKind::from(error).at(Stage::Store))?;
+            Ok(Ok((artifact, row)))
+        });
+        match opened.await? {
+            Ok((artifact, row)) => {
+                let (log, functions) = (String::new(), (0, 0));
+                Ok(Some(Stored { artifact, row, log, functions, reused: true }))
+            }
+            Err(Reject::Missing) => Ok(None),
+            Err(reject) => {
+                tracing::warn!(artifact = %key.0, %reject, "an artifact is thrown away and made anew");
+                self.metrics.artifact_rejects.inc();
+                self.store.purge(Kind::Artifact, key.0);
+                Ok(None)
+            }
+        }
+    }
+
+    /// Puts what was built on disk, unless another publish of the same module came first: then its code stays, because
+    /// its row vouches for that file.
+    pub(super) async fn keep(&self, upload: &Upload, built: Built) -> Result<Stored, PublishError> {
+        if let Some(stored) = self.reuse(upload).await? {
+            let (log, functions) = (built.log, built.functions);
+            return Ok(Stored { log, functions, reused: false, ..stored });
+        }
+        let at = |kind: PublishErrorKind| kind.at(Stage::Store);
+        let current = self.records.references(true).map_err(|error| at(error.into()))?;
+        let (store, Upload { wasm, digest, key }) = (self.store.clone(), upload.clone());
+        blocking(Stage::Store, move || {
+            let at = |kind: PublishErrorKind| kind.at(Stage::Store);
+            let needs = (built.code.len() + wasm.len()) as u64;
+            store.make_room(needs, &current).map_err(|error| at(error.into()))?;
+            store.put_wasm(digest, &wasm).map_err(|error| at(error.into()))?;
+            let mac = store.put_artifact(key, &built.code).map_err(|error| at(error.into()))?;
+            // Read back from the disk: what a restart would find is what serves now.
+            let artifact = store.open_artifact(key, &mac).map_err(|reject| at(reject.into()))?;
+            let row = ArtifactRow { mac, snapshot: built.snapshot };
+            Ok(Stored { artifact, row, log: built.log, functions: built.functions, reused: false })
+        })
+        .await
+    }
+
+    async fn activate(
+        &self,
+        request: PublishRequest,
+        module: Validated,
+        upload: Upload,
+        stored: Stored,
+        mut times: Times<'_>,
+    ) -> Result<PublishReport, PublishError> {
+        let start = Instant::now();
+        let at = |kind: PublishErrorKind| kind.at(Stage::Activate);
+        let name = request.name;
+        let replaced = self.records.current_number(&name).map_err(|error| at(error.into()))?;
+        let mut record = RevisionRecord {
+            function: name.clone(),
+            number: replaced.unwrap_or(0) + 1,
+            wasm: upload.digest,
+            wasm_bytes: upload.wasm.len() as u64,
+            artifact: upload.key,
+            artifact_mac: stored.row.mac,
+            artifact_bytes: stored.artifact.bytes(),
+            abi: module.abi,
+            snapshot: stored.row.snapshot,
+            settings: request.settings,
+            created_unix_s: RevisionRecord::now_unix_s(),
+            stages: Vec::new(),
+        };
+        self.check_routes(&record)?;
+        let assets = assets_at_run_time(&record.snapshot, &module.assets);
+        let loaded = self.try_out(&record, stored.artifact, assets).await?;
+        // The commit is the last step that can fail, so its own time is not in the record.
+        times.finish(Stage::Activate, start);
+        record.stages = times.so_far();
+        if let Err(error) = self.records.commit(&record) {
+            self.forget_metrics(&name);
+            return Err(at(error.into()));
+        }
+        let revision = self.revision(record.clone(), loaded);
+        self.catalog.insert(name, Entry::Ready(revision));
+        Ok(PublishReport {
+            record,
+            replaced,
+            reused: stored.reused,
+            functions_cached: stored.functions.0,
+            functions_compiled: stored.functions.1,
+            init_log: stored.log,
+        })
+    }
+
+    fn check_routes(&self, record: &RevisionRecord) -> Result<(), PublishError> {
+        let view = self.catalog.load();
+        for (function, entry) in view.iter().filter(|(function, _)| **function != record.function) {
+            let Entry::Ready(revision) = entry else { continue };
+            let theirs = &revision.record.settings.routes;
+            if let Some(route) = record.settings.routes.iter().find(|route| theirs.contains(route))
+            {
+                let (route, function) = (route.clone(), function.to_string());
+                return Err(PublishErrorKind::RouteTaken { route, function }.at(Stage::Activate));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Assets are for init, so only a revision whose init runs with each request has any.
+pub(super) fn assets_at_run_time(snapshot: &Snapshot, assets: &Assets) -> Option<Arc<Assets>> {
+    match snapshot {
+        Snapshot::Refused { .. } => keep_assets(assets),
+        Snapshot::NoInit | Snapshot::Taken { .. } => None,
+    }
+}
