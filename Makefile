@@ -16,6 +16,10 @@ help: ## What there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | column -t -s '	'
 
 run: build guests ## Start the gateway with the sample functions deployed
+	@echo "Once it says that it is ready, try:"
+	@echo "  curl http://127.0.0.1:3000/hello"
+	@echo "  curl --data-binary @functions/classify/pictures/cat.png http://127.0.0.1:3000/classify"
+	@echo "  curl --data-binary @Makefile http://127.0.0.1:3000/filetype"
 	@exec $(MAYFLY) serve --state-dir $(STATE) --server-timing --log-requests all \
 		$(foreach f,$(SAMPLES),--deploy $(f)=$(GUESTS)/$(f).wasm)
 
@@ -47,7 +51,7 @@ unit:
 	$(CARGO) test -p mayfly
 
 deny: ## Licences, bans and sources of every dependency
-	@if command -v cargo-deny >/dev/null; then cargo deny --offline check licenses bans sources; \
+	@if command -v cargo-deny >/dev/null; then cargo deny check licenses bans sources; \
 	else echo "SKIPPED: cargo-deny is not installed (cargo install cargo-deny); licences were not checked"; fi
 
 clean-state: ## Forget every deployed function
