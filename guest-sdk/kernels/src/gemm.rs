@@ -289,19 +289,19 @@ fn strip<S: Simd>(
     block: &mut Block<'_>,
 ) {
     let width = S::N * S::COLS;
-    for col in (0..slice.cols).step_by(width) {
-        let first = col / RIGHT_COLS;
-        let last = (col + width.min(slice.cols - col) - 1) / RIGHT_COLS;
+    let (resume, finish) = (slice.from > 0, slice.from + slice.depth == slice.k);
+    for at in (0..slice.cols).step_by(width) {
+        let first = at / RIGHT_COLS;
+        let last = (at + width.min(slice.cols - at) - 1) / RIGHT_COLS;
         let panel = |i: usize| &right.groups[i * right.stride..][..slice.depth];
-        let target = Target {
-            block: &mut *block,
-            row,
-            col: slice.col + col,
-            resume: slice.from > 0,
-            finish: slice.from + slice.depth == slice.k,
-        };
         let panels = Panels { left, right: [panel(first), panel(last)] };
-        tile::run(s, rows, col % RIGHT_COLS, panels, target);
+        let col = slice.col + at;
+        let block = &mut *block;
+        let high = if S::SPLIT { rows.min(4) } else { rows };
+        tile::run(s, high, at % RIGHT_COLS, panels, Target { block, row, col, resume, finish });
+        if S::SPLIT && rows > 4 && at % RIGHT_COLS == 0 {
+            tile::run_low(s, rows, panels, Target { block, row: row + 4, col, resume, finish });
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! The few vector operations that the kernels are written in.
 
+use crate::LEFT_ROWS;
+
 /// A CPU's vectors of `f32`. The value is a token: holding one proves that the CPU has the instructions.
 pub trait Simd: Copy {
     /// One vector.
@@ -10,8 +12,16 @@ pub trait Simd: Copy {
     const ROWS: usize;
     /// Vectors across the register tile.
     const COLS: usize;
+    /// Whether a left panel is done as 4 rows by 2 vectors and 2 rows by 4: 8 accumulators at a time, for compilers
+    /// that have 16 registers and keep some for themselves.
+    const SPLIT: bool = false;
 
     fn splat(self, x: f32) -> Self::V;
+    /// Each value of a left group in all lanes.
+    #[inline(always)]
+    fn splats(self, group: &[f32; LEFT_ROWS]) -> [Self::V; LEFT_ROWS] {
+        group.map(|x| self.splat(x))
+    }
     /// The first `N` values; panics if there are fewer.
     fn load(self, from: &[f32]) -> Self::V;
     /// Over the first `N` values; panics if there are fewer.

@@ -39,6 +39,20 @@ pub(crate) fn run<S: Simd>(s: S, rows: usize, offset: usize, p: Panels<'_>, t: T
     }
 }
 
+/// As [`run`], for rows 4 and 5 of a panel and all of the right panel's columns.
+#[inline(always)]
+pub(crate) fn run_low<S: Simd>(s: S, rows: usize, p: Panels<'_>, t: Target<'_, '_>) {
+    let vectors = (t.block.n - t.col).div_ceil(S::N).min(4);
+    match (vectors, rows) {
+        (1, 5) => fixed::<S, 1, 1, 4, 0>(s, p, t),
+        (2, 5) => fixed::<S, 1, 2, 4, 0>(s, p, t),
+        (_, 5) => fixed::<S, 1, 4, 4, 0>(s, p, t),
+        (1, _) => fixed::<S, 2, 1, 4, 0>(s, p, t),
+        (2, _) => fixed::<S, 2, 2, 4, 0>(s, p, t),
+        (_, _) => fixed::<S, 2, 4, 4, 0>(s, p, t),
+    }
+}
+
 #[inline(always)]
 fn by_rows<S: Simd, const C: usize, const OFFSET: usize>(
     s: S,
@@ -47,33 +61,37 @@ fn by_rows<S: Simd, const C: usize, const OFFSET: usize>(
     t: Target<'_, '_>,
 ) {
     match rows {
-        1 => fixed::<S, 1, C, OFFSET>(s, p, t),
-        2 => fixed::<S, 2, C, OFFSET>(s, p, t),
-        3 => fixed::<S, 3, C, OFFSET>(s, p, t),
-        4 => fixed::<S, 4, C, OFFSET>(s, p, t),
-        5 => fixed::<S, 5, C, OFFSET>(s, p, t),
-        6 => fixed::<S, 6, C, OFFSET>(s, p, t),
-        _ if S::ROWS == 6 => {}
-        7 => fixed::<S, 7, C, OFFSET>(s, p, t),
-        8 => fixed::<S, 8, C, OFFSET>(s, p, t),
-        9 => fixed::<S, 9, C, OFFSET>(s, p, t),
-        10 => fixed::<S, 10, C, OFFSET>(s, p, t),
-        11 => fixed::<S, 11, C, OFFSET>(s, p, t),
-        _ => fixed::<S, 12, C, OFFSET>(s, p, t),
+        1 => fixed::<S, 1, C, 0, OFFSET>(s, p, t),
+        2 => fixed::<S, 2, C, 0, OFFSET>(s, p, t),
+        3 => fixed::<S, 3, C, 0, OFFSET>(s, p, t),
+        4 => fixed::<S, 4, C, 0, OFFSET>(s, p, t),
+        _ if S::SPLIT => {}
+        5 => fixed::<S, 5, C, 0, OFFSET>(s, p, t),
+        6 => fixed::<S, 6, C, 0, OFFSET>(s, p, t),
+        _ if S::ROWS == LEFT_ROWS => {}
+        7 => fixed::<S, 7, C, 0, OFFSET>(s, p, t),
+        8 => fixed::<S, 8, C, 0, OFFSET>(s, p, t),
+        9 => fixed::<S, 9, C, 0, OFFSET>(s, p, t),
+        10 => fixed::<S, 10, C, 0, OFFSET>(s, p, t),
+        11 => fixed::<S, 11, C, 0, OFFSET>(s, p, t),
+        _ => fixed::<S, 12, C, 0, OFFSET>(s, p, t),
     }
 }
 
-#[inline(always)]
-fn fixed<S: Simd, const R: usize, const C: usize, const OFFSET: usize>(
+/// `R` rows from `ROW` of the left panel by `C` vectors from column `OFFSET` of the right one.
+// In wasm each tile is a function of its own: within a larger one, Cranelift spills the accumulators at every step.
+#[cfg_attr(target_arch = "wasm32", inline(never))]
+#[cfg_attr(not(target_arch = "wasm32"), inline(always))]
+fn fixed<S: Simd, const R: usize, const C: usize, const ROW: usize, const OFFSET: usize>(
     s: S,
     p: Panels<'_>,
     t: Target<'_, '_>,
 ) {
-    if S::N == 16 && OFFSET != 0 {
+    if S::N == RIGHT_COLS && OFFSET != 0 {
         return;
     }
     let mut acc = [[s.splat(0.0); C]; R];
-    accumulate::<S, R, C, OFFSET>(s, p, &mut acc);
+    accumulate::<S, R, C, ROW, OFFSET>(s, p, &mut acc);
     if t.col + C * S::N <= t.block.n {
         store::<S, R, C>(s, acc, t);
     } else {
@@ -82,27 +100,52 @@ fn fixed<S: Simd, const R: usize, const C: usize, const OFFSET: usize>(
 }
 
 #[inline(always)]
-fn accumulate<S: Simd, const R: usize, const C: usize, const OFFSET: usize>(
+fn accumulate<S: Simd, const R: usize, const C: usize, const ROW: usize, const OFFSET: usize>(
     s: S,
     p: Panels<'_>,
     acc: &mut [[S::V; C]; R],
 ) {
-    let depth = p.left[0].len();
-    // Equal lengths, stated once, take the bounds checks out of the loop.
-    let (l0, l1) = (&p.left[0][..depth], &p.left[1][..depth]);
-    let (r0, r1) = (&p.right[0][..depth], &p.right[1][..depth]);
-    for k in 0..depth {
-        let mut b = [s.splat(0.0); C];
-        for (c, b) in b.iter_mut().enumerate() {
-            let at = OFFSET + c * S::N;
-            let group = if at < RIGHT_COLS { &r0[k] } else { &r1[k] };
-            *b = s.load(&group[at % RIGHT_COLS..]);
-        }
-        for (r, acc) in acc.iter_mut().enumerate() {
-            let a = s.splat(if r < LEFT_ROWS { l0[k][r] } else { l1[k][r - LEFT_ROWS] });
-            for c in 0..C {
-                acc[c] = s.fma(a, b[c], acc[c]);
-            }
+    let [l0, l1] = p.left;
+    let [r0, r1] = p.right;
+    let mut groups = l0.iter().zip(l1).zip(r0.iter().zip(r1));
+    let mut next = || {
+        let ((l0, l1), (r0, r1)) = groups.next()?;
+        step::<S, R, C, ROW, OFFSET>(s, [l0, l1], [r0, r1], acc);
+        Some(())
+    };
+    // Eight steps to a turn of the loop: a guest looks at its deadline once a turn, which makes Cranelift spill and
+    // reload all accumulators. An exit after each step keeps the steps in blocks of their own; in one block, LLVM's
+    // wasm backend turns each accumulator's steps into one expression and loads everything before it.
+    let mut turn = || {
+        next()?;
+        next()?;
+        next()?;
+        next()?;
+        next()?;
+        next()?;
+        next()?;
+        next()
+    };
+    while turn().is_some() {}
+}
+
+#[inline(always)]
+fn step<S: Simd, const R: usize, const C: usize, const ROW: usize, const OFFSET: usize>(
+    s: S,
+    left: [&LeftGroup; 2],
+    right: [&RightGroup; 2],
+    acc: &mut [[S::V; C]; R],
+) {
+    let mut b = [s.splat(0.0); C];
+    for (c, b) in b.iter_mut().enumerate() {
+        let at = OFFSET + c * S::N;
+        *b = s.load(&right[at / RIGHT_COLS][at % RIGHT_COLS..]);
+    }
+    let a = [s.splats(left[0]), s.splats(left[1])];
+    for (r, acc) in acc.iter_mut().enumerate() {
+        for (acc, b) in acc.iter_mut().zip(b) {
+            let r = ROW + r;
+            *acc = s.fma(a[r / LEFT_ROWS][r % LEFT_ROWS], b, *acc);
         }
     }
 }
