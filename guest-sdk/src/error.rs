@@ -130,6 +130,16 @@ pub(crate) fn find<E: StdError + 'static>(error: &anyhow::Error) -> Option<&E> {
     })
 }
 
+/// `text` as a JSON string.
+#[cfg(feature = "onnx")]
+pub(crate) fn quoted(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 2);
+    out.push('"');
+    escape_json(text, &mut out);
+    out.push('"');
+    out
+}
+
 fn escape_json(text: &str, out: &mut String) {
     const HEX: [u8; 16] = *b"0123456789abcdef";
     for c in text.chars() {

@@ -9,6 +9,7 @@ mod inspect;
 mod invoke;
 mod list;
 mod logs;
+mod model;
 mod output;
 mod remove;
 

@@ -6,6 +6,7 @@
 #![deny(unsafe_code)]
 
 pub mod gateway;
+pub mod inference;
 pub mod invocation;
 pub mod node;
 pub mod self_test;

@@ -8,7 +8,9 @@ use std::time::SystemTime;
 use mayfly_core::limits::{Limits, node};
 use mayfly_core::router::Route;
 use mayfly_core::{ArtifactKey, Digest, FunctionName, Mac};
+use mayfly_oip::Model;
 use serde::{Deserialize, Serialize};
+use tokio::sync::OnceCell;
 
 use crate::engine::LoadedModule;
 use crate::metrics::RevisionMetrics;
@@ -158,6 +160,8 @@ pub struct Revision {
     pub metrics: RevisionMetrics,
     /// `KEY=VALUE` pairs for the guest.
     pub env: Vec<(String, String)>,
+    /// What its model takes and gives, if it is one and was asked.
+    pub model: OnceCell<Arc<Model>>,
     /// Invocations under way.
     pub in_flight: AtomicUsize,
     /// Whether the last invocation ran beyond its first tick: the next one starts off the I/O workers.
@@ -178,6 +182,7 @@ impl Revision {
             module,
             metrics,
             env,
+            model: OnceCell::new(),
             in_flight: AtomicUsize::new(0),
             slow: AtomicBool::new(false),
         })

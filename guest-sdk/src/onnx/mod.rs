@@ -37,6 +37,7 @@
 mod load;
 mod model;
 mod proto;
+mod serve;
 mod tensor;
 
 pub use tract_onnx as tract;

@@ -139,6 +139,11 @@ impl Port {
         self.shape.iter().map(|dim| dim.to_usize().ok()).collect()
     }
 
+    /// The size of each dimension, outermost first; nothing for an open one.
+    pub fn sizes(&self) -> impl Iterator<Item = Option<usize>> + '_ {
+        self.shape.iter().map(|dim| dim.to_usize().ok())
+    }
+
     pub(super) fn datum(&self) -> DatumType {
         self.datum
     }

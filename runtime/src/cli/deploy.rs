@@ -11,18 +11,19 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
 use super::client::{lines, refusal};
+use super::model::{self, ModelArgs};
 use super::output::{self, number, text};
 use super::{Connection, Failure, Printing, code};
 
 /// Bytes of a request's target at most: hyper takes 65,534.
 const TARGET_BYTES: usize = 60 << 10;
 
-/// Deploy a module, or a new revision of it.
+/// Deploy a module or an ONNX model, or a new revision of it.
 ///
 /// What was deployed before serves until the new revision is ready, and goes on serving if the deploy fails.
 #[derive(Debug, Args)]
 pub(crate) struct Deploy {
-    /// The module: core WebAssembly for wasm32-wasip1.
+    /// The module, core WebAssembly for wasm32-wasip1; or a model, as model.onnx.
     path: PathBuf,
     /// The function's name [default: the file's name].
     #[arg(long, short)]
@@ -37,18 +38,22 @@ pub(crate) struct Deploy {
     #[arg(long, short, value_name = "PATTERN")]
     route: Vec<String>,
     #[command(flatten)]
+    model: ModelArgs,
+    #[command(flatten)]
     printing: Printing,
     #[command(flatten)]
     connection: Connection,
 }
 
 impl Deploy {
-    pub(super) async fn run(self) -> Result<(), Failure> {
+    pub(super) async fn run(mut self) -> Result<(), Failure> {
         let name = self.function()?;
-        let target = self.target(&name)?;
-        let wasm = self.module()?;
-        let client = self.connection.open()?;
         let human = !self.printing.json();
+        let is_model = model::is_model(&self.path);
+        let wasm = self.module()?;
+        let wasm = if is_model { self.pack(&wasm)? } else { wasm };
+        let target = self.target(&name)?;
+        let client = self.connection.open()?;
         if human {
             output::line(format_args!(
                 "{name}: {} ({})",
@@ -87,7 +92,20 @@ impl Deploy {
                 "the node closed the connection before the deploy ended",
             )
         })?;
-        if human { show(&published) } else { output::json(&published) }
+        if !human {
+            return output::json(&published);
+        }
+        show(&published)?;
+        if is_model { model::try_out(text(&published, "/url")).await } else { Ok(()) }
+    }
+
+    /// The runner with this model in it; sets the memory that a model needs, unless that was said.
+    fn pack(&mut self, model: &[u8]) -> Result<Vec<u8>, Failure> {
+        let packed = self.model.pack(&self.path, model)?;
+        if !self.limit.iter().any(|limit| limit.trim_start().starts_with("memory")) {
+            self.limit.push(packed.memory.clone());
+        }
+        Ok(packed.wasm)
     }
 
     #[cfg(test)]
@@ -129,6 +147,10 @@ impl Deploy {
     }
 
     fn module(&self) -> Result<Vec<u8>, Failure> {
+        if self.model.given() && !model::is_model(&self.path) {
+            let why = "--input, --dim, --mean, --scale, --layout and --labels are for models: files named .onnx";
+            return Err(Failure::new(code::USAGE, why));
+        }
         let name = self.path.display();
         let failed = |why: &dyn std::fmt::Display| {
             Failure::new(code::FAILED, format!("cannot read {name}: {why}"))

@@ -119,6 +119,10 @@ caps! {
     CLOCK_GRANULARITY: Duration = Duration::from_millis(1), written_duration;
     /// Bytes of one request body to the admin API that is not a module.
     ADMIN_BODY_BYTES: usize = 1 << 20, written_size;
+    /// Bytes of JSON of one inference request; larger tensors follow it in binary.
+    INFERENCE_JSON_BYTES: usize = 16 << 20, written_size;
+    /// Bytes of JSON and tensors of all inference requests that are being read or answered; beyond it 503.
+    INFERENCE_BUFFERS_BYTES: usize = 256 << 20, written_size;
     /// Until a module is uploaded whole: 100 MiB at 2.8 Mbit/s.
     ADMIN_UPLOAD_TIMEOUT: Duration = Duration::from_secs(300), written_duration;
     /// Connections to the admin listener.

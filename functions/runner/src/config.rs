@@ -1,0 +1,58 @@
+use std::collections::BTreeMap;
+
+use mayfly::anyhow::Context;
+use mayfly::onnx::{Model, Options};
+use mayfly::{Result, asset};
+use serde::Deserialize;
+
+/// What was said at deploy. The other side is `runtime/src/cli/model`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Config {
+    /// Sizes of named dimensions.
+    pub(crate) dims: BTreeMap<String, usize>,
+    /// Whole shapes of inputs.
+    pub(crate) shapes: BTreeMap<String, Vec<usize>>,
+    /// How a picture becomes the input, if it does.
+    pub(crate) image: Option<Image>,
+    /// Whether there is an asset with a label a line.
+    pub(crate) labels: bool,
+}
+
+/// How a picture becomes the model's input.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Image {
+    /// Taken off each of red, green and blue, which are 0 to 255.
+    pub(crate) mean: [f32; 3],
+    /// What the difference is divided by.
+    pub(crate) scale: [f32; 3],
+    /// Whether the colours' planes come one after the other.
+    pub(crate) layout: Order,
+}
+
+/// Order of a picture's numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Order {
+    Nchw,
+    Nhwc,
+}
+
+impl Config {
+    pub(crate) fn load(name: &str) -> Result<Self> {
+        let text = String::from_utf8(asset(name)?)?;
+        mayfly::Body::from(text).json().context("the runner's configuration")
+    }
+
+    pub(crate) fn options(&self) -> Options {
+        let mut options = Model::options();
+        for (name, size) in &self.dims {
+            options = options.dim(name, *size);
+        }
+        for (name, shape) in &self.shapes {
+            options = options.shape(name, shape.clone());
+        }
+        options
+    }
+}

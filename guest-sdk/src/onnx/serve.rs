@@ -1,0 +1,180 @@
+//! A model behind the Open Inference Protocol.
+
+use std::io::Read;
+
+use anyhow::{Context, Result, bail, ensure};
+use mayfly_abi::{
+    CONTENT_TYPE_MODEL, CONTENT_TYPE_TENSORS, DataType, TENSORS_PREFIX_BYTES, TensorsHead,
+    TensorsWriter,
+};
+use tract_onnx::prelude as tract;
+use tract_onnx::prelude::{DatumType, IntoTValue, TValue, TVec};
+
+use super::model::{Model, Outputs, Port};
+use super::tensor::{Tensor, type_name};
+use crate::{Body, Error, Request, Response};
+
+/// Says that this module answers tensor frames, so that the gateway serves it under `/v2/models/`. Beside
+/// [`export!`](crate::export!), once in a crate whose function hands its requests to [`Model::serve`].
+#[macro_export]
+macro_rules! export_model {
+    () => {
+        const _: () = {
+            #[cfg_attr(target_family = "wasm", unsafe(no_mangle))]
+            extern "C" fn mayfly_tensors_1() {}
+
+            const _: extern "C" fn() = mayfly_tensors_1;
+        };
+    };
+}
+
+impl Model {
+    /// Answers `GET` with what this model takes and gives, and `POST` of a tensor frame with another one: all that
+    /// the gateway needs to serve it by the Open Inference Protocol. Each tensor is read straight into its place.
+    ///
+    /// # Errors
+    /// An [`Error`] that the client sees: 400 when the inputs are not the model's or the model cannot run on them,
+    /// 405 and 415 for anything else.
+    pub fn serve(&self, request: Request) -> Result<Response> {
+        if request.method() == http::Method::GET || request.method() == http::Method::HEAD {
+            let body = Body::from(self.metadata()?).with_content_type(CONTENT_TYPE_MODEL);
+            return Ok(Response::new(body));
+        }
+        if request.method() != http::Method::POST {
+            return Err(Error::method_not_allowed("GET the metadata, or POST tensors").into());
+        }
+        let content_type = request.headers().get(http::header::CONTENT_TYPE);
+        if content_type.is_none_or(|kind| kind != CONTENT_TYPE_TENSORS) {
+            let hint = format!("this takes {CONTENT_TYPE_TENSORS}; JSON goes to /v2/models/");
+            return Err(Error::unsupported_media_type(hint).into());
+        }
+        let mut body = request.into_body();
+        let inputs = self.read_frame(&mut body)?;
+        let outputs = self.run(inputs).map_err(|error| {
+            Error::bad_request(format!("the model cannot run on these inputs: {error:#}"))
+        })?;
+        Ok(Response::new(write_frame(&outputs)?.with_content_type(CONTENT_TYPE_TENSORS)))
+    }
+
+    /// Inputs and outputs as the protocol describes them, in JSON; an open dimension is -1.
+    ///
+    /// # Errors
+    /// When one of them has a type that the protocol does not know.
+    pub fn metadata(&self) -> Result<String> {
+        let list = |ports: &[Port]| {
+            let ports = ports.iter().map(describe).collect::<Result<Vec<_>>>()?;
+            Ok::<_, anyhow::Error>(ports.join(","))
+        };
+        let (inputs, outputs) = (list(self.inputs())?, list(self.outputs())?);
+        Ok(format!("{{\"inputs\":[{inputs}],\"outputs\":[{outputs}]}}"))
+    }
+
+    fn read_frame(&self, body: &mut Body) -> Result<Vec<(String, Tensor)>> {
+        let wrong = |error| Error::bad_request(format!("this is no tensor frame: {error:?}"));
+        let mut prefix = [0; TENSORS_PREFIX_BYTES];
+        read(body, &mut prefix)?;
+        let mut head = vec![0; TensorsHead::length(prefix).map_err(wrong)?];
+        head[..prefix.len()].copy_from_slice(&prefix);
+        read(body, &mut head[prefix.len()..])?;
+        let mut inputs = Vec::new();
+        for info in TensorsHead::decode(&head).map_err(wrong)? {
+            // Looked at before memory is taken for it: a frame may come from elsewhere than the gateway.
+            let shape: Vec<usize> = info.shape().map(usize::try_from).collect::<Result<_, _>>()?;
+            let port = self.inputs().iter().find(|port| port.name() == info.name);
+            let Some(datum) =
+                port.map(Port::datum).filter(|datum| code(*datum) == Some(info.datatype))
+            else {
+                let (name, kind) = (info.name, info.datatype.name());
+                return Err(Error::bad_request(format!("no input {name:?} takes {kind}")).into());
+            };
+            if info.bytes > MAX_TENSOR {
+                return Err(Error::too_large(format!("input {:?} is too large", info.name)).into());
+            }
+            let mut tensor = tract::Tensor::zero_dt(datum, &shape)?;
+            read(body, tensor.try_as_plain_ram_mut()?.as_bytes_mut())?;
+            if datum == DatumType::Bool {
+                // Any other byte than these two would not be a `bool`.
+                let mut view = tensor.try_as_plain_ram_mut()?;
+                view.as_bytes_mut().iter_mut().for_each(|byte| *byte = u8::from(*byte != 0));
+            }
+            inputs.push((info.name.to_owned(), Tensor::from_inner(tensor.into_tvalue())));
+        }
+        Ok(inputs)
+    }
+}
+
+/// Bytes of one input: what fits a guest of 4 GiB with a model and its activations beside it.
+const MAX_TENSOR: u64 = 1 << 30;
+
+fn read(body: &mut Body, into: &mut [u8]) -> Result<()> {
+    use std::io::ErrorKind::UnexpectedEof;
+    body.read_exact(into).map_err(|error| match error.kind() {
+        UnexpectedEof => Error::bad_request("the tensor frame is cut off").into(),
+        _ => error.into(),
+    })
+}
+
+fn write_frame(outputs: &Outputs<'_>) -> Result<Body> {
+    let mut tensors: TVec<(&str, DataType, TValue)> = TVec::new();
+    for (name, tensor) in outputs.iter() {
+        let mut value = tensor.clone().into_inner();
+        if value.datum_type() == DatumType::TDim {
+            value = value.cast_to_dt(DatumType::I64)?.into_owned().into_tvalue();
+        }
+        let datum = value.datum_type();
+        let datatype = code(datum).with_context(|| {
+            format!("output {name:?} holds {}, which cannot be sent", type_name(datum))
+        })?;
+        tensors.push((name, datatype, value));
+    }
+    let head =
+        tensors.iter().map(|(name, _, v)| TensorsWriter::info_bytes(name, v.rank())).sum::<usize>();
+    let mut frame = vec![0; TensorsWriter::EMPTY_BYTES + head];
+    let head = encode(&tensors, &mut frame)?;
+    ensure!(head == frame.len(), "the head of a frame has {head} bytes, not {}", frame.len());
+    for (_, _, value) in &tensors {
+        frame.extend_from_slice(value.try_as_plain_ram()?.as_bytes());
+    }
+    Ok(frame.into())
+}
+
+fn encode(tensors: &[(&str, DataType, TValue)], frame: &mut [u8]) -> Result<usize> {
+    let wrong = |error| anyhow::anyhow!("the outputs do not fit a tensor frame: {error:?}");
+    let mut writer = TensorsWriter::new(frame).map_err(wrong)?;
+    for (name, datatype, value) in tensors {
+        let shape = value.shape().iter().map(|size| u64::try_from(*size));
+        let shape = shape.collect::<Result<Vec<_>, _>>()?;
+        let bytes = u64::try_from(value.try_as_plain_ram()?.as_bytes().len())?;
+        writer.tensor(name, *datatype, &shape, bytes).map_err(wrong)?;
+    }
+    writer.finish().map_err(wrong)
+}
+
+fn describe(port: &Port) -> Result<String> {
+    let datum = port.datum();
+    let Some(datatype) = code(datum) else {
+        bail!("{port}: {} is no type that the inference protocol can carry", type_name(datum));
+    };
+    let sizes = port.sizes().map(|size| size.map_or("-1".to_owned(), |size| size.to_string()));
+    let sizes = sizes.collect::<Vec<_>>().join(",");
+    let name = crate::error::quoted(port.name());
+    Ok(format!("{{\"name\":{name},\"datatype\":\"{}\",\"shape\":[{sizes}]}}", datatype.name()))
+}
+
+fn code(datum: DatumType) -> Option<DataType> {
+    Some(match datum {
+        DatumType::Bool => DataType::Bool,
+        DatumType::U8 => DataType::U8,
+        DatumType::U16 => DataType::U16,
+        DatumType::U32 => DataType::U32,
+        DatumType::U64 => DataType::U64,
+        DatumType::I8 => DataType::I8,
+        DatumType::I16 => DataType::I16,
+        DatumType::I32 => DataType::I32,
+        DatumType::I64 | DatumType::TDim => DataType::I64,
+        DatumType::F16 => DataType::F16,
+        DatumType::F32 => DataType::F32,
+        DatumType::F64 => DataType::F64,
+        _ => return None,
+    })
+}

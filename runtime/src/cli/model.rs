@@ -1,0 +1,292 @@
+//! `mayfly deploy model.onnx`: packs the model and what was said about it into the stock runner.
+
+mod first;
+mod onnx;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde_json::{Value, json};
+use wasm_encoder::{CustomSection, Section as _};
+
+use super::{Failure, code};
+pub(super) use first::show as try_out;
+use onnx::{Dim, Input, Onnx};
+
+/// The stock runner's file.
+const RUNNER: &str = "runner.wasm";
+const MIB: u64 = 1 << 20;
+
+/// What a model needs to be told beside its file.
+#[derive(Debug, Default, Args)]
+pub(crate) struct ModelArgs {
+    /// The shape of one of the model's inputs, as in input=1x3x224x224; may be repeated.
+    #[arg(long, value_name = "NAME=SHAPE", help_heading = "Models")]
+    input: Vec<String>,
+    /// The size of one of the model's named dimensions, or "any" to leave it open; may be repeated.
+    #[arg(long, value_name = "NAME=SIZE", help_heading = "Models")]
+    dim: Vec<String>,
+    /// What is taken off each colour of a picture: one number, or three for red, green and blue.
+    #[arg(long, value_name = "NUMBERS", allow_hyphen_values = true, help_heading = "Models")]
+    mean: Option<String>,
+    /// What the difference is divided by: one number, or three.
+    #[arg(long, value_name = "NUMBERS", help_heading = "Models")]
+    scale: Option<String>,
+    /// The order of a picture's numbers: nchw or nhwc [default: as the input's shape says].
+    #[arg(long, value_name = "ORDER", help_heading = "Models")]
+    layout: Option<String>,
+    /// A file with one line for each of the model's classes: pictures are then answered with the likeliest.
+    #[arg(long, value_name = "FILE", help_heading = "Models")]
+    labels: Option<PathBuf>,
+    /// The stock runner [default: runner.wasm beside mayfly, or in ../share/mayfly].
+    #[arg(long, value_name = "FILE", env = "MAYFLY_RUNNER", help_heading = "Models")]
+    runner: Option<PathBuf>,
+}
+
+/// A module that serves a model.
+#[derive(Debug)]
+pub(super) struct Packed {
+    pub(super) wasm: Vec<u8>,
+    /// `memory=...`, for when nobody says otherwise.
+    pub(super) memory: String,
+}
+
+/// Whether a file is a model: by its name, as the format has no mark of its own.
+pub(super) fn is_model(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("onnx"))
+}
+
+impl ModelArgs {
+    /// Whether anything was said that only a model understands.
+    pub(super) fn given(&self) -> bool {
+        let Self { input, dim, mean, scale, layout, labels, runner: _ } = self;
+        !input.is_empty()
+            || !dim.is_empty()
+            || [mean, scale, layout].iter().any(|given| given.is_some())
+            || labels.is_some()
+    }
+
+    /// The runner with the model in it.
+    ///
+    /// # Errors
+    /// What is wrong with the model or missing from the command, and what to write instead.
+    pub(super) fn pack(&self, path: &Path, model: &[u8]) -> Result<Packed, Failure> {
+        let shown = path.display();
+        let usage = |why: String| Failure::new(code::USAGE, format!("{shown}: {why}"));
+        let onnx = Onnx::read(model)
+            .map_err(|why| Failure::new(code::FAILED, format!("{shown}: {why}")))?;
+        let shapes = self.shapes(&onnx).map_err(usage)?;
+        let dims = self.dims(&onnx).map_err(usage)?;
+        if let Some(question) = missing(&onnx, &shapes, &dims) {
+            return Err(usage(question));
+        }
+        let image = self.image(&onnx, &shapes).map_err(usage)?;
+        let labels = self.labels.as_ref().map(|path| read(path)).transpose()?;
+        let fixed: BTreeMap<_, _> = dims.iter().filter_map(|(k, v)| Some((k, (*v)?))).collect();
+        let config = json!({
+            "dims": fixed, "shapes": shapes, "image": image, "labels": labels.is_some(),
+        });
+        let mut wasm = self.runner()?;
+        add(&mut wasm, "config.json", config.to_string().as_bytes());
+        if let Some(labels) = &labels {
+            add(&mut wasm, "labels.txt", labels);
+        }
+        add(&mut wasm, "model.onnx", model);
+        // Measured with the models in the tests: tract holds the file, the graph and packed weights for a moment.
+        let memory = (model.len() as u64 * 10 + 192 * MIB).next_multiple_of(64 * MIB);
+        Ok(Packed { wasm, memory: format!("memory={}MiB", memory.min(4096 * MIB) / MIB) })
+    }
+
+    fn shapes(&self, onnx: &Onnx) -> Result<BTreeMap<String, Vec<u64>>, String> {
+        let mut shapes = BTreeMap::new();
+        for given in &self.input {
+            // A name may hold '=' or ':'; a shape does not.
+            let (name, shape) = given.rsplit_once('=').ok_or_else(|| {
+                format!("--input {given}: write NAME=SHAPE, as in {}", onnx.example())
+            })?;
+            let input = onnx.inputs.iter().find(|input| input.name == name).ok_or_else(|| {
+                format!(
+                    "--input {given}: there is no input '{name}'; the inputs are\n{}",
+                    onnx.list()
+                )
+            })?;
+            let sizes: Result<Vec<u64>, _> =
+                shape.split(['x', ',']).map(|n| n.trim().parse()).collect();
+            let sizes = sizes.map_err(|_| {
+                format!("--input {given}: '{shape}' is no shape; write 1x3x224x224")
+            })?;
+            input.check(&sizes).map_err(|why| format!("--input {given}: {why}"))?;
+            shapes.insert(name.to_owned(), sizes);
+        }
+        Ok(shapes)
+    }
+
+    fn dims(&self, onnx: &Onnx) -> Result<BTreeMap<String, Option<u64>>, String> {
+        let mut dims = BTreeMap::new();
+        for given in &self.dim {
+            let (name, size) = given
+                .rsplit_once('=')
+                .ok_or_else(|| format!("--dim {given}: write NAME=SIZE, as in batch=1"))?;
+            let known = onnx.inputs.iter().flat_map(|input| &input.shape);
+            if !known.clone().any(|dim| matches!(dim, Dim::Named(known) if known == name)) {
+                let names: Vec<_> = known.filter_map(Dim::name).collect();
+                let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+                return Err(format!(
+                    "--dim {given}: no input has a dimension '{name}'; there are: {names}"
+                ));
+            }
+            let size = match size {
+                "any" => None,
+                size => {
+                    Some(size.parse::<u64>().ok().filter(|size| *size > 0).ok_or_else(|| {
+                        format!("--dim {given}: '{size}' is no size; write a whole number, or any")
+                    })?)
+                }
+            };
+            dims.insert(name.to_owned(), size);
+        }
+        Ok(dims)
+    }
+
+    fn image(
+        &self,
+        onnx: &Onnx,
+        shapes: &BTreeMap<String, Vec<u64>>,
+    ) -> Result<Option<Value>, String> {
+        if self.mean.is_none() && self.scale.is_none() && self.layout.is_none() {
+            if self.labels.is_some() {
+                return Err("--labels needs to know how a picture becomes the input: add --mean and --scale".into());
+            }
+            return Ok(None);
+        }
+        let mean = three("--mean", self.mean.as_deref().unwrap_or("0"))?;
+        let scale = three("--scale", self.scale.as_deref().unwrap_or("1"))?;
+        if scale.contains(&0.0) {
+            return Err("--scale 0 would divide by zero".into());
+        }
+        let layout = match self.layout.as_deref().map(str::to_ascii_lowercase) {
+            Some(layout) if layout == "nchw" || layout == "nhwc" => layout,
+            Some(layout) => return Err(format!("--layout {layout}: write nchw or nhwc")),
+            None => guess_layout(onnx, shapes)?.to_owned(),
+        };
+        Ok(Some(json!({ "mean": mean, "scale": scale, "layout": layout })))
+    }
+
+    fn runner(&self) -> Result<Vec<u8>, Failure> {
+        if let Some(path) = &self.runner {
+            return read(path);
+        }
+        let beside = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.to_owned()));
+        let places = beside.map_or_else(Vec::new, |dir| {
+            vec![dir.join(RUNNER), dir.join("../share/mayfly").join(RUNNER)]
+        });
+        if let Some(found) = places.iter().find(|path| path.is_file()) {
+            return read(found);
+        }
+        let places: Vec<_> = places.iter().map(|path| path.display().to_string()).collect();
+        Err(Failure::new(
+            code::FAILED,
+            format!(
+                "a model needs the stock runner, which is none of {}\nhint: `make guests` builds it; name it with \
+                 --runner or MAYFLY_RUNNER",
+                places.join(", ")
+            ),
+        ))
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, Failure> {
+    std::fs::read(path)
+        .map_err(|why| Failure::new(code::FAILED, format!("cannot read {}: {why}", path.display())))
+}
+
+fn add(wasm: &mut Vec<u8>, name: &str, data: &[u8]) {
+    let name = format!("{}{name}", mayfly_abi::ASSET_SECTION_PREFIX);
+    CustomSection { name: name.into(), data: data.into() }.append_to(wasm);
+}
+
+fn three(flag: &str, text: &str) -> Result<[f32; 3], String> {
+    let numbers: Result<Vec<f32>, _> = text.split(',').map(|n| n.trim().parse()).collect();
+    match numbers.as_deref() {
+        Ok(&[one]) => Ok([one; 3]),
+        Ok(&[red, green, blue]) => Ok([red, green, blue]),
+        _ => Err(format!("{flag} {text}: write one number, or three with commas between")),
+    }
+}
+
+fn guess_layout(onnx: &Onnx, shapes: &BTreeMap<String, Vec<u64>>) -> Result<&'static str, String> {
+    let [input] = onnx.inputs.as_slice() else {
+        return Err(format!(
+            "a model that takes pictures has one input, and this one has\n{}",
+            onnx.list()
+        ));
+    };
+    let size = |i: usize| match shapes.get(&input.name) {
+        Some(shape) => shape.get(i).copied(),
+        None => input.shape.get(i).and_then(Dim::size),
+    };
+    match (size(1), size(3)) {
+        (Some(3), _) => Ok("nchw"),
+        (_, Some(3)) => Ok("nhwc"),
+        _ => Err(format!(
+            "the input is no picture of three colours; its inputs are\n{}",
+            onnx.list()
+        )),
+    }
+}
+
+/// What to say when dimensions have no size yet: which, and a command that would do.
+fn missing(
+    onnx: &Onnx,
+    shapes: &BTreeMap<String, Vec<u64>>,
+    dims: &BTreeMap<String, Option<u64>>,
+) -> Option<String> {
+    let open = |dim: &Dim| match dim {
+        Dim::Fixed(_) => false,
+        Dim::Named(name) => !dims.contains_key(name),
+        Dim::Open => true,
+    };
+    let asked: Vec<&Input> = onnx
+        .inputs
+        .iter()
+        .filter(|input| !shapes.contains_key(&input.name) && input.shape.iter().any(open))
+        .collect();
+    if asked.is_empty() {
+        return None;
+    }
+    let mut suggestions: Vec<String> = Vec::new();
+    for input in &asked {
+        // A name that a shell or a reader would stumble over is better given as a whole shape.
+        let plain = |dim: &Dim| match dim {
+            Dim::Named(name) => {
+                name.chars().all(|c| c.is_ascii_alphanumeric() || "_-.".contains(c))
+            }
+            Dim::Fixed(_) => true,
+            Dim::Open => false,
+        };
+        if input.shape.iter().filter(|dim| open(dim)).all(plain) {
+            for (i, dim) in input.shape.iter().enumerate() {
+                if let (true, Dim::Named(name)) = (open(dim), dim) {
+                    suggestions.push(format!("--dim {name}={}", input.suggest(i)));
+                }
+            }
+        } else {
+            let sizes: Vec<_> =
+                (0..input.shape.len()).map(|i| input.suggest(i).to_string()).collect();
+            suggestions.push(format!("--input '{}={}'", input.name, sizes.join("x")));
+        }
+    }
+    suggestions.dedup();
+    let mut seen = std::collections::BTreeSet::new();
+    suggestions.retain(|suggestion| seen.insert(suggestion.clone()));
+    let inputs: Vec<_> = asked.iter().map(|input| format!("  {input}")).collect();
+    Some(format!(
+        "these inputs have dimensions without a size:\n{}\nsay how large they are, for instance with\n  {}",
+        inputs.join("\n"),
+        suggestions.join(" ")
+    ))
+}
+
+#[cfg(test)]
+mod tests;

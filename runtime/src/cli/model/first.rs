@@ -1,0 +1,110 @@
+//! The first inference of a model that was just deployed: proof that it runs, and how long that takes.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::{Method, Request, header};
+use http_body_util::Full;
+use serde_json::{Value, json};
+
+use super::super::client::{self, json as read_json};
+use super::super::output::{self, text};
+use super::super::{Failure, code};
+
+/// Inferences after the first one; their median is what a caller can count on.
+const RUNS: usize = 5;
+
+/// Prints a model's inputs, outputs and times, from the gateway; a gateway that cannot be reached is not a failure.
+pub(in super::super) async fn show(url: &str) -> Result<(), Failure> {
+    let Some((gateway, name)) = url.rsplit_once('/') else { return Ok(()) };
+    let model = format!("{gateway}/v2/models/{name}");
+    let Ok(described) = send(Method::GET, &model, Bytes::new(), None).await else {
+        return output::line(format_args!(
+            "  the gateway at {gateway} cannot be reached from here: not tried out"
+        ));
+    };
+    for (word, key) in [("input", "/inputs"), ("output", "/outputs")] {
+        for port in described.pointer(key).and_then(Value::as_array).into_iter().flatten() {
+            let (name, datatype) = (text(port, "/name"), text(port, "/datatype"));
+            let name = mayfly_runtime::logs::escape(name.as_bytes());
+            output::line(format_args!("  {word:<10} {name} {datatype} {}", port["shape"]))?;
+        }
+    }
+    let Some((body, json_bytes)) = zeros(&described) else {
+        return output::line("  its inputs have open dimensions: not tried out");
+    };
+    let mut times = Vec::with_capacity(RUNS + 1);
+    for _ in 0..=RUNS {
+        let began = Instant::now();
+        let done =
+            send(Method::POST, &format!("{model}/infer"), body.clone(), Some(json_bytes)).await;
+        times.push(began.elapsed());
+        if let Err(why) = done {
+            return output::line(format_args!(
+                "  the first inference, on zeros, failed: {}",
+                why.text
+            ));
+        }
+    }
+    let first = times[0];
+    let rest = &mut times[1..];
+    rest.sort_unstable();
+    let (first, median) = (ms(first), ms(rest[rest.len() / 2]));
+    output::line(format_args!("  inference  first {first}, then {median} (on zeros, over HTTP)"))?;
+    output::line(format_args!("  protocol   {model}/infer"))
+}
+
+fn ms(duration: Duration) -> String {
+    format!("{:.1} ms", duration.as_secs_f64() * 1e3)
+}
+
+/// A request with zeros for every input, in binary.
+fn zeros(described: &Value) -> Option<(Bytes, usize)> {
+    let mut inputs = Vec::new();
+    let mut total = 0;
+    for port in described["inputs"].as_array()? {
+        let sizes: Option<Vec<u64>> = port["shape"].as_array()?.iter().map(Value::as_u64).collect();
+        let sizes = sizes?;
+        let size = mayfly_abi::DataType::from_name(text(port, "/datatype"))?.size()?;
+        let bytes = sizes.iter().product::<u64>() * size as u64;
+        total += usize::try_from(bytes).ok()?;
+        inputs.push(json!({
+            "name": port["name"], "datatype": port["datatype"], "shape": sizes,
+            "parameters": { "binary_data_size": bytes },
+        }));
+    }
+    let request = json!({ "inputs": inputs, "parameters": { "binary_data_output": true } });
+    let mut body = request.to_string().into_bytes();
+    let json_bytes = body.len();
+    body.resize(json_bytes + total, 0);
+    Some((body.into(), json_bytes))
+}
+
+async fn send(
+    method: Method,
+    url: &str,
+    body: Bytes,
+    json_bytes: Option<usize>,
+) -> Result<Value, Failure> {
+    let failed = |why: String| Failure::new(code::FAILED, why);
+    let mut request = Request::builder().method(method).uri(url);
+    if let Some(bytes) = json_bytes {
+        request = request
+            .header(mayfly_oip::HEADER_LENGTH, bytes)
+            .header(header::CONTENT_TYPE, "application/octet-stream");
+    }
+    let request = request.body(Full::new(body)).map_err(|why| failed(why.to_string()))?;
+    let response = client::http().request(request).await.map_err(|why| failed(why.to_string()))?;
+    let status = response.status();
+    if status.is_success() && json_bytes.is_some() {
+        use http_body_util::BodyExt as _;
+        let read = response.into_body().collect().await;
+        return read.map(|_| Value::Null).map_err(|why| failed(why.to_string()));
+    }
+    let answer = read_json(response.into_body()).await?;
+    if status.is_success() {
+        return Ok(answer);
+    }
+    let error = mayfly_runtime::logs::escape(text(&answer, "/error").as_bytes()).to_string();
+    Err(failed(format!("{status}: {error}")))
+}

@@ -1,0 +1,210 @@
+//! As much of an ONNX file as says what its inputs are. Weights and nodes are passed over.
+
+use std::fmt;
+
+use prost::Message as _;
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct ModelProto {
+    #[prost(message, optional, tag = "7")]
+    graph: Option<GraphProto>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct GraphProto {
+    #[prost(message, repeated, tag = "5")]
+    initializer: Vec<TensorProto>,
+    #[prost(message, repeated, tag = "11")]
+    input: Vec<ValueInfoProto>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct TensorProto {
+    #[prost(string, tag = "8")]
+    name: String,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct ValueInfoProto {
+    #[prost(string, tag = "1")]
+    name: String,
+    #[prost(message, optional, tag = "2")]
+    r#type: Option<TypeProto>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct TypeProto {
+    #[prost(message, optional, tag = "1")]
+    tensor: Option<TensorType>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct TensorType {
+    #[prost(int32, tag = "1")]
+    elem_type: i32,
+    #[prost(message, optional, tag = "2")]
+    shape: Option<ShapeProto>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct ShapeProto {
+    #[prost(message, repeated, tag = "1")]
+    dim: Vec<DimProto>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct DimProto {
+    #[prost(int64, optional, tag = "1")]
+    value: Option<i64>,
+    #[prost(string, optional, tag = "2")]
+    param: Option<String>,
+}
+
+/// A dimension of an input.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Dim {
+    /// Of this size.
+    Fixed(u64),
+    /// Open, with a name.
+    Named(String),
+    /// Open, without one.
+    Open,
+}
+
+/// An input of a model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Input {
+    pub(super) name: String,
+    datatype: &'static str,
+    pub(super) shape: Vec<Dim>,
+}
+
+/// What a model needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Onnx {
+    pub(super) inputs: Vec<Input>,
+}
+
+impl Onnx {
+    pub(super) fn read(file: &[u8]) -> Result<Self, String> {
+        let model =
+            ModelProto::decode(file).map_err(|why| format!("this is no ONNX model: {why}"))?;
+        let graph = model.graph.ok_or("this is no ONNX model: it has no graph")?;
+        // Old files list their weights among the inputs.
+        let weights: std::collections::HashSet<_> =
+            graph.initializer.iter().map(|tensor| tensor.name.as_str()).collect();
+        let inputs = graph.input.iter().filter(|input| !weights.contains(input.name.as_str()));
+        Ok(Self { inputs: inputs.map(Input::of).collect() })
+    }
+
+    pub(super) fn list(&self) -> String {
+        self.inputs.iter().map(|input| format!("  {input}")).collect::<Vec<_>>().join("\n")
+    }
+
+    /// `input=1x3x224x224`
+    pub(super) fn example(&self) -> String {
+        let Some(input) = self.inputs.first() else { return "input=1x3x224x224".into() };
+        let sizes = (0..input.shape.len()).map(|i| input.suggest(i).to_string());
+        format!("{}={}", input.name, sizes.collect::<Vec<_>>().join("x"))
+    }
+}
+
+impl Input {
+    fn of(proto: &ValueInfoProto) -> Self {
+        let tensor = proto.r#type.as_ref().and_then(|kind| kind.tensor.as_ref());
+        let dims = tensor.and_then(|tensor| tensor.shape.as_ref()).map_or(&[][..], |s| &s.dim);
+        let dim = |dim: &DimProto| match (dim.value, &dim.param) {
+            (Some(size), _) => {
+                u64::try_from(size).ok().filter(|s| *s > 0).map_or(Dim::Open, Dim::Fixed)
+            }
+            (None, Some(name)) if !name.is_empty() && name != "?" => Dim::Named(name.clone()),
+            (None, _) => Dim::Open,
+        };
+        Self {
+            name: proto.name.clone(),
+            datatype: type_name(tensor.map_or(0, |tensor| tensor.elem_type)),
+            shape: dims.iter().map(dim).collect(),
+        }
+    }
+
+    /// Whether a shape goes with what the model says.
+    pub(super) fn check(&self, sizes: &[u64]) -> Result<(), String> {
+        let fits = self.shape.len() == sizes.len()
+            && self
+                .shape
+                .iter()
+                .zip(sizes)
+                .all(|(dim, size)| dim.size().is_none_or(|mine| mine == *size))
+            && !sizes.contains(&0);
+        if fits { Ok(()) } else { Err(format!("it does not fit {self}")) }
+    }
+
+    /// A usual size for one of the dimensions.
+    pub(super) fn suggest(&self, at: usize) -> u64 {
+        let name = match &self.shape[at] {
+            Dim::Fixed(size) => return *size,
+            Dim::Named(name) => name.to_ascii_lowercase(),
+            Dim::Open => String::new(),
+        };
+        if at == 0 || name.contains("batch") {
+            1
+        } else if name.contains("seq") || name.contains("len") || name.contains("token") {
+            128
+        } else if self.shape.len() == 4 {
+            // A picture's side; 320 is a multiple of 32, which detectors need.
+            320
+        } else {
+            1
+        }
+    }
+}
+
+impl Dim {
+    pub(super) fn name(&self) -> Option<&str> {
+        match self {
+            Self::Named(name) => Some(name),
+            Self::Fixed(_) | Self::Open => None,
+        }
+    }
+
+    pub(super) fn size(&self) -> Option<u64> {
+        match self {
+            Self::Fixed(size) => Some(*size),
+            Self::Named(_) | Self::Open => None,
+        }
+    }
+}
+
+/// `input FLOAT [N, 3, ?, 224]`
+impl fmt::Display for Input {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let dims = self.shape.iter().map(|dim| match dim {
+            Dim::Fixed(size) => size.to_string(),
+            Dim::Named(name) => mayfly_runtime::logs::escape(name.as_bytes()).to_string(),
+            Dim::Open => "?".into(),
+        });
+        let dims: Vec<_> = dims.collect();
+        let name = mayfly_runtime::logs::escape(self.name.as_bytes());
+        write!(f, "{name} {} [{}]", self.datatype, dims.join(", "))
+    }
+}
+
+fn type_name(code: i32) -> &'static str {
+    match code {
+        1 => "FP32",
+        2 => "UINT8",
+        3 => "INT8",
+        4 => "UINT16",
+        5 => "INT16",
+        6 => "INT32",
+        7 => "INT64",
+        8 => "BYTES",
+        9 => "BOOL",
+        10 => "FP16",
+        11 => "FP64",
+        12 => "UINT32",
+        13 => "UINT64",
+        16 => "BF16",
+        _ => "(unknown type)",
+    }
+}

@@ -1,0 +1,149 @@
+use super::onnx::{Dim, Onnx};
+use super::*;
+
+/// Fields of a protobuf message.
+fn message(number: u32, bytes: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    prost::encoding::encode_key(number, prost::encoding::WireType::LengthDelimited, &mut out);
+    prost::encoding::encode_varint(bytes.len() as u64, &mut out);
+    out.extend_from_slice(bytes);
+    out
+}
+
+fn input(name: &str, dims: &[&str]) -> Vec<u8> {
+    let dims: Vec<u8> = dims
+        .iter()
+        .flat_map(|dim| {
+            message(
+                1,
+                &match dim.parse::<u8>() {
+                    Ok(size) => vec![0x08, size],
+                    Err(_) => message(2, dim.as_bytes()),
+                },
+            )
+        })
+        .collect();
+    let tensor = [vec![0x08, 1], message(2, &dims)].concat();
+    message(11, &[message(1, name.as_bytes()), message(2, &message(1, &tensor))].concat())
+}
+
+fn model(inputs: &[(&str, &[&str])]) -> Vec<u8> {
+    let weight = message(5, &[message(8, b"w"), message(9, &[0; 16])].concat());
+    let inputs = inputs.iter().flat_map(|(name, dims)| input(name, dims));
+    message(7, &[weight, input("w", &["3"]), inputs.collect()].concat())
+}
+
+fn onnx(inputs: &[(&str, &[&str])]) -> Onnx {
+    Onnx::read(&model(inputs)).unwrap()
+}
+
+fn args(input: &[&str], dim: &[&str]) -> ModelArgs {
+    let owned = |list: &[&str]| list.iter().map(|s| (*s).to_owned()).collect();
+    ModelArgs { input: owned(input), dim: owned(dim), ..ModelArgs::default() }
+}
+
+#[test]
+fn inputs_are_read_and_weights_among_them_passed_over() {
+    let onnx = onnx(&[("x", &["N", "3", "?", "7"])]);
+    assert_eq!(onnx.inputs.len(), 1);
+    let expected = [Dim::Named("N".into()), Dim::Fixed(3), Dim::Open, Dim::Fixed(7)];
+    assert_eq!(onnx.inputs[0].shape, expected);
+    assert_eq!(onnx.list(), "  x FP32 [N, 3, ?, 7]");
+    assert_eq!(onnx.example(), "x=1x3x320x7");
+    for wrong in [&b"\x7fELF\0\0\0\0"[..], b"", b"not a model"] {
+        assert!(Onnx::read(wrong).unwrap_err().contains("no ONNX model"));
+    }
+}
+
+#[test]
+fn open_dimensions_are_asked_for_with_a_command_that_would_do() {
+    let onnx = onnx(&[("ids", &["batch", "sequence"]), ("mask", &["batch", "sequence"])]);
+    let nothing = ModelArgs::default();
+    let question =
+        |args: &ModelArgs| missing(&onnx, &args.shapes(&onnx).unwrap(), &args.dims(&onnx).unwrap());
+    let asked = question(&nothing).unwrap();
+    assert!(asked.contains("ids FP32 [batch, sequence]"), "{asked}");
+    assert!(asked.ends_with("--dim batch=1 --dim sequence=128"), "{asked}");
+    assert_eq!(question(&args(&[], &["batch=1", "sequence=any"])), None);
+    assert_eq!(question(&args(&["ids=1x8", "mask=1,8"], &[])), None);
+    let half = question(&args(&["ids=1x8"], &["batch=1"])).unwrap();
+    assert!(half.ends_with("with\n  --dim sequence=128"), "{half}");
+}
+
+#[test]
+fn a_dimension_without_a_usable_name_is_asked_for_by_the_whole_shape() {
+    let onnx = onnx(&[("x", &["p.0", "3", "?", "p.1"])]);
+    let asked = missing(&onnx, &BTreeMap::new(), &BTreeMap::new()).unwrap();
+    assert!(asked.ends_with("--input 'x=1x3x320x320'"), "{asked}");
+}
+
+#[test]
+fn what_is_said_about_a_model_must_fit_it() {
+    let onnx = onnx(&[("x", &["N", "64"])]);
+    for (input, dim, expected) in [
+        (&["x"][..], &[][..], "write NAME=SHAPE, as in x=1x64"),
+        (&["y=1x64"], &[], "there is no input 'y'; the inputs are\n  x FP32 [N, 64]"),
+        (&["x=1x63"], &[], "it does not fit x FP32 [N, 64]"),
+        (&["x=0x64"], &[], "does not fit"),
+        (&["x=1xtwo"], &[], "is no shape"),
+        (&[], &["N"], "write NAME=SIZE"),
+        (&[], &["M=1"], "no input has a dimension 'M'; there are: N"),
+        (&[], &["N=0"], "'0' is no size"),
+    ] {
+        let args = args(input, dim);
+        let said = args.shapes(&onnx).map(drop).and_then(|()| args.dims(&onnx).map(drop));
+        let error = said.unwrap_err();
+        assert!(error.contains(expected), "{error}");
+    }
+}
+
+#[test]
+fn a_picture_is_described_by_what_is_given_and_by_the_shape() {
+    let none = BTreeMap::new();
+    let image = |dims: &[&str], mean: Option<&str>, scale: Option<&str>, layout: Option<&str>| {
+        let args = ModelArgs {
+            mean: mean.map(Into::into),
+            scale: scale.map(Into::into),
+            layout: layout.map(Into::into),
+            ..ModelArgs::default()
+        };
+        args.image(&onnx(&[("x", dims)]), &none)
+    };
+    assert_eq!(image(&["1", "3", "8", "8"], None, None, None), Ok(None));
+    let planes = image(&["1", "3", "8", "8"], Some("127"), Some("128"), None).unwrap().unwrap();
+    assert_eq!(
+        planes,
+        json!({"mean": [127.0, 127.0, 127.0], "scale": [128.0, 128.0, 128.0], "layout": "nchw"})
+    );
+    let mixed = image(&["1", "8", "8", "3"], Some("1, 2,3.5"), None, None).unwrap().unwrap();
+    assert_eq!(mixed, json!({"mean": [1.0, 2.0, 3.5], "scale": [1.0, 1.0, 1.0], "layout": "nhwc"}));
+    for (dims, mean, scale, layout) in [
+        (&["1", "4", "8", "8"][..], Some("1"), None, None),
+        (&["1", "3", "8", "8"], Some("1,2"), None, None),
+        (&["1", "3", "8", "8"], None, Some("0"), None),
+        (&["1", "3", "8", "8"], None, None, Some("chwn")),
+    ] {
+        assert!(image(dims, mean, scale, layout).is_err());
+    }
+}
+
+#[test]
+fn model_and_configuration_become_assets_of_the_runner() {
+    let dir = tempfile::tempdir().unwrap();
+    let runner = dir.path().join(RUNNER);
+    std::fs::write(&runner, b"\0asm\x01\0\0\0").unwrap();
+    let args = ModelArgs { runner: Some(runner), ..args(&[], &["N=2"]) };
+    let model = model(&[("x", &["N", "64"])]);
+    let packed = args.pack(Path::new("m.onnx"), &model).unwrap();
+    assert_eq!(packed.memory, "memory=256MiB");
+    let sections: BTreeMap<String, Vec<u8>> = wasmparser::Parser::new(0)
+        .parse_all(&packed.wasm)
+        .filter_map(|payload| match payload.unwrap() {
+            wasmparser::Payload::CustomSection(s) => Some((s.name().into(), s.data().into())),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(sections["mayfly.asset/model.onnx"], model);
+    let config: Value = serde_json::from_slice(&sections["mayfly.asset/config.json"]).unwrap();
+    assert_eq!(config, json!({"dims": {"N": 2}, "shapes": {}, "image": null, "labels": false}));
+}
