@@ -5,8 +5,6 @@ ARG RUNTIME=docker.io/library/debian:12-slim
 
 FROM ${BUILDER} AS build
 WORKDIR /src
-RUN rustup target add wasm32-wasip1
-# The manifests first: while they stay the same, the dependencies (most of the build) come from this layer's cache.
 COPY Cargo.toml Cargo.lock rust-toolchain.toml Makefile ./
 COPY .cargo .cargo
 COPY runtime runtime
@@ -14,7 +12,10 @@ COPY guest-sdk guest-sdk
 COPY functions functions
 COPY bench bench
 COPY docs docs
-RUN make build guests \
+# Registry and target directory stay between builds: only what changed is compiled again.
+RUN --mount=type=cache,target=/usr/local/cargo/registry \
+    --mount=type=cache,target=/src/target \
+    make build guests \
  && mkdir -p /out/functions /out/state \
  && cp target/release/mayfly /out/ && strip /out/mayfly \
  && cp target/wasm32-wasip1/guest/*.wasm /out/functions/
