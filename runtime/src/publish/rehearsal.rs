@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use mayfly_core::{Digest, FunctionName, Limits};
+use mayfly_core::{ArtifactKey, Digest, FunctionName, Limits};
 
-use super::compile::{Compiled, Job, compile};
+use super::compile::{Job, compile};
 use super::error::{PublishError, PublishErrorKind, Stage};
 use super::validate::validate;
 use super::{Publisher, Shared, blocking};
@@ -17,6 +17,9 @@ use crate::self_test::{self, SelfTestError};
 /// Its name in logs while it runs.
 const NAME: &str = "mayfly-self-test";
 
+/// What its code is kept as; keys of code caches are hashes without this.
+const KEPT_AS: &[u8] = b"self-test";
+
 /// A guest that is ready to test the pool with.
 pub struct Rehearsal {
     shared: Arc<Shared>,
@@ -24,8 +27,8 @@ pub struct Rehearsal {
 }
 
 impl Publisher {
-    /// Makes the self-test's guest, in a child process (about as long as a deploy of the smallest module). Not counted
-    /// as a compilation of `mayfly_compiles_total`, which counts functions'.
+    /// Makes the self-test's guest. It is compiled at a node's first start, in a child process (about as long as a
+    /// deploy of the smallest module), and kept beside the code caches: a restart compiles nothing.
     ///
     /// # Errors
     /// [`PublishError`]: then no deploy would work either.
@@ -37,10 +40,26 @@ impl Publisher {
         let wasm = Bytes::from(wasm);
         let module = validate(&wasm, &Limits::default())
             .map_err(|refusal| PublishErrorKind::from(refusal).at(Stage::Validate))?;
-        let job = Job { instrument: None };
-        let Compiled { code, .. } = compile(&shared.children, module.code, Bytes::new(), job)
-            .await
-            .map_err(|error| PublishErrorKind::from(error).at(Stage::Compile))?;
+        // Nothing that decides how it is compiled may differ from what is kept; the store checks the MAC.
+        let digest = Digest::of(&wasm);
+        let key = shared.key(digest, &Limits::default(), false);
+        let kept = ArtifactKey(Digest::of(&[KEPT_AS, key.0.as_bytes()].concat()));
+        let store = shared.store.clone();
+        let mut code = blocking(Stage::Compile, move || Ok(store.read_cache(kept))).await?;
+        if code.is_empty() {
+            let job = Job { instrument: None };
+            let compiled = compile(&shared.children, module.code, Bytes::new(), job).await;
+            code = compiled.map_err(|error| PublishErrorKind::from(error).at(Stage::Compile))?.code;
+            let (store, code) = (shared.store.clone(), code.clone());
+            let put = move || {
+                // Only the next start's speed depends on it.
+                if let Err(error) = store.put_cache(kept, &code) {
+                    tracing::warn!(%error, "the self-test's code is not kept for the next start");
+                }
+                Ok(())
+            };
+            blocking(Stage::Store, put).await?;
+        }
         let revision = shared.rehearse(&wasm, code).await?;
         Ok(Rehearsal { shared, revision })
     }
