@@ -1,0 +1,179 @@
+//! `mayfly-bench`: measure, compare, render.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use mayfly_bench::plan::Plan;
+use mayfly_bench::record::Run;
+use mayfly_bench::scenarios::{ALL, Bench, Places};
+use mayfly_bench::{compare, definitions, report};
+use mayfly_runtime::child::{Verb as ChildVerb, child_main};
+
+/// Cold starts, throughput and density of Mayfly and its peers.
+#[derive(Debug, Parser)]
+#[command(name = "mayfly-bench", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Measure, and write the record and the reports.
+    Run(Measure),
+    /// Say whether two records differ; exits with 1 if they do.
+    Compare {
+        /// The record to compare with.
+        a: PathBuf,
+        /// The record that is judged.
+        b: PathBuf,
+        /// Show the figures that do not differ as well.
+        #[arg(long)]
+        all: bool,
+    },
+    /// Render a record anew.
+    Report {
+        /// The record.
+        record: PathBuf,
+        /// What to make of it.
+        #[arg(long, value_enum, default_value_t = Form::Text)]
+        form: Form,
+    },
+    /// Name the scenarios.
+    List,
+    /// Print what each kind of start means, as Markdown.
+    Definitions,
+}
+
+#[derive(Debug, Args)]
+struct Measure {
+    /// How much is measured.
+    #[arg(long, value_enum, default_value_t = Size::Core)]
+    size: Size,
+    /// Only these scenarios; may be repeated.
+    #[arg(long)]
+    only: Vec<String>,
+    /// Where the record and the reports go.
+    #[arg(long, default_value = "bench-results")]
+    out: PathBuf,
+    /// Base name of the files there.
+    #[arg(long)]
+    name: Option<String>,
+    /// The mayfly binary [default: the one beside this program].
+    #[arg(long)]
+    mayfly: Option<PathBuf>,
+    /// Where the built functions are [default: beside this program's target directory].
+    #[arg(long)]
+    guests: Option<PathBuf>,
+    /// Where `make bench-peers` installed the peers.
+    #[arg(long, default_value = "target/bench-peers")]
+    peers: PathBuf,
+    /// Where the models are, as ONNX files, for the peers that serve them.
+    #[arg(long, default_value = "target/bench-peers/models")]
+    models: PathBuf,
+    /// Measure without the peers that are installed.
+    #[arg(long)]
+    no_peers: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Size {
+    /// Everything once; shows that it works.
+    Smoke,
+    /// One minute.
+    Quick,
+    /// At most ten minutes: the report that is quoted.
+    Core,
+    /// All of it, 1,000 functions included.
+    Full,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Form {
+    /// A table for the terminal.
+    Text,
+    /// Markdown.
+    Markdown,
+    /// One page without anything to fetch.
+    Html,
+}
+
+fn main() -> ExitCode {
+    // The in-process level publishes, and publish starts children of this very binary.
+    let verb = std::env::args().nth(1);
+    if let Some(verb) = verb.as_deref().and_then(ChildVerb::from_argument) {
+        child_main(verb);
+    }
+    match dispatch(Cli::parse().verb) {
+        Ok(code) => code,
+        Err(why) => {
+            eprintln!("mayfly-bench: {why:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn dispatch(verb: Verb) -> anyhow::Result<ExitCode> {
+    match verb {
+        Verb::Run(measure) => run(measure)?,
+        Verb::Compare { a, b, all } => {
+            let found = compare::compare(&Run::read(&a)?, &Run::read(&b)?);
+            print!("{}", compare::table(&found, all));
+            return Ok(ExitCode::from(u8::from(found.differs())));
+        }
+        Verb::Report { record, form } => {
+            let run = Run::read(&record)?;
+            let text = match form {
+                Form::Text => report::terminal::render(&run),
+                Form::Markdown => report::markdown::render(&run),
+                Form::Html => report::html::render(&run),
+            };
+            print!("{text}");
+        }
+        Verb::List => {
+            for (name, what, _) in ALL {
+                println!("{name:<12}{what}");
+            }
+        }
+        Verb::Definitions => print!("{}", definitions::markdown()),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn run(measure: Measure) -> anyhow::Result<()> {
+    let mut plan = match measure.size {
+        Size::Smoke => Plan::smoke(),
+        Size::Quick => Plan::quick(),
+        Size::Core => Plan::core(),
+        Size::Full => Plan::full(),
+    };
+    plan.peers &= !measure.no_peers;
+    let absolute = |path: &Path| std::path::absolute(path);
+    let places = Places {
+        mayfly: measure.mayfly,
+        guests: measure.guests,
+        peers: absolute(&measure.peers)?,
+        models: absolute(&measure.models)?,
+    };
+    let run = Bench::new(plan, command(), &places)?.measure(&measure.only)?;
+    print!("{}", report::terminal::render(&run));
+    std::fs::create_dir_all(&measure.out)?;
+    let name = measure.name.unwrap_or_else(|| format!("{}-{}", run.size, run.started_unix_s));
+    let path = |extension: &str| measure.out.join(format!("{name}.{extension}"));
+    run.write(&path("json"))?;
+    for (extension, text) in
+        [("md", report::markdown::render(&run)), ("html", report::html::render(&run))]
+    {
+        std::fs::write(path(extension), text)
+            .with_context(|| format!("{}", path(extension).display()))?;
+    }
+    println!("written: {}.json, .md, .html", measure.out.join(&name).display());
+    Ok(())
+}
+
+/// The command as it can be repeated elsewhere: without the program's directory.
+fn command() -> Vec<String> {
+    std::iter::once("mayfly-bench".to_owned()).chain(std::env::args().skip(1)).collect()
+}

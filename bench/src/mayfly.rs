@@ -1,0 +1,149 @@
+//! Mayfly as users have it: the binary, its state directory, its CLI.
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::Context as _;
+use serde_json::Value;
+
+use crate::guests::Guest;
+use crate::process::free_address;
+use crate::record::Subject;
+use crate::server::{Server, Spec};
+
+/// One installation with a state directory of its own, which is removed with this value.
+pub struct Mayfly {
+    binary: PathBuf,
+    state: tempfile::TempDir,
+    work: tempfile::TempDir,
+}
+
+/// A running node.
+pub struct Node {
+    /// The gateway.
+    pub server: Server,
+    admin: SocketAddr,
+}
+
+impl Mayfly {
+    /// The binary given, or the one beside this program.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn find(given: Option<&Path>) -> anyhow::Result<Self> {
+        let binary = match given {
+            Some(path) => path.to_owned(),
+            None => {
+                let own = std::env::current_exe()?;
+                let beside = own.ancestors().skip(1).take(2).map(|dir| dir.join("mayfly"));
+                let mut beside = beside.filter(|path| path.is_file());
+                beside.next().context(
+                    "no mayfly binary beside this one: run `make build`, or name it with --mayfly",
+                )?
+            }
+        };
+        anyhow::ensure!(binary.is_file(), "{} is not there", binary.display());
+        Ok(Self { binary, state: tempfile::tempdir()?, work: tempfile::tempdir()? })
+    }
+
+    /// Where it keeps its functions.
+    #[must_use]
+    pub fn state(&self) -> &Path {
+        self.state.path()
+    }
+
+    /// The binary.
+    #[must_use]
+    pub fn binary(&self) -> &Path {
+        &self.binary
+    }
+
+    /// For the record.
+    #[must_use]
+    pub fn subject(&self) -> Subject {
+        let asked = Command::new(&self.binary).arg("--version").output();
+        let version = asked.map(|o| String::from_utf8_lossy(&o.stdout).trim().to_owned());
+        Subject {
+            name: "mayfly".into(),
+            what: "Mayfly: a fresh instance for every request, from a snapshot of the function after init".into(),
+            version: version.unwrap_or_default(),
+            command: "mayfly serve --state-dir DIR --gateway-listen ADDRESS --admin-listen ADDRESS --gateway-workers N --log-level error".into(),
+        }
+    }
+
+    /// What starts a node whose first answer is `path`'s.
+    #[must_use]
+    pub fn spec(&self, workers: usize, path: &str, status: u16) -> Spec {
+        self.spec_with(workers, path, status, &[])
+    }
+
+    fn spec_with(&self, workers: usize, path: &str, status: u16, more: &[OsString]) -> Spec {
+        let (binary, state) = (self.binary.clone(), self.state.path().to_owned());
+        let (work, more) = (self.work.path().to_owned(), more.to_vec());
+        let command = move |address: SocketAddr| {
+            let mut command = Command::new(&binary);
+            // Somewhere without a mayfly.toml.
+            command.current_dir(&work).arg("serve").arg("--state-dir").arg(&state);
+            command.args(["--gateway-listen", &address.to_string()]);
+            command.args(["--gateway-workers", &workers.to_string(), "--log-level", "error"]);
+            command.args(&more);
+            if more.is_empty() {
+                command.args(["--admin-listen", &free_address()?.to_string()]);
+            }
+            Ok(command)
+        };
+        let (name, path) = ("mayfly".into(), path.into());
+        Spec { name, command: Box::new(command), path, body: None, status }
+    }
+
+    /// Starts a node on the given cores that can be deployed to. `path` must be answered with `status` (404, for one
+    /// that has no function yet).
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn start(
+        &self,
+        workers: usize,
+        cores: &[usize],
+        path: &str,
+        status: u16,
+    ) -> anyhow::Result<Node> {
+        let admin = free_address()?;
+        let more = ["--admin-listen".into(), admin.to_string().into()];
+        let server = self.spec_with(workers, path, status, &more).start(cores)?;
+        Ok(Node { server, admin })
+    }
+
+    /// Deploys a function with the CLI; what it says with `--output json`.
+    ///
+    /// # Errors
+    /// With the CLI's own words.
+    pub fn deploy(&self, node: &Node, guest: &Guest) -> anyhow::Result<Value> {
+        let file = self.work.path().join("module.wasm");
+        std::fs::write(&file, &guest.wasm)?;
+        let mut command = Command::new(&self.binary);
+        command.current_dir(self.work.path()).arg("deploy").arg(&file);
+        command.args(["--name", &guest.name, "--limit", "memory=512MiB", "--output", "json"]);
+        command.args(["--admin", &format!("http://{}", node.admin)]);
+        command.arg("--state-dir").arg(self.state.path());
+        let output = command.output()?;
+        anyhow::ensure!(
+            output.status.success(),
+            "mayfly deploy {}: {}",
+            guest.name,
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
+        serde_json::from_slice(&output.stdout).context("what `mayfly deploy --output json` wrote")
+    }
+
+    /// Deploys functions on a node that is started for that alone.
+    ///
+    /// # Errors
+    /// As [`Mayfly::start`] and [`Mayfly::deploy`].
+    pub fn deploy_all(&self, guests: &[Guest]) -> anyhow::Result<Vec<Value>> {
+        let node = self.start(1, &[], "/", 404)?;
+        guests.iter().map(|guest| self.deploy(&node, guest)).collect()
+    }
+}
