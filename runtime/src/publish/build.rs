@@ -43,13 +43,30 @@ impl Shared {
         })
     }
 
-    /// Names what compiled functions of a body of code depend on; the compiler checks the rest, function by function.
-    fn cache_key(&self, code: Digest) -> ArtifactKey {
+    /// Names something that is kept to publish faster: what it is, and what it was made of.
+    fn cache_key(&self, what: &str, of: Digest) -> ArtifactKey {
         ArtifactKey::new(&ArtifactKeyParts {
-            wasm: code,
-            init_settings: b"code cache",
+            wasm: of,
+            init_settings: what.as_bytes(),
             ..self.key_parts()
         })
+    }
+
+    async fn read_cache(&self, key: ArtifactKey) -> Result<Bytes, PublishError> {
+        let store = self.store.clone();
+        blocking(Stage::Compile, move || Ok(store.read_cache(key))).await
+    }
+
+    async fn put_cache(&self, key: ArtifactKey, bytes: Bytes) -> Result<(), PublishError> {
+        let store = self.store.clone();
+        blocking(Stage::Compile, move || {
+            // Only speed depends on it.
+            if let Err(error) = store.put_cache(key, &bytes) {
+                tracing::warn!(%error, "compiled functions are not kept for the next deploy");
+            }
+            Ok(())
+        })
+        .await
     }
 
     fn key_parts(&self) -> ArtifactKeyParts<'_> {
@@ -70,9 +87,9 @@ impl Shared {
         limits: &Limits,
         times: &mut Times<'_>,
     ) -> Result<Built, PublishError> {
-        let cache_key = self.cache_key(code_digest(&module.code));
-        let store = self.store.clone();
-        let cache = blocking(Stage::Compile, move || Ok(store.read_cache(cache_key))).await?;
+        // The compiler checks the rest, function by function.
+        let cache_key = self.cache_key("functions", code_digest(&module.code));
+        let cache = self.read_cache(cache_key).await?;
         let mut work = Work { shared: self, cache, changed: false, functions: (0, 0) };
         let made = match &module.plan {
             Plan::NoInit => {
@@ -87,15 +104,7 @@ impl Shared {
         };
         let (code, snapshot, log) = made;
         if work.changed {
-            let (store, cache) = (self.store.clone(), work.cache);
-            let put = move || {
-                // Only speed depends on it.
-                if let Err(error) = store.put_cache(cache_key, &cache) {
-                    tracing::warn!(%error, "compiled functions are not kept for the next deploy");
-                }
-                Ok(())
-            };
-            blocking(Stage::Store, put).await?;
+            self.put_cache(cache_key, work.cache).await?;
         }
         Ok(Built { code, snapshot, log, functions: work.functions })
     }
@@ -149,6 +158,23 @@ impl Work<'_> {
         Ok(code)
     }
 
+    /// The code that init runs on. Two uploads that differ in their assets alone are the same code here.
+    async fn instrumented(
+        &mut self,
+        module: &Validated,
+        init: &str,
+        times: &mut Times<'_>,
+    ) -> Result<Bytes, PublishError> {
+        let key = self.shared.cache_key("instrumented", Digest::of(&module.code));
+        let kept = self.shared.read_cache(key).await?;
+        if !kept.is_empty() {
+            return Ok(kept);
+        }
+        let code = self.compile(&module.code, Some(init), times).await?;
+        self.shared.put_cache(key, code.clone()).await?;
+        Ok(code)
+    }
+
     async fn snapshot(
         &mut self,
         module: &Validated,
@@ -158,7 +184,7 @@ impl Work<'_> {
     ) -> Result<(Bytes, Snapshot, String), PublishError> {
         let shared = self.shared;
         let kernels = shared.engine.native_kernels();
-        let instrumented = self.compile(&module.code, Some(init), times).await?;
+        let instrumented = self.instrumented(module, init, times).await?;
         let run = preinit(
             &shared.children,
             module.code.clone(),
@@ -171,7 +197,7 @@ impl Work<'_> {
         let snapshotted = match times.stage(Stage::Preinit, run).await {
             Ok(snapshotted) => snapshotted,
             Err(PreinitError::NeedsRequest { import, log }) => {
-                let code = self.compile(&module.code, None, times).await?;
+                let code = self.compile(&module.code, Some(init), times).await?;
                 let reason = format!(
                     "`{init}` calls {import}, which is there only while a request is handled"
                 );
@@ -185,7 +211,9 @@ impl Work<'_> {
                 .map_err(|refusal| PublishErrorKind::Snapshot(refusal).at(Stage::Preinit))
         })
         .await?;
-        let code = self.compile(&snapshotted.wasm, None, times).await?;
+        // With instruments again: an exported global is compiled in another way than one that is not, so without them a
+        // third of all functions would miss the cache.
+        let code = self.compile(&snapshotted.wasm, Some(init), times).await?;
         if module.seed_probe {
             let run = probe(&shared.children, code.clone(), limits, kernels);
             times

@@ -20,7 +20,7 @@ use crate::engine::codegen::base_config;
 /// What the child is asked for, beside the blobs `[wasm, cache]`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Job {
-    /// The init export, if the code is to run init under instruments: its globals and memory are exported then.
+    /// The init export, if the module is to be instrumented: its mutable globals and its memory are exported then.
     pub instrument: Option<String>,
 }
 

@@ -94,6 +94,12 @@ async fn another_model_on_the_same_code_is_not_compiled_again() {
     let second = node.deploy_wasm("b", module(b"2"), Settings::default()).await.unwrap();
     assert!(!second.reused);
     assert_eq!(second.functions_compiled, 0, "{second:?}");
+    let stages: Vec<_> = second.record.stages.iter().map(|time| time.stage.as_str()).collect();
+    assert_eq!(
+        stages,
+        ["validate", "preinit", "compile", "store", "activate"],
+        "init runs on kept code"
+    );
     assert_eq!((node.get("/a").await.1, node.get("/b").await.1), ("1".into(), "2".into()));
 }
 
