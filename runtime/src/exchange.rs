@@ -33,15 +33,34 @@ pub struct Head {
 /// Why no more of a request's body can be had.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BodyError {
-    /// The client broke off or sent something malformed.
+    /// The client broke off.
     #[error("the client broke off its body")]
     Broken,
+    /// The client sent something that is no body.
+    #[error("the request's body is malformed")]
+    Malformed,
     /// Nothing came for `BODY_IDLE_TIMEOUT`.
     #[error("the client stopped sending its body")]
     Idle,
     /// Over the function's limit.
     #[error("the request's body is over the limit")]
     TooLarge,
+}
+
+impl BodyError {
+    /// What an error of the gateway's body means: bytes that cannot be, or none.
+    fn of(error: &(dyn std::error::Error + 'static)) -> Self {
+        use std::io::ErrorKind::{InvalidData, InvalidInput};
+        let mut cause = Some(error);
+        while let Some(error) = cause {
+            let io = error.downcast_ref::<std::io::Error>();
+            if io.is_some_and(|io| matches!(io.kind(), InvalidData | InvalidInput)) {
+                return Self::Malformed;
+            }
+            cause = error.source();
+        }
+        Self::Broken
+    }
 }
 
 /// Why a guest cannot write its response.
@@ -165,7 +184,7 @@ impl Exchange {
             let Some(body) = side.body.as_mut() else { return Poll::Ready(Ok(Bytes::new())) };
             match std::task::ready!(body.as_mut().poll_frame(cx)) {
                 None => side.body = None,
-                Some(Err(_)) => side.failed = Some(BodyError::Broken),
+                Some(Err(error)) => side.failed = Some(BodyError::of(&*error)),
                 Some(Ok(frame)) => {
                     // Trailers are dropped: neither ABI has a place for them.
                     let Ok(data) = frame.into_data() else { continue };

@@ -36,11 +36,36 @@ pub async fn handle(
     mut inbound: Inbound,
     body: Option<RequestBody>,
 ) -> Response<ResponseBody> {
-    let mut ledger = Ledger::open(node, &inbound);
-    let revision = match find(node, &mut inbound) {
-        Ok(revision) => revision,
-        Err(outcome) => return respond::refuse(ledger, outcome),
-    };
+    let ledger = Ledger::open(node, &inbound);
+    match find(node, &mut inbound) {
+        Ok(revision) => admit(node, ledger, revision, inbound, body).await,
+        Err(outcome) => respond::refuse(ledger, outcome),
+    }
+}
+
+/// Runs a revision that was found otherwise than by the request's path; `inbound.base_len` is the caller's.
+pub async fn run_revision(
+    node: &Arc<Node>,
+    revision: Arc<Revision>,
+    inbound: Inbound,
+    body: Option<RequestBody>,
+) -> Response<ResponseBody> {
+    let ledger = Ledger::open(node, &inbound);
+    admit(node, ledger, revision, inbound, body).await
+}
+
+/// Writes down a request that was answered without a guest.
+pub fn note(node: &Arc<Node>, inbound: &Inbound, outcome: Outcome) {
+    Ledger::open(node, inbound).close(Verdict::of(outcome));
+}
+
+async fn admit(
+    node: &Arc<Node>,
+    mut ledger: Ledger,
+    revision: Arc<Revision>,
+    inbound: Inbound,
+    body: Option<RequestBody>,
+) -> Response<ResponseBody> {
     ledger.found(&revision);
     if let Some(outcome) = too_large(&inbound, &revision) {
         return respond::refuse(ledger, outcome);
@@ -65,10 +90,25 @@ pub async fn handle(
 }
 
 fn find(node: &Node, inbound: &mut Inbound) -> Result<Arc<Revision>, Outcome> {
+    vet(node, &inbound.parts)?;
+    let view = node.catalog.load();
+    let found = view.find(inbound.parts.uri.path()).ok_or(Outcome::NotFound)?;
+    let revision = match found.entry {
+        Entry::Ready(revision) => revision.clone(),
+        Entry::Preparing => return Err(Outcome::Preparing),
+    };
+    inbound.base_len = found.base.len();
+    Ok(revision)
+}
+
+/// Whether a request may be looked at, whatever it is for.
+///
+/// # Errors
+/// The outcome that says why not.
+pub fn vet(node: &Node, parts: &http::request::Parts) -> Result<(), Outcome> {
     if node.is_draining() {
         return Err(Outcome::Draining);
     }
-    let parts = &inbound.parts;
     if parts.method == Method::CONNECT || parts.method == Method::TRACE {
         return Err(Outcome::Unroutable);
     }
@@ -76,14 +116,31 @@ fn find(node: &Node, inbound: &mut Inbound) -> Result<Arc<Revision>, Outcome> {
         return Err(Outcome::UriTooLong);
     }
     mayfly_core::router::check_path(parts.uri.path()).map_err(Outcome::BadRequest)?;
-    let view = node.catalog.load();
-    let found = view.find(parts.uri.path()).ok_or(Outcome::NotFound)?;
-    let revision = match found.entry {
-        Entry::Ready(revision) => revision.clone(),
-        Entry::Preparing => return Err(Outcome::Preparing),
-    };
-    inbound.base_len = found.base.len();
-    Ok(revision)
+    check_host(parts).map_err(Outcome::BadRequest)?;
+    Ok(())
+}
+
+/// One host, named once or twice alike: whoever routes or filters by it upstream must have seen the same one.
+fn check_host(parts: &http::request::Parts) -> Result<(), &'static str> {
+    if parts.uri.scheme_str().is_some_and(|scheme| !matches!(scheme, "http" | "https")) {
+        return Err("the target's scheme is neither http nor https");
+    }
+    let mut hosts = parts.headers.get_all(http::header::HOST).iter();
+    let host = hosts.next().map(http::HeaderValue::as_bytes);
+    if hosts.next().is_some() {
+        return Err("there is more than one Host header");
+    }
+    let target = parts.uri.authority().map(|authority| authority.as_str().as_bytes());
+    match (target, host) {
+        (Some(target), Some(host)) if !target.eq_ignore_ascii_case(host) => {
+            Err("the target and the Host header name different hosts")
+        }
+        (Some(host), _) | (None, Some(host)) => mayfly_core::router::check_host(host),
+        (None, None) if parts.version == http::Version::HTTP_11 => {
+            Err("there is no Host header")
+        }
+        (None, None) => Ok(()),
+    }
 }
 
 /// A body that says it is too large is refused before anything is made for it.

@@ -150,8 +150,8 @@ pub fn check_path(path: &str) -> Result<(), &'static str> {
         return Err("the path must start with '/'");
     }
     for segment in path.split('/') {
-        // Most segments have neither; this is on the hot path.
-        if !segment.bytes().any(|b| b == b'%' || b == b'.') {
+        // Most segments have none of these; this is on the hot path.
+        if !segment.bytes().any(|b| matches!(b, b'%' | b'.' | b'\\')) {
             continue;
         }
         let decoded: Vec<u8> = percent_encoding::percent_decode_str(segment).collect();
@@ -163,6 +163,33 @@ pub fn check_path(path: &str) -> Result<(), &'static str> {
         }
     }
     Ok(())
+}
+
+/// Whether bytes are a host with an optional port, or nothing: no list, no user, no path.
+///
+/// # Errors
+/// The reason, for a 400.
+pub fn check_host(host: &[u8]) -> Result<(), &'static str> {
+    const WRONG: &str = "the Host header is not a host";
+    let (name, port) = match host {
+        [b'[', rest @ ..] => {
+            let end = rest.iter().position(|&b| b == b']').ok_or(WRONG)?;
+            let v6 = |b: &u8| b.is_ascii_hexdigit() || matches!(b, b':' | b'.');
+            if end == 0 || !rest[..end].iter().all(v6) {
+                return Err(WRONG);
+            }
+            (&b""[..], &rest[end + 1..])
+        }
+        _ => host.split_at(host.iter().position(|&b| b == b':').unwrap_or(host.len())),
+    };
+    // As in a URI, without the comma: that would be two hosts that a proxy joined.
+    let plain = |b: &u8| b.is_ascii_alphanumeric() || b"-._~%!$&'()*+;=".contains(b);
+    let port_ok = match port {
+        [] => true,
+        [b':', digits @ ..] => digits.len() <= 5 && digits.iter().all(u8::is_ascii_digit),
+        _ => false,
+    };
+    if name.iter().all(plain) && port_ok { Ok(()) } else { Err(WRONG) }
 }
 
 #[cfg(test)]
@@ -238,13 +265,36 @@ mod tests {
 
     #[test]
     fn paths_that_two_readers_could_read_differently_are_refused() {
-        for bad in
-            ["", "*", "a", "/a/../b", "/a/.", "/%2e%2e/a", "/a%2fb", "/a%5cb", "/a%00", "/.%2E"]
-        {
+        for bad in [
+            "",
+            "*",
+            "a",
+            "/a/../b",
+            "/a/.",
+            "/%2e%2e/a",
+            "/a%2fb",
+            "/a%5cb",
+            "/a%00",
+            "/.%2E",
+            "/a\\b",
+        ] {
             assert!(check_path(bad).is_err(), "{bad}");
         }
         for good in ["/", "/a.b", "/...", "/%5Bx%5D", "/a%20b", "/a//b", "/%ff"] {
             assert_eq!(check_path(good), Ok(()), "{good}");
+        }
+    }
+
+    #[test]
+    fn a_host_is_one_host() {
+        for good in ["", "a", "a.b:80", "a:", "127.0.0.1:65535", "[::1]", "[::1]:80", "x_y"] {
+            assert_eq!(check_host(good.as_bytes()), Ok(()), "{good}");
+        }
+        for bad in [
+            "a, b", "a b", "u@a", "a/b", "a?b", "a#b", "a:x", "a:123456", "[::1", "[]", "[::1]x",
+            "[g]", "a:1:2", "a\\b", "é", "a\0",
+        ] {
+            assert!(check_host(bad.as_bytes()).is_err(), "{bad}");
         }
     }
 }

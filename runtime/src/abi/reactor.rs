@@ -158,7 +158,7 @@ async fn request_body_read(mut caller: Caller<'_, Sandbox>, ptr: u32, cap: u32) 
             Ok(len.cast_signed())
         }
         Err(BodyError::TooLarge) => Err(too_large(&exchange)),
-        Err(BodyError::Broken | BodyError::Idle) => Ok(ERR_BODY),
+        Err(BodyError::Broken | BodyError::Malformed | BodyError::Idle) => Ok(ERR_BODY),
     }
 }
 

@@ -2,11 +2,14 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
+use bytes::Bytes;
 use http::{Request, Response, Version};
-use http_body::Body as _;
+use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
@@ -18,10 +21,12 @@ use mayfly_core::limits::node;
 use rand::RngCore as _;
 use tokio::net::TcpStream;
 
+use super::framing::Framing;
 use super::guarded_io::{Activity, GuardedIo};
 use super::{GatewayConfig, Open};
-use crate::exchange::{RequestBody, ResponseBody};
-use crate::invocation::{self, X_REQUEST_ID};
+use crate::exchange::{Aborted, RequestBody, ResponseBody};
+use crate::inference;
+use crate::invocation::X_REQUEST_ID;
 use crate::node::Node;
 use crate::sandbox::Inbound;
 
@@ -47,7 +52,8 @@ pub fn spawn(
         let Ok(Some(version)) = tokio::time::timeout_at(deadline, sniff(&stream)).await else {
             return;
         };
-        let io = TokioIo::new(GuardedIo::new(stream, activity.clone(), &config));
+        let framing = (version != Version::HTTP_2).then(Framing::default);
+        let io = TokioIo::new(GuardedIo::new(stream, activity.clone(), &config, framing));
         let service = service_fn(move |request| {
             let (node, activity) = (node.clone(), activity.clone());
             async move { Ok::<_, Infallible>(serve(&node, request, remote, local, activity).await) }
@@ -92,7 +98,9 @@ fn http1_builder() -> http1::Builder {
         .keep_alive(true)
         .max_headers(node::REQUEST_HEADERS)
         .max_header_size(node::REQUEST_HEAD_BYTES)
-        .pipeline_flush(true);
+        // On, it holds a response back while more bytes are there to be read, and loses it (a 400 too) if it was the
+        // connection's last.
+        .pipeline_flush(false);
     builder
 }
 
@@ -117,7 +125,7 @@ async fn serve(
     remote: SocketAddr,
     local: SocketAddr,
     activity: Arc<Activity>,
-) -> Response<ResponseBody> {
+) -> Response<WatchedBody> {
     let _busy = activity.request();
     let arrived = Instant::now();
     let (parts, body) = request.into_parts();
@@ -125,6 +133,58 @@ async fn serve(
     let request_id = own.unwrap_or_else(|| RequestId::from_random(rand::rng().next_u64()));
     let body: Option<RequestBody> =
         (!body.is_end_stream()).then(|| Box::pin(body.map_err(Into::into)) as RequestBody);
+    let watched = (body.is_some() && parts.version != Version::HTTP_2).then(|| activity.clone());
     let inbound = Inbound { parts, base_len: 0, remote, local, request_id, arrived };
-    invocation::handle(node, inbound, body).await
+    let mut handle = pin!(inference::handle(node, inbound, body));
+    let Some(activity) = watched else { return WatchedBody::new(handle.await, None) };
+    let mut left: Pin<Box<dyn Future<Output = ()> + Send>> =
+        Box::pin(async move { activity.client_left().await });
+    tokio::select! {
+        biased;
+        response = &mut handle => WatchedBody::new(response, Some(left)),
+        // Nobody reads this; dropping the invocation is the point.
+        () = &mut left => Response::new(WatchedBody { body: ResponseBody::Whole(Bytes::new()), left: None }),
+    }
+}
+
+/// A response's body that breaks off when the client leaves, even while a guest that writes nothing holds it up.
+struct WatchedBody {
+    body: ResponseBody,
+    left: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+}
+
+impl WatchedBody {
+    fn new(
+        response: Response<ResponseBody>,
+        left: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    ) -> Response<Self> {
+        response.map(|body| Self { body, left })
+    }
+}
+
+impl http_body::Body for WatchedBody {
+    type Data = Bytes;
+    type Error = Aborted;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        if polled.is_pending()
+            && let Some(left) = &mut self.left
+        {
+            ready!(left.as_mut().poll(cx));
+            return Poll::Ready(Some(Err(Aborted)));
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }

@@ -4,11 +4,14 @@
 //! begin one; a request that has begun has `header_timeout` to complete its head; a client that does not take what we
 //! write has `write_idle_timeout` for each piece. While a request is being answered, reads are not timed here: its
 //! body has a timeout of its own where it is read.
+//!
+//! What is read from an HTTP/1 client passes [`Framing`] first.
 
 use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -17,6 +20,10 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
 use super::GatewayConfig;
+use super::framing::{Framing, Seen};
+
+/// How often a client is looked for whose bytes nobody reads.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// What a connection is doing, as its requests tell.
 #[derive(Debug)]
@@ -25,12 +32,30 @@ pub struct Activity {
     requests: AtomicUsize,
     /// A request has ended since the socket last looked: the idle clock starts again.
     ended: AtomicBool,
+    /// The socket once more, of a client that sends bodies.
+    socket: OnceLock<OwnedFd>,
 }
 
 impl Activity {
     /// A connection that has done nothing yet.
     pub fn new() -> Self {
-        Self { requests: AtomicUsize::new(0), ended: AtomicBool::new(false) }
+        Self {
+            requests: AtomicUsize::new(0),
+            ended: AtomicBool::new(false),
+            socket: OnceLock::new(),
+        }
+    }
+
+    /// Ends when the client has closed its side.
+    ///
+    /// Hyper notices that by reading, and while a body waits to be read by the guest, it does not read.
+    pub async fn client_left(&self) {
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            if self.socket.get().is_some_and(has_hung_up) {
+                return;
+            }
+        }
     }
 
     /// A request's head is complete; it is being answered until the guard is dropped.
@@ -38,6 +63,14 @@ impl Activity {
         self.requests.fetch_add(1, Ordering::Relaxed);
         Busy(self.clone())
     }
+}
+
+fn has_hung_up(socket: &OwnedFd) -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let gone = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR;
+    let mut fds = [PollFd::new(socket, PollFlags::RDHUP)];
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    matches!(poll(&mut fds, Some(&now)), Ok(1)) && fds[0].revents().intersects(gone)
 }
 
 /// A request under way.
@@ -62,14 +95,25 @@ pub struct GuardedIo {
     read_deadline: Instant,
     /// Bytes of a head have come, and no request since.
     in_head: bool,
+    /// HTTP/2 frames itself.
+    framing: Option<Framing>,
+    /// A byte was in doubt: nothing more is read from this client.
+    poisoned: bool,
     timer: Option<Pin<Box<Sleep>>>,
     write_timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl GuardedIo {
-    /// Guards a socket whose first head must be there within the header timeout.
-    pub fn new(stream: TcpStream, activity: Arc<Activity>, config: &GatewayConfig) -> Self {
+    /// Guards a socket whose first head must be there within the header timeout; `framing` for HTTP/1.
+    pub fn new(
+        stream: TcpStream,
+        activity: Arc<Activity>,
+        config: &GatewayConfig,
+        framing: Option<Framing>,
+    ) -> Self {
         Self {
+            framing,
+            poisoned: false,
             stream,
             activity,
             header_timeout: config.header_timeout,
@@ -91,6 +135,27 @@ impl GuardedIo {
         if got_bytes && !self.in_head && self.activity.requests.load(Ordering::Relaxed) == 0 {
             self.in_head = true;
             self.read_deadline = Instant::now() + self.header_timeout;
+        }
+    }
+
+    /// Puts a NUL in place of the first byte that is in doubt, and drops the rest.
+    fn inspect(&mut self, buf: &mut ReadBuf<'_>, before: usize) {
+        let Some(framing) = &mut self.framing else { return };
+        match framing.follow(&buf.filled()[before..]) {
+            Ok(Seen::Heads) => {}
+            Ok(Seen::Body) => {
+                // One descriptor more for a client that sends bodies; without it, it is only noticed later.
+                if self.activity.socket.get().is_none()
+                    && let Ok(socket) = self.stream.as_fd().try_clone_to_owned()
+                {
+                    let _ = self.activity.socket.set(socket);
+                }
+            }
+            Err(at) => {
+                self.poisoned = true;
+                buf.set_filled(before + at);
+                buf.put_slice(&[0]);
+            }
         }
     }
 
@@ -138,10 +203,14 @@ impl AsyncRead for GuardedIo {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.poisoned {
+            return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
+        }
         let before = buf.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
         match polled {
             Poll::Ready(done) => {
+                self.inspect(buf, before);
                 self.note(buf.filled().len() > before);
                 Poll::Ready(done)
             }

@@ -70,6 +70,9 @@ fn blame(outcome: Outcome, sandbox: &Sandbox) -> Outcome {
     match sandbox.exchange.request_failed() {
         Some(BodyError::Idle) if guests_own => Outcome::BodyTimeout,
         Some(BodyError::Broken) if guests_own => Outcome::ClientGone,
+        Some(BodyError::Malformed) if guests_own => {
+            Outcome::BadRequest("the request's body is malformed")
+        }
         Some(BodyError::TooLarge) if guests_own => {
             Outcome::RequestTooLarge { limit_bytes: sandbox.exchange.caps().request_body }
         }
