@@ -6,6 +6,7 @@
 
 mod aborts;
 mod http_limits;
+mod imports;
 mod rig;
 mod slow;
 mod smuggling;
