@@ -104,7 +104,7 @@
 //! | `onnx` | `onnx::Model`, run by tract; turns on `kernels` and `alloc` |
 //! | `image` | `image::Picture`: PNG and JPEG to tensors |
 //! | `alloc` | a global allocator that keeps the snapshot of a large init small |
-//! | `kernels` | the host's native matrix kernels under tract, where the host offers them |
+//! | `kernels` | `onnx` by the host's native kernels where it offers them; without, always in wasm |
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![warn(missing_docs)]
 
@@ -120,7 +120,7 @@ mod seed;
 pub mod alloc;
 #[cfg(feature = "image")]
 pub mod image;
-#[cfg(feature = "kernels")]
+#[cfg(feature = "onnx")]
 pub mod kernels;
 #[cfg(feature = "onnx")]
 pub mod onnx;

@@ -151,19 +151,20 @@ impl<'a> Image<'a> {
 
 #[inline(always)]
 fn copy_inside(row: &[f32], stride: usize, lanes: &mut [f32]) {
-    // Fixed lengths become a few vector moves; the general copy is a call.
-    if stride == 1 {
-        match (lanes.first_chunk_mut::<RIGHT_COLS>(), row.first_chunk::<RIGHT_COLS>()) {
-            (Some(lanes), Some(row)) => *lanes = *row,
-            _ => {
-                for (lane, &v) in lanes.iter_mut().zip(row) {
-                    *lane = v;
-                }
+    // Fixed lengths become a few vector moves; anything else is a call, or a loop of single floats.
+    const TWICE: usize = 2 * RIGHT_COLS - 1;
+    let whole = lanes.first_chunk_mut::<RIGHT_COLS>();
+    match (stride, whole, row.first_chunk::<RIGHT_COLS>(), row.first_chunk::<TWICE>()) {
+        (1, Some(lanes), Some(row), _) => *lanes = *row,
+        (2, Some(lanes), _, Some(row)) => {
+            for (i, lane) in lanes.iter_mut().enumerate() {
+                *lane = row[2 * i];
             }
         }
-    } else {
-        for (lane, &v) in lanes.iter_mut().zip(row.iter().step_by(stride)) {
-            *lane = v;
+        _ => {
+            for (lane, &v) in lanes.iter_mut().zip(row.iter().step_by(stride)) {
+                *lane = v;
+            }
         }
     }
 }

@@ -212,7 +212,7 @@ fn line<S: Simd, const SUM: bool>(
                 acc = [s.max(acc[0], a), s.max(acc[1], b)];
             }
         }
-        let acc = acc.map(|v| s.min(high, s.max(low, v)));
+        let acc = [s.min(high, s.max(low, acc[0])), s.min(high, s.max(low, acc[1]))];
         if out.len() == 2 * S::N {
             s.store(acc[0], out);
             s.store(acc[1], &mut out[S::N..]);

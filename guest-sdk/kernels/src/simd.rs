@@ -12,15 +12,24 @@ pub trait Simd: Copy {
     const ROWS: usize;
     /// Vectors across the register tile.
     const COLS: usize;
-    /// Whether a left panel is done as 4 rows by 2 vectors and 2 rows by 4: 8 accumulators at a time, for compilers
-    /// that have 16 registers and keep some for themselves.
+    /// Whether this is wasm, whose compiler needs other loops: a left panel is done as 4 rows by 2 vectors and 2 rows by
+    /// 4, since 8 accumulators fit the registers that it leaves, and eight steps to a turn of the loop.
     const SPLIT: bool = false;
 
     fn splat(self, x: f32) -> Self::V;
     /// Each value of a left group in all lanes.
     #[inline(always)]
     fn splats(self, group: &[f32; LEFT_ROWS]) -> [Self::V; LEFT_ROWS] {
-        group.map(|x| self.splat(x))
+        // Written out: a closure inside `map` would be compiled for the plain CPU and called six times.
+        let [a, b, c, d, e, f] = *group;
+        [
+            self.splat(a),
+            self.splat(b),
+            self.splat(c),
+            self.splat(d),
+            self.splat(e),
+            self.splat(f),
+        ]
     }
     /// The first `N` values; panics if there are fewer.
     fn load(self, from: &[f32]) -> Self::V;

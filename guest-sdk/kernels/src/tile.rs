@@ -108,40 +108,48 @@ fn accumulate<S: Simd, const R: usize, const C: usize, const ROW: usize, const O
     let [l0, l1] = p.left;
     let [r0, r1] = p.right;
     let mut groups = l0.iter().zip(l1).zip(r0.iter().zip(r1));
-    let mut next = || {
-        let ((l0, l1), (r0, r1)) = groups.next()?;
-        step::<S, R, C, ROW, OFFSET>(s, [l0, l1], [r0, r1], acc);
-        Some(())
-    };
-    // Eight steps to a turn of the loop: a guest looks at its deadline once a turn, which makes Cranelift spill and
-    // reload all accumulators. An exit after each step keeps the steps in blocks of their own; in one block, LLVM's
-    // wasm backend turns each accumulator's steps into one expression and loads everything before it.
-    let mut turn = || {
-        next()?;
-        next()?;
-        next()?;
-        next()?;
-        next()?;
-        next()?;
-        next()?;
-        next()
-    };
-    while turn().is_some() {}
+    while turn::<S, R, C, ROW, OFFSET>(s, &mut groups, acc).is_some() {}
 }
+
+/// One step, or eight in wasm: a guest looks at its deadline once a turn of a loop, which makes Cranelift spill and reload all
+/// accumulators. The exit after each step keeps the steps in blocks of their own; in one block, LLVM's wasm backend
+/// turns each accumulator's steps into one expression and loads everything before it.
+#[inline(always)]
+fn turn<'a, S: Simd, const R: usize, const C: usize, const ROW: usize, const OFFSET: usize>(
+    s: S,
+    groups: &mut impl Iterator<Item = Groups<'a>>,
+    acc: &mut [[S::V; C]; R],
+) -> Option<()> {
+    step::<S, R, C, ROW, OFFSET>(s, groups.next()?, acc);
+    if !S::SPLIT {
+        return Some(());
+    }
+    step::<S, R, C, ROW, OFFSET>(s, groups.next()?, acc);
+    step::<S, R, C, ROW, OFFSET>(s, groups.next()?, acc);
+    step::<S, R, C, ROW, OFFSET>(s, groups.next()?, acc);
+    step::<S, R, C, ROW, OFFSET>(s, groups.next()?, acc);
+    step::<S, R, C, ROW, OFFSET>(s, groups.next()?, acc);
+    step::<S, R, C, ROW, OFFSET>(s, groups.next()?, acc);
+    step::<S, R, C, ROW, OFFSET>(s, groups.next()?, acc);
+    Some(())
+}
+
+/// One group of each panel.
+type Groups<'a> = ((&'a LeftGroup, &'a LeftGroup), (&'a RightGroup, &'a RightGroup));
 
 #[inline(always)]
 fn step<S: Simd, const R: usize, const C: usize, const ROW: usize, const OFFSET: usize>(
     s: S,
-    left: [&LeftGroup; 2],
-    right: [&RightGroup; 2],
+    ((l0, l1), (r0, r1)): Groups<'_>,
     acc: &mut [[S::V; C]; R],
 ) {
+    let right = [r0, r1];
     let mut b = [s.splat(0.0); C];
     for (c, b) in b.iter_mut().enumerate() {
         let at = OFFSET + c * S::N;
         *b = s.load(&right[at / RIGHT_COLS][at % RIGHT_COLS..]);
     }
-    let a = [s.splats(left[0]), s.splats(left[1])];
+    let a = [s.splats(l0), s.splats(l1)];
     for (r, acc) in acc.iter_mut().enumerate() {
         for (acc, b) in acc.iter_mut().zip(b) {
             let r = ROW + r;

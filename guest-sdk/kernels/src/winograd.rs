@@ -280,8 +280,9 @@ fn transform_patches<S: Simd>(
                 }
                 *d = forward(s, x);
             }
+            #[allow(clippy::needless_range_loop, reason = "a column of rows")]
             for j in 0..PATCH {
-                let column = d.map(|row| row[j]);
+                let column = [d[0][j], d[1][j], d[2][j], d[3][j], d[4][j], d[5][j]];
                 for (i, v) in forward(s, column).into_iter().enumerate() {
                     let group = ((i * PATCH + j) * panels + panel) * layout.channels + channel;
                     s.store(v, &mut patches[group * RIGHT_COLS + lane..]);
@@ -342,7 +343,7 @@ fn transform_back<S: Simd>(
             *rows = backward(s, x);
         }
         for j in 0..TILE {
-            let column = rows.map(|row| row[j]);
+            let column = [rows[0][j], rows[1][j], rows[2][j], rows[3][j], rows[4][j], rows[5][j]];
             for (i, v) in backward(s, column).into_iter().enumerate() {
                 s.store(v, &mut pixels[(i * TILE + j) * cols + lane..]);
             }

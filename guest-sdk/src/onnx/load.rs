@@ -87,6 +87,7 @@ impl Options {
         let model = self.optimise(name, proto).with_context(|| name.to_owned())?;
         if warm_up && let Some(inputs) = zeros(model.inputs())? {
             model.run(inputs).context("the warm-up run, on zeros")?;
+            crate::kernels::release_scratch();
         }
         Ok(model)
     }
@@ -98,7 +99,9 @@ impl Options {
         proto::fix_dims(&mut proto, &self.dims, &self.shapes)?;
         let outputs = proto::output_names(&proto);
         let typed = infer(&onnx, proto)?.into_typed().context("working out types and shapes")?;
-        let optimised = typed.into_optimized().context("optimising")?;
+        let plain = typed.into_decluttered().context("simplifying")?;
+        let fast = crate::kernels::rewrite(plain).context("choosing kernels")?;
+        let optimised = fast.into_optimized().context("optimising")?;
         let inputs = Port::inputs(&optimised)?;
         let outputs = Port::outputs(&optimised, outputs)?;
         let plan = optimised.into_runnable().context("planning")?;

@@ -1,0 +1,248 @@
+//! Convolutions, with bias, residual and clamp in the same pass.
+
+use mayfly_kernels::pack::{self, Image, Window};
+use mayfly_kernels::{Epilogue, Gemm, Left, Right, SCRATCH_GEMM, Winograd, winograd};
+use tract_onnx::tract_core::internal::*;
+use tract_onnx::tract_core::ops::cnn::PoolSpec;
+
+use super::call;
+
+/// How the sum over the window is computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Way {
+    /// A matrix product with the image read through the window.
+    Direct,
+    /// [`Winograd`].
+    Winograd,
+}
+
+/// A convolution over one or two axes of an image with its channels first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Conv {
+    pub spec: PoolSpec,
+    pub group: usize,
+    pub way: Way,
+    /// Packed for `way`, one group after the other.
+    pub weights: Arc<Tensor>,
+    pub bias: Option<Arc<Tensor>>,
+    /// A second input is added to the result.
+    pub residual: bool,
+    /// Bounds of the result, as bits: floats have no equality.
+    pub bounds: [u32; 2],
+}
+
+/// Sizes of one evaluation; a one-dimensional image has height 1.
+pub(super) struct Geometry {
+    pub batch: usize,
+    pub input: [usize; 2],
+    pub output: [usize; 2],
+    pub window: Window,
+    pub shape: TVec<usize>,
+}
+
+impl Geometry {
+    pub(super) fn new(spec: &PoolSpec, input: &[usize]) -> TractResult<Geometry> {
+        let shape = spec.data_format.shape(input)?;
+        let computed = spec.computed_padding(shape.hw_dims());
+        let output = spec.output_shape(input)?;
+        let pair = |values: &[usize], one: usize| match values {
+            [x] => [one, *x],
+            [y, x, ..] => [*y, *x],
+            [] => [one, one],
+        };
+        let pads: TVec<usize> = computed.iter().map(|c| c.pad_before).collect();
+        Ok(Geometry {
+            batch: shape.n().copied().unwrap_or(1),
+            input: pair(shape.hw_dims(), 1),
+            output: pair(output.hw_dims(), 1),
+            window: Window {
+                kernel: pair(&spec.kernel_shape, 1),
+                stride: pair(&spec.strides(), 1),
+                dilation: pair(&spec.dilations(), 1),
+                pad: pair(&pads, 0),
+            },
+            shape: output.shape.clone(),
+        })
+    }
+}
+
+/// Packs weights `[filters][channels / group][window]`.
+pub(super) fn pack_weights(spec: &PoolSpec, group: usize, way: Way, data: &[f32]) -> Tensor {
+    let filters = spec.output_channels / group;
+    let channels = spec.input_channels / group;
+    let taps: usize = spec.kernel_shape.iter().product();
+    let k = channels * taps;
+    let len = match way {
+        Way::Direct => pack::left_len(filters, k),
+        Way::Winograd => winograd::weights_len(filters, channels),
+    };
+    let mut packed = vec![0.0; group * len];
+    for (data, packed) in data.chunks_exact(filters * k).zip(packed.chunks_exact_mut(len)) {
+        match way {
+            Way::Direct => pack::left(data, filters, k, k, 1, packed),
+            Way::Winograd => winograd::weights(data, filters, channels, packed),
+        }
+    }
+    tensor1(&packed)
+}
+
+/// One group of one image, and where it lies in the whole.
+struct Part<'a> {
+    geometry: &'a Geometry,
+    channels: usize,
+    filters: usize,
+    input: &'a [f32],
+    weights: &'a [f32],
+    bias: Option<&'a [f32]>,
+    add: Option<&'a [f32]>,
+    bounds: [f32; 2],
+}
+
+impl Part<'_> {
+    fn direct(&self, output: &mut [f32]) -> TractResult<()> {
+        let Geometry { input: [height, width], output: [oh, ow], window, .. } = *self.geometry;
+        let k = self.channels * window.kernel[0] * window.kernel[1];
+        let n = oh * ow;
+        let unit =
+            Window { kernel: [1; 2], stride: [1; 2], dilation: window.dilation, pad: [0; 2] };
+        let step = call::columns_max(self.filters, k);
+        call::with_scratch(SCRATCH_GEMM, |scratch| {
+            for first in (0..n).step_by(step) {
+                let right = if window == unit {
+                    Right::Strided { data: &self.input[first..], row: n, col: 1, batch: 0 }
+                } else {
+                    Right::Image(Image {
+                        data: self.input,
+                        channels: self.channels,
+                        height,
+                        width,
+                        window,
+                        out_width: ow,
+                        first,
+                        batch: 0,
+                    })
+                };
+                let mut gemm = Gemm {
+                    m: self.filters,
+                    n: step.min(n - first),
+                    k,
+                    batch: 1,
+                    left: Left::Packed { data: self.weights, batch: 0 },
+                    right,
+                    c: &mut output[first..],
+                    c_row: n,
+                    c_batch: 0,
+                    epilogue: Epilogue {
+                        row_bias: self.bias,
+                        add: self.add.map(|add| &add[first..]),
+                        add_row: n,
+                        lo: self.bounds[0],
+                        hi: self.bounds[1],
+                        ..Epilogue::default()
+                    },
+                    scratch,
+                };
+                call::gemm(&mut gemm)?;
+            }
+            Ok(())
+        })
+    }
+
+    fn winograd(&self, output: &mut [f32]) -> TractResult<()> {
+        let Geometry { input: [height, width], output: [oh, ow], window, .. } = *self.geometry;
+        let all = oh.div_ceil(winograd::TILE) * ow.div_ceil(winograd::TILE);
+        let step = call::columns_max(self.filters, self.channels * winograd::POSITIONS);
+        let floats = winograd::scratch_len(self.channels, ow, step.min(all));
+        call::with_scratch(floats, |scratch| {
+            for first in (0..all).step_by(step) {
+                let mut call = Winograd {
+                    channels: self.channels,
+                    filters: self.filters,
+                    height,
+                    width,
+                    pad: window.pad,
+                    out_height: oh,
+                    out_width: ow,
+                    first,
+                    tiles: step.min(all - first),
+                    input: self.input,
+                    weights: self.weights,
+                    bias: self.bias,
+                    add: self.add,
+                    lo: self.bounds[0],
+                    hi: self.bounds[1],
+                    output,
+                    scratch,
+                };
+                call::winograd(&mut call)?;
+            }
+            Ok(())
+        })
+    }
+}
+
+impl Op for Conv {
+    fn name(&self) -> StaticName {
+        "MayflyConv".into()
+    }
+    fn info(&self) -> TractResult<Vec<String>> {
+        Ok(vec![format!("{:?} residual:{} group:{}", self.way, self.residual, self.group)])
+    }
+    fn validation(&self) -> Validation {
+        Validation::Rounding
+    }
+    op_as_typed_op!();
+}
+
+impl EvalOp for Conv {
+    op_out_of_plan!();
+
+    fn eval(&self, _ctx: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
+        let geometry = Geometry::new(&self.spec, inputs[0].shape())?;
+        let mut output = Tensor::zero::<f32>(&geometry.shape)?;
+        let x = floats(&inputs[0])?;
+        let add = if self.residual { Some(floats(&inputs[1])?) } else { None };
+        let weights = floats(&self.weights)?;
+        let bias = self.bias.as_deref().map(floats).transpose()?;
+        let groups = geometry.batch * self.group;
+        let (channels, filters) =
+            (self.spec.input_channels / self.group, self.spec.output_channels / self.group);
+        let in_len = channels * geometry.input[0] * geometry.input[1];
+        let out_len = filters * geometry.output[0] * geometry.output[1];
+        let weights_len = weights.len() / self.group;
+        {
+            let mut plain = output.try_as_plain_ram_mut()?;
+            let out = plain.as_slice_mut::<f32>()?;
+            for index in 0..groups {
+                let group = index % self.group;
+                let part = Part {
+                    geometry: &geometry,
+                    channels,
+                    filters,
+                    input: &x[index * in_len..(index + 1) * in_len],
+                    weights: &weights[group * weights_len..(group + 1) * weights_len],
+                    bias: bias.map(|bias| &bias[group * filters..(group + 1) * filters]),
+                    add: add.map(|add| &add[index * out_len..(index + 1) * out_len]),
+                    bounds: self.bounds.map(f32::from_bits),
+                };
+                let out = &mut out[index * out_len..(index + 1) * out_len];
+                match self.way {
+                    Way::Direct => part.direct(out)?,
+                    Way::Winograd => part.winograd(out)?,
+                }
+            }
+        }
+        Ok(tvec!(output.into_tvalue()))
+    }
+}
+
+pub(super) fn floats(tensor: &Tensor) -> TractResult<&[f32]> {
+    tensor.try_as_plain_ram()?.as_slice::<f32>()
+}
+
+impl TypedOp for Conv {
+    fn output_facts(&self, inputs: &[&TypedFact]) -> TractResult<TVec<TypedFact>> {
+        self.spec.output_facts(&inputs[..1])
+    }
+    as_op!();
+}
