@@ -5,15 +5,15 @@ GUEST_TARGET := wasm32-wasip1
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 GUESTS := $(TARGET_DIR)/$(GUEST_TARGET)/guest
 SMALL := hello hello-command echo
-MODELS := classify filetype
-SAMPLES := $(SMALL) $(MODELS)
+MODELS := classify filetype runner
+SAMPLES := $(SMALL) classify filetype
 MAYFLY := $(TARGET_DIR)/release/mayfly
 STATE ?= state
 
 .PHONY: help run build guests toolchain test fmt lint docs-check unit deny clean-state
 
 help: ## What there is to make
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | column -t -s '	'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | column -t -s '	'
 
 run: build guests ## Start the gateway with the sample functions deployed
 	@echo "Once it says that it is ready, try:"
@@ -41,10 +41,10 @@ fmt:
 
 lint:
 	$(CARGO) clippy --all-targets -- -D warnings
-	$(CARGO) clippy --profile guest --target $(GUEST_TARGET) -p mayfly --all-features $(addprefix -p ,$(SAMPLES)) -- -D warnings
+	$(CARGO) clippy --profile guest --target $(GUEST_TARGET) -p mayfly --all-features $(addprefix -p ,$(SMALL) $(MODELS)) -- -D warnings
 
 docs-check:
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps -p mayfly-runtime -p mayfly-core -p mayfly-abi -p mayfly
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps -p mayfly-runtime -p mayfly-core -p mayfly-oip -p mayfly-abi -p mayfly
 
 unit:
 	$(CARGO) test
@@ -56,3 +56,5 @@ deny: ## Licences, bans and sources of every dependency
 
 clean-state: ## Forget every deployed function
 	rm -rf $(STATE)
+
+include functions/languages.mk

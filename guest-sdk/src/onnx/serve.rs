@@ -50,9 +50,11 @@ impl Model {
         }
         let mut body = request.into_body();
         let inputs = self.read_frame(&mut body)?;
+        crate::mark(MARK_READ);
         let outputs = self.run(inputs).map_err(|error| {
             Error::bad_request(format!("the model cannot run on these inputs: {error:#}"))
         })?;
+        crate::mark(MARK_RUN);
         Ok(Response::new(write_frame(&outputs)?.with_content_type(CONTENT_TYPE_TENSORS)))
     }
 
@@ -102,6 +104,10 @@ impl Model {
         Ok(inputs)
     }
 }
+
+/// Marks for `Server-Timing`: the inputs are in their place, and the model has run.
+const MARK_READ: u8 = 6;
+const MARK_RUN: u8 = 7;
 
 /// Bytes of one input: what fits a guest of 4 GiB with a model and its activations beside it.
 const MAX_TENSOR: u64 = 1 << 30;

@@ -50,16 +50,13 @@ impl Deploy {
         let name = self.function()?;
         let human = !self.printing.json();
         let is_model = model::is_model(&self.path);
-        let wasm = self.module()?;
-        let wasm = if is_model { self.pack(&wasm)? } else { wasm };
+        let file = self.module()?;
+        let size = human_size(file.len() as u64);
+        let wasm = if is_model { self.pack(&file)? } else { file };
         let target = self.target(&name)?;
         let client = self.connection.open()?;
         if human {
-            output::line(format_args!(
-                "{name}: {} ({})",
-                self.path.display(),
-                human_size(wasm.len() as u64)
-            ))?;
+            output::line(format_args!("{name}: {} ({size})", self.path.display()))?;
         }
         let answer = client.send(Method::PUT, &target, "application/x-ndjson", wasm.into()).await?;
         let mut published = None;

@@ -57,6 +57,11 @@ pub(super) fn is_model(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("onnx"))
 }
 
+/// The inputs of a model, each in words.
+pub(super) fn describe(model: &[u8]) -> Result<Vec<String>, String> {
+    Ok(Onnx::read(model)?.inputs.iter().map(ToString::to_string).collect())
+}
+
 impl ModelArgs {
     /// Whether anything was said that only a model understands.
     pub(super) fn given(&self) -> bool {

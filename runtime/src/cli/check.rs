@@ -1,0 +1,107 @@
+//! `mayfly check`: looks at a file without a node.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use mayfly_core::Limits;
+use mayfly_core::limits::node;
+use mayfly_core::units::human_size;
+use mayfly_runtime::check::{self, Report, Unfit};
+use mayfly_runtime::logs::escape;
+use serde_json::json;
+
+use super::{Failure, Printing, code, model, output};
+
+/// Say what a file is, whether it can be deployed, and what to change if not. Needs no node.
+#[derive(Debug, Args)]
+pub(crate) struct Check {
+    /// The file.
+    path: PathBuf,
+    /// A limit that a deploy would set, as in memory=256MiB; may be repeated.
+    #[arg(long, short, value_name = "KEY=VALUE")]
+    limit: Vec<String>,
+    #[command(flatten)]
+    printing: Printing,
+}
+
+impl Check {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let shown = self.path.display().to_string();
+        let mut limits = Limits::default();
+        for limit in &self.limit {
+            limits.set(limit).map_err(|why| Failure::new(code::USAGE, why))?;
+        }
+        let file = self.read()?;
+        if model::is_model(&self.path) {
+            return self.model(&shown, &file);
+        }
+        match check::check(&file.into(), &limits) {
+            Ok(report) if self.printing.json() => output::json(&json!(report)),
+            Ok(report) => show(&shown, &report),
+            Err(Unfit { why, hint }) => {
+                if self.printing.json() {
+                    output::json(&json!({ "why": why, "hint": hint }))?;
+                }
+                Err(Failure::new(code::FAILED, format!("{shown}: {why}\nhint: {hint}")))
+            }
+        }
+    }
+
+    fn read(&self) -> Result<Vec<u8>, Failure> {
+        let name = self.path.display();
+        let failed = |why: &dyn std::fmt::Display| {
+            Failure::new(code::FAILED, format!("cannot read {name}: {why}"))
+        };
+        let size = std::fs::metadata(&self.path).map_err(|why| failed(&why))?.len();
+        if size > node::PACKAGE_BYTES {
+            return Err(failed(&format_args!("it has {}, too much to deploy", human_size(size))));
+        }
+        std::fs::read(&self.path).map_err(|why| failed(&why))
+    }
+
+    fn model(&self, shown: &str, file: &[u8]) -> Result<(), Failure> {
+        let inputs = model::describe(file)
+            .map_err(|why| Failure::new(code::FAILED, format!("{shown}: {why}")))?;
+        if self.printing.json() {
+            return output::json(&json!({ "kind": "onnx", "inputs": inputs }));
+        }
+        output::line(format_args!("{shown}: an ONNX model, {}", human_size(file.len() as u64)))?;
+        for input in inputs {
+            output::line(format_args!("  input      {input}"))?;
+        }
+        output::line(format_args!("`mayfly deploy {shown}` serves it, without any code"))
+    }
+}
+
+fn show(shown: &str, report: &Report) -> Result<(), Failure> {
+    let Report { kind, abi, file_bytes, code_bytes, memory_bytes, image_bytes, .. } = report;
+    output::line(format_args!("{shown}: can be deployed, as a {kind}"))?;
+    output::line(format_args!("  abi        {abi}"))?;
+    output::line(format_args!(
+        "  size       {}, {} of code",
+        human_size(*file_bytes),
+        human_size(*code_bytes)
+    ))?;
+    output::line(format_args!(
+        "  memory     {} at start, {} of it from the file",
+        human_size(*memory_bytes),
+        human_size(*image_bytes)
+    ))?;
+    output::line(format_args!("  snapshot   {}", report.snapshot))?;
+    for (name, bytes) in &report.assets {
+        output::line(format_args!(
+            "  asset      {} ({})",
+            escape(name.as_bytes()),
+            human_size(*bytes)
+        ))?;
+    }
+    for (word, names) in [("imports", &report.imports), ("exports", &report.exports)] {
+        let names: Vec<_> = names.iter().map(|name| escape(name.as_bytes())).collect();
+        let names = if names.is_empty() { "nothing".to_owned() } else { names.join(", ") };
+        output::line(format_args!("  {word:<10} {names}"))?;
+    }
+    for note in &report.notes {
+        output::line(format_args!("  note       {note}"))?;
+    }
+    Ok(())
+}
