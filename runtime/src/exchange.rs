@@ -4,6 +4,8 @@
 //! other through wakers; what lies between them is bounded by `RESPONSE_BUFFER_BYTES`, so a slow client stops its guest
 //! and a slow guest costs a client nothing but time. No lock here is shared between requests.
 
+mod body;
+
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -14,12 +16,13 @@ use std::time::Duration;
 
 use bytes::{Buf as _, Bytes};
 use http::{HeaderMap, StatusCode};
-use http_body::{Body, Frame, SizeHint};
+use http_body::Body;
 use mayfly_core::Outcome;
 use mayfly_core::limits::node;
 use parking_lot::Mutex;
 
 use crate::invocation::Verdict;
+pub use body::{Aborted, ResponseBody, Streamed};
 
 /// Head of a guest's response, already checked.
 #[derive(Debug)]
@@ -76,11 +79,6 @@ pub enum WriteError {
     #[error("the response's body is over the limit")]
     TooLarge,
 }
-
-/// The body of a response that ended before its end.
-#[derive(Debug, thiserror::Error)]
-#[error("the function failed in the middle of its response")]
-pub struct Aborted;
 
 /// What an exchange is limited to.
 #[derive(Debug, Clone, Copy)]
@@ -403,63 +401,6 @@ pub async fn write_all(exchange: &Exchange, mut bytes: Bytes) -> Result<(), Writ
         exchange.push(part)?;
     }
     Ok(())
-}
-
-/// Body of a response on its way to the client.
-pub enum ResponseBody {
-    /// Everything is here.
-    Whole(Bytes),
-    /// The guest is still writing, or its writing is still going out.
-    Streamed(Streamed),
-}
-
-/// The client's end of an [`Exchange`]; dropping it tells the guest.
-pub struct Streamed {
-    exchange: Arc<Exchange>,
-    /// Ends the guest with the client: dropped after the body.
-    _guard: Box<dyn Send + Sync>,
-}
-
-impl Streamed {
-    /// The rest of this exchange's response; `guard` is dropped with it.
-    pub fn new(exchange: Arc<Exchange>, guard: Box<dyn Send + Sync>) -> Self {
-        Self { exchange, _guard: guard }
-    }
-}
-
-impl Drop for Streamed {
-    fn drop(&mut self) {
-        self.exchange.client_gone();
-    }
-}
-
-impl Body for ResponseBody {
-    type Data = Bytes;
-    type Error = Aborted;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
-        match self.get_mut() {
-            Self::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
-            Self::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
-            Self::Streamed(streamed) => {
-                streamed.exchange.poll_chunk(cx).map(|chunk| chunk.map(|c| c.map(Frame::data)))
-            }
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        matches!(self, Self::Whole(bytes) if bytes.is_empty())
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Self::Streamed(_) => SizeHint::default(),
-        }
-    }
 }
 
 #[cfg(test)]

@@ -3,7 +3,8 @@
 //! A file is written whole under another name, flushed, renamed, and its directory flushed; only then may a database
 //! row refer to it. Files are never changed in place: compiled code is mapped from them.
 
-use std::collections::HashSet;
+mod evict;
+
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{
@@ -93,14 +94,6 @@ pub struct ArtifactStore {
     dir: PathBuf,
     secret: MacKey,
     budget: u64,
-}
-
-struct Listed {
-    kind: Kind,
-    digest: Option<Digest>,
-    path: PathBuf,
-    bytes: u64,
-    used: SystemTime,
 }
 
 impl ArtifactStore {
@@ -216,65 +209,6 @@ impl ArtifactStore {
         }
     }
 
-    /// Removes uploads and code that no revision refers to.
-    pub fn sweep(&self, referenced: &HashSet<(Kind, Digest)>) {
-        for file in self.list() {
-            let known = file.digest.is_some_and(|digest| referenced.contains(&(file.kind, digest)));
-            if file.kind != Kind::Cache && !known {
-                let _ = fs::remove_file(&file.path);
-            }
-        }
-    }
-
-    /// Makes room for `needs` more bytes, within the store's budget and on the disk, by removing what is used least.
-    ///
-    /// # Errors
-    /// [`StoreError::Full`] when what is left belongs to current revisions.
-    pub fn make_room(
-        &self,
-        needs: u64,
-        current: &HashSet<(Kind, Digest)>,
-    ) -> Result<(), StoreError> {
-        let mut files = self.list();
-        let mut used: u64 = files.iter().map(|file| file.bytes).sum();
-        let mut free = self.free()?;
-        let on_disk = needs.saturating_add(node::STORE_RESERVE_BYTES);
-        files.retain(|f| f.digest.is_none_or(|digest| !current.contains(&(f.kind, digest))));
-        files.sort_by_key(|file| (file.kind, file.used));
-        for file in files {
-            if used.saturating_add(needs) <= self.budget && free >= on_disk {
-                return Ok(());
-            }
-            if fs::remove_file(&file.path).is_ok() {
-                tracing::info!(path = %file.path.display(), bytes = file.bytes, "evicted from the store");
-                used = used.saturating_sub(file.bytes);
-                free = self.free()?;
-            }
-        }
-        let full = |why| Err(StoreError::Full { needs, dir: self.dir.clone(), why });
-        if used.saturating_add(needs) > self.budget {
-            return full(format!(
-                "current functions take {} of the store's {}",
-                human_size(used),
-                human_size(self.budget)
-            ));
-        }
-        if free < on_disk {
-            return full(format!(
-                "the disk has {} free, of which {} are kept for the database",
-                human_size(free),
-                human_size(node::STORE_RESERVE_BYTES)
-            ));
-        }
-        Ok(())
-    }
-
-    fn free(&self) -> Result<u64, StoreError> {
-        let stat = rustix::fs::statvfs(&self.dir)
-            .map_err(|e| fail("asking for room in", &self.dir, e.into()))?;
-        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
-    }
-
     fn path(&self, kind: Kind, digest: Digest) -> PathBuf {
         self.dir.join(kind.dir()).join(format!("{digest}.{}", kind.extension()))
     }
@@ -337,33 +271,6 @@ impl ArtifactStore {
             File::open(&dir)?.sync_all()?;
         }
         step("done")
-    }
-
-    fn list(&self) -> Vec<Listed> {
-        let mut files = Vec::new();
-        for kind in Kind::ALL {
-            let Ok(entries) = fs::read_dir(self.dir.join(kind.dir())) else { continue };
-            for entry in entries.flatten() {
-                // Of the link itself, if it is one.
-                let Ok(metadata) = entry.metadata() else { continue };
-                let name = entry.file_name();
-                let name = name.to_string_lossy();
-                // Another publish is writing it.
-                if !metadata.is_file() || name.starts_with(TEMPORARY) {
-                    continue;
-                }
-                let digest = name.split('.').next().and_then(|digits| digits.parse().ok());
-                let used = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
-                files.push(Listed {
-                    kind,
-                    digest,
-                    path: entry.path(),
-                    bytes: metadata.len(),
-                    used,
-                });
-            }
-        }
-        files
     }
 }
 

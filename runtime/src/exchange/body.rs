@@ -1,0 +1,72 @@
+//! The client's end of an exchange, as hyper takes it.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+
+use super::Exchange;
+
+/// Body of a response on its way to the client.
+pub enum ResponseBody {
+    /// Everything is here.
+    Whole(Bytes),
+    /// The guest is still writing, or its writing is still going out.
+    Streamed(Streamed),
+}
+
+/// The client's end of an [`Exchange`]; dropping it tells the guest.
+pub struct Streamed {
+    exchange: Arc<Exchange>,
+    /// Ends the guest with the client: dropped after the body.
+    _guard: Box<dyn Send + Sync>,
+}
+
+impl Streamed {
+    /// The rest of this exchange's response; `guard` is dropped with it.
+    pub fn new(exchange: Arc<Exchange>, guard: Box<dyn Send + Sync>) -> Self {
+        Self { exchange, _guard: guard }
+    }
+}
+
+impl Drop for Streamed {
+    fn drop(&mut self) {
+        self.exchange.client_gone();
+    }
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = Aborted;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
+        match self.get_mut() {
+            Self::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Self::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Self::Streamed(streamed) => {
+                streamed.exchange.poll_chunk(cx).map(|chunk| chunk.map(|c| c.map(Frame::data)))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self, Self::Whole(bytes) if bytes.is_empty())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Self::Streamed(_) => SizeHint::default(),
+        }
+    }
+}
+
+/// The body of a response that ended before its end.
+#[derive(Debug, thiserror::Error)]
+#[error("the function failed in the middle of its response")]
+pub struct Aborted;
