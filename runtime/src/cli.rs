@@ -1,5 +1,6 @@
 //! The command line: one file per verb. `serve` runs a node; the others talk to one through its admin API.
 
+mod check;
 mod client;
 mod completions;
 mod deploy;
@@ -12,6 +13,7 @@ mod logs;
 mod model;
 mod output;
 mod remove;
+mod verify;
 
 use std::path::PathBuf;
 
@@ -39,6 +41,8 @@ pub(crate) enum Verb {
     Serve(Serve),
     /// Deploy a module, or a new revision of it.
     Deploy(deploy::Deploy),
+    /// Say what a file is, and whether it can be deployed.
+    Check(check::Check),
     /// List the deployed functions.
     List(list::List),
     /// Show one function: limits, snapshot, times, history.
@@ -51,6 +55,8 @@ pub(crate) enum Verb {
     Remove(remove::Remove),
     /// Ask whether the node is ready; for container health checks.
     Health(health::Health),
+    /// Prove on this machine what Mayfly promises; needs no running node.
+    Verify(verify::Verify),
     /// Print a completion script for a shell.
     Completions(completions::Completions),
 }
@@ -120,12 +126,14 @@ impl Verb {
             match self {
                 Self::Serve(_) => Err(Failure::new(code::FAILED, "serve is no client's verb")),
                 Self::Deploy(verb) => verb.run().await,
+                Self::Check(verb) => verb.run(),
                 Self::List(verb) => verb.run().await,
                 Self::Inspect(verb) => verb.run().await,
                 Self::Invoke(verb) => verb.run().await,
                 Self::Logs(verb) => verb.run().await,
                 Self::Remove(verb) => verb.run().await,
                 Self::Health(verb) => verb.run().await,
+                Self::Verify(verb) => verb.run().await,
                 Self::Completions(verb) => verb.run(),
             }
         })

@@ -7,6 +7,7 @@
 mod aborts;
 mod http_limits;
 mod imports;
+mod isolation;
 mod rig;
 mod slow;
 mod smuggling;

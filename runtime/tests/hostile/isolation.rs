@@ -1,0 +1,24 @@
+//! The quick part of `mayfly verify isolation`; `make soak` runs the long one.
+
+use std::process::Command;
+
+use crate::rig::soak;
+
+#[test]
+fn no_instance_sees_what_another_one_left() {
+    for (slots, scan) in [("1", "on"), ("1", "off"), ("3", "on"), ("3", "off")] {
+        let alternations = (600 * soak()).to_string();
+        // A process of its own: it has another pool, and a process has one engine.
+        let done = Command::new(env!("CARGO_BIN_EXE_mayfly"))
+            .args(["verify", "isolation", "--output", "json", "--alternations", &alternations])
+            .args(["--slots", slots, "--pagemap-scan", scan])
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&done.stdout).into_owned();
+        assert!(done.status.success(), "{text}{}", String::from_utf8_lossy(&done.stderr));
+        let report: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!((&report["hits"], &report["repeats"]), (&0.into(), &0.into()), "{text}");
+        assert_eq!(report["alternations"], 600 * soak(), "{text}");
+        assert_eq!(report["pagemap_scan"], scan == "on", "{text}");
+    }
+}
