@@ -17,6 +17,7 @@ const LONG_FILES: &[(&str, &str)] =
 const LONG_FUNCTIONS: &[(&str, &str)] = &[
     ("fn words(&self)", "one match over all outcomes: a table, not a procedure"),
     ("fn make(", "the parts of a node, one after the other"),
+    ("pub fn wat(&self)", "one module as text"),
 ];
 
 fn root() -> PathBuf {
@@ -58,6 +59,10 @@ fn complain(what: &str, complaints: &[String]) {
 fn no_file_is_longer_than_it_has_reason_to_be() {
     let mut complaints = Vec::new();
     for (name, text) in sources() {
+        // Tests are tables: long ones are read by looking up.
+        if name.contains("/tests/") || name.ends_with("tests.rs") {
+            continue;
+        }
         let lines = without_tests(&text).lines().count();
         let excused = LONG_FILES.iter().any(|(file, _)| *file == name);
         if lines > FILE_LINES && !excused {
