@@ -10,8 +10,10 @@ const FILE_LINES: usize = 400;
 const FUNCTION_LINES: usize = 70;
 
 /// Files that are longer, each with its reason.
-const LONG_FILES: &[(&str, &str)] =
-    &[("runtime/core/src/outcome.rs", "one enum and all its maps: split, they could disagree")];
+const LONG_FILES: &[(&str, &str)] = &[
+    ("runtime/core/src/outcome.rs", "one enum and all its maps: split, they could disagree"),
+    ("guest-sdk/kernels/src/winograd.rs", "the transforms and the loop that they are laid out for"),
+];
 
 /// Functions that are longer, each with its reason.
 const LONG_FUNCTIONS: &[(&str, &str)] = &[
