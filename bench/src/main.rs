@@ -5,6 +5,8 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use mayfly_bench::guests::Guests;
+use mayfly_bench::micro::Micro;
 use mayfly_bench::plan::Plan;
 use mayfly_bench::record::Run;
 use mayfly_bench::scenarios::{ALL, Bench, Places};
@@ -40,6 +42,17 @@ enum Verb {
         /// What to make of it.
         #[arg(long, value_enum, default_value_t = Form::Text)]
         form: Form,
+    },
+    /// Answer one function over and over inside this process, for profilers and instruction counters.
+    Loop {
+        /// One of `functions/`.
+        function: String,
+        /// How often.
+        #[arg(long, default_value_t = 100_000)]
+        times: u32,
+        /// Where the built functions are [default: beside this program's target directory].
+        #[arg(long)]
+        guests: Option<PathBuf>,
     },
     /// Name the scenarios.
     List,
@@ -131,6 +144,14 @@ fn dispatch(verb: Verb) -> anyhow::Result<ExitCode> {
                 Form::Html => report::html::render(&run),
             };
             print!("{text}");
+        }
+        Verb::Loop { function, times, guests } => {
+            let guest = Guests::find(guests.as_deref())?.get(&function)?;
+            let micro = Micro::start(None)?;
+            micro.publish(&guest)?;
+            for _ in 0..times {
+                micro.answer(&guest.name, &guest)?;
+            }
         }
         Verb::List => {
             for (name, what, _) in ALL {

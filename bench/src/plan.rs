@@ -43,7 +43,8 @@ impl Plan {
         Self {
             size: "smoke",
             rounds: 1,
-            load: Duration::from_millis(40),
+            // A busy machine may give a process no turn for tens of milliseconds.
+            load: Duration::from_millis(200),
             warm_up: Duration::from_millis(10),
             starts: 2,
             rung: Duration::from_millis(200),
@@ -63,11 +64,11 @@ impl Plan {
         Self {
             size: "quick",
             rounds: 5,
-            load: Duration::from_millis(500),
+            load: Duration::from_millis(300),
             warm_up: Duration::from_millis(100),
             starts: 200,
-            rung: Duration::from_millis(300),
-            process_starts: 5,
+            rung: Duration::from_millis(150),
+            process_starts: 4,
             functions: &[1, 10],
             images: &[0, 1],
             in_flight: 32,
@@ -82,12 +83,12 @@ impl Plan {
     pub fn core() -> Self {
         Self {
             size: "core",
-            rounds: 7,
-            load: Duration::from_secs(1),
+            rounds: 6,
+            load: Duration::from_millis(800),
             warm_up: Duration::from_millis(200),
             starts: 500,
-            rung: Duration::from_millis(1_000),
-            process_starts: 7,
+            rung: Duration::from_millis(400),
+            process_starts: 6,
             functions: &[1, 10, 100],
             images: &[0, 1, 45, 100],
             in_flight: 64,

@@ -291,7 +291,7 @@ mod tests {
     fn rounds_are_thinned_and_rounded() {
         let round = Round::new((0..5_000).map(|i| f64::from(i) + 0.123_456_7).collect());
         assert_eq!((round.seen, round.samples.len()), (5_000, SAMPLES_PER_ROUND));
-        assert_eq!(five_digits(1234.567_89), 1234.6);
+        assert_eq!(five_digits(1_234.567_89), 1_234.6);
         assert_eq!(five_digits(123_456_789.0), 123_456_789.0);
     }
 

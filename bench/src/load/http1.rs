@@ -5,13 +5,16 @@
 const RESPONSE_BYTES: usize = 64 << 20;
 const HEADERS: usize = 64;
 
+/// Name and value, in the order they came; names in lower case.
+pub type Headers = Vec<(String, String)>;
+
 /// A complete response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Response {
     /// Its status.
     pub status: u16,
-    /// Name and value, in the order they came.
-    pub headers: Vec<(String, String)>,
+    /// Its headers.
+    pub headers: Headers,
     /// Its body, chunks joined.
     pub body: Vec<u8>,
 }
@@ -100,7 +103,7 @@ pub fn decode(bytes: &[u8]) -> anyhow::Result<Response> {
     Ok(Response { status: head.status, headers, body })
 }
 
-fn parse(bytes: &[u8]) -> anyhow::Result<Option<(Head, Vec<(String, String)>)>> {
+fn parse(bytes: &[u8]) -> anyhow::Result<Option<(Head, Headers)>> {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS];
     let mut response = httparse::Response::new(&mut headers);
     let httparse::Status::Complete(length) = response.parse(bytes)? else { return Ok(None) };

@@ -19,9 +19,9 @@ pub fn render(run: &Run) -> String {
     summary(run, &mut out);
     doubts(run, &mut out);
     for (title, words, drawing) in plots::all(run) {
-        let _ = write!(
+        let _ = writeln!(
             out,
-            "<section><h2>{}</h2><p class=\"words\">{}</p><figure>{drawing}</figure></section>\n",
+            "<section><h2>{}</h2><p class=\"words\">{}</p><figure>{drawing}</figure></section>",
             escape(&title),
             escape(&words)
         );

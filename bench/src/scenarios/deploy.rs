@@ -33,7 +33,7 @@ fn once(bench: &mut Bench, name: &str) -> anyhow::Result<()> {
     let wall = began.elapsed().as_secs_f64() * 1e6;
     let series = |figure: &str| Series::new("deploy", name, "mayfly", figure, Unit::Us);
     bench.run.add(series("total").round(vec![wall]));
-    let find = |key: &str| report.pointer(&format!("/record/{key}")).or_else(|| report.get(key));
+    let find = |key: &str| report.pointer(&format!("/revision/{key}"));
     for stage in find("stages").and_then(serde_json::Value::as_array).into_iter().flatten() {
         let (Some(stage), Some(us)) = (stage["stage"].as_str(), stage["us"].as_f64()) else {
             continue;

@@ -2,6 +2,7 @@
 //! at all.
 
 use std::io::Cursor;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -56,9 +57,18 @@ fn sizes(bench: &mut Bench) -> anyhow::Result<()> {
             bench.run.add(series.round(vec![guest.wasm.len() as f64]));
         }
     }
-    let binary = bench.install()?.binary().metadata()?.len();
+    let mayfly = bench.install()?;
     let series = Series::new("figures", "binary", "mayfly", "file_size", Unit::Bytes);
-    bench.run.add(series.round(vec![binary as f64]));
+    bench.run.add(series.round(vec![mayfly.binary().metadata()?.len() as f64]));
+    // Line tables and symbols are for crash reports; what is shipped may go without.
+    let stripped = tempfile::NamedTempFile::new()?;
+    let strip = Command::new("strip").arg("-o").arg(stripped.path()).arg(mayfly.binary()).status();
+    if strip.is_ok_and(|status| status.success()) {
+        let series = Series::new("figures", "binary-stripped", "mayfly", "file_size", Unit::Bytes);
+        bench.run.add(series.round(vec![stripped.path().metadata()?.len() as f64]));
+    } else {
+        bench.run.skip("figures/binary-stripped", "`strip` is not installed (binutils)");
+    }
     Ok(())
 }
 

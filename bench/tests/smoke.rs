@@ -1,0 +1,38 @@
+//! Every scenario at size 1, with the binary as users get it.
+
+use std::path::Path;
+use std::process::Command;
+
+use mayfly_bench::record::Run;
+
+#[test]
+fn every_scenario_runs_and_leaves_figures() {
+    let bench = Path::new(env!("CARGO_BIN_EXE_mayfly-bench"));
+    if !bench.with_file_name("mayfly").is_file()
+        || mayfly_bench::guests::Guests::find(None).is_err()
+    {
+        eprintln!(
+            "SKIPPED: no mayfly binary or no guests beside the harness; `make build guests` makes them"
+        );
+        return;
+    }
+    let out = tempfile::tempdir().unwrap();
+    let mut command = Command::new(bench);
+    command.args(["run", "--size", "smoke", "--name", "smoke", "--out"]).arg(out.path());
+    let done = command.output().unwrap();
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert!(done.status.success(), "{said}");
+    let run = Run::read(&out.path().join("smoke.json")).unwrap();
+    assert!(run.skipped.is_empty(), "{:?}\n{said}", run.skipped);
+    for (scenario, ..) in mayfly_bench::scenarios::ALL {
+        let samples = run.series.iter().filter(|s| s.scenario == scenario);
+        let seen: u64 = samples.flat_map(|s| &s.rounds).map(|r| r.seen).sum();
+        assert!(seen > 0, "{scenario} left nothing");
+    }
+    let page = std::fs::read_to_string(out.path().join("smoke.html")).unwrap();
+    assert!(page.contains("The cold-start ladder of hello"));
+    // The same record compares as the same.
+    let record = out.path().join("smoke.json");
+    let same = Command::new(bench).arg("compare").arg(&record).arg(&record).status().unwrap();
+    assert!(same.success());
+}
