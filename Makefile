@@ -10,7 +10,8 @@ SAMPLES := $(SMALL) classify filetype
 MAYFLY := $(TARGET_DIR)/release/mayfly
 STATE ?= state
 
-.PHONY: help run build guests toolchain test fmt lint docs-check unit deny clean-state
+.PHONY: help run build guests toolchain test fmt lint docs-check unit deny clean-state \
+	bench bench-quick bench-full bench-peers bench-bin
 
 help: ## What there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | column -t -s '	'
@@ -44,7 +45,7 @@ lint:
 	$(CARGO) clippy --profile guest --target $(GUEST_TARGET) -p mayfly --all-features $(addprefix -p ,$(SMALL) $(MODELS)) -- -D warnings
 
 docs-check:
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps -p mayfly-runtime -p mayfly-core -p mayfly-oip -p mayfly-abi -p mayfly
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps -p mayfly-bench -p mayfly-runtime -p mayfly-core -p mayfly-oip -p mayfly-abi -p mayfly
 
 unit:
 	$(CARGO) test
@@ -58,3 +59,20 @@ clean-state: ## Forget every deployed function
 	rm -rf $(STATE)
 
 include functions/languages.mk
+
+BENCH := $(TARGET_DIR)/release/mayfly-bench run --peers $(TARGET_DIR)/bench-peers --models $(TARGET_DIR)/bench-peers/models
+
+bench-bin: guests
+	$(CARGO) build --release --bin mayfly -p mayfly-runtime -p mayfly-bench --bins
+
+bench: bench-bin ## The core report, in at most ten minutes on two cores
+	$(BENCH) --size core
+
+bench-quick: bench-bin ## One minute of it
+	$(BENCH) --size quick
+
+bench-full: bench-bin ## All of it: longer rounds, 1,000 functions, slow rungs
+	$(BENCH) --size full
+
+bench-peers: toolchain ## Install the runtimes to compare with, as far as the registries have them
+	bench/peers/install.sh $(TARGET_DIR)/bench-peers
