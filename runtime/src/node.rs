@@ -1,18 +1,22 @@
 //! What all invocations of a process share: engine, catalog, slots, and where guests go that take long.
 
+mod lanes;
+mod pressure;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use mayfly_core::Outcome;
 use mayfly_core::limits::node;
-use tokio::sync::Semaphore;
 
 use crate::catalog::Catalog;
 use crate::engine::Engine;
 use crate::logs::LogSink;
 use crate::metrics::Metrics;
 use crate::revision::Revision;
+use lanes::{Lane, Lanes};
+use pressure::Pressure;
 
 /// How niced a guest thread is, so that a worker with a request in hand goes first.
 const GUEST_NICE: i32 = 5;
@@ -57,9 +61,10 @@ pub struct Node {
     pub server_timing: bool,
     /// Between two pieces of a request's body.
     pub body_idle_timeout: Duration,
-    slots: Semaphore,
+    lanes: Lanes,
     waiting: AtomicUsize,
     waiting_max: usize,
+    pressure: Pressure,
     queue_timeout: Duration,
     draining: AtomicBool,
 }
@@ -76,7 +81,7 @@ impl Node {
         metrics: Arc<Metrics>,
         logs: LogSink,
     ) -> std::io::Result<Arc<Self>> {
-        let slots = engine.plan().slots;
+        let (slots, budget) = (engine.plan().slots, engine.plan().memory_budget);
         Ok(Arc::new(Self {
             engine,
             catalog,
@@ -85,7 +90,8 @@ impl Node {
             guests: Guests::start(config.guest_threads)?,
             server_timing: config.server_timing,
             body_idle_timeout: config.body_idle_timeout,
-            slots: Semaphore::new(slots),
+            lanes: Lanes::new(slots),
+            pressure: Pressure::watch(budget)?,
             waiting: AtomicUsize::new(0),
             waiting_max: slots * node::QUEUE_PER_SLOT,
             queue_timeout: config.queue_timeout,
@@ -105,10 +111,13 @@ impl Node {
 
     /// Slots that nobody uses.
     pub fn free_slots(&self) -> usize {
-        self.slots.available_permits()
+        self.lanes.free()
     }
 
     /// Takes a place in the revision and a slot in the pool, waiting for the slot if there is room to wait.
+    ///
+    /// A function that holds many slots already is served from the larger part of the pool only, so that others find
+    /// one; and when memory runs out, it is the first to be refused.
     ///
     /// # Errors
     /// [`Outcome::FunctionBusy`] or [`Outcome::NodeFull`].
@@ -118,20 +127,22 @@ impl Node {
         if place.position as u64 > concurrency {
             return Err(Outcome::FunctionBusy { concurrency });
         }
-        if let Ok(permit) = self.slots.try_acquire() {
-            permit.forget();
-            return Ok(Slot { node: self.clone(), _place: place });
-        }
-        let waiting = Waiting::enter(&self.waiting);
-        if waiting.position > self.waiting_max {
+        let modest = place.position <= self.lanes.modest;
+        if self.pressure.refuses(modest) {
             return Err(Outcome::NodeFull);
         }
-        match tokio::time::timeout(self.queue_timeout, self.slots.acquire()).await {
-            Ok(Ok(permit)) => {
-                permit.forget();
-                Ok(Slot { node: self.clone(), _place: place })
-            }
-            Ok(Err(_)) | Err(_) => Err(Outcome::NodeFull),
+        if let Some(lane) = self.lanes.try_enter(modest) {
+            return Ok(Slot { node: self.clone(), lane, _place: place });
+        }
+        let waiting = Waiting::enter(&self.waiting);
+        // Half of the queue is for functions that hold few slots.
+        let room = if modest { self.waiting_max } else { self.waiting_max / 2 };
+        if waiting.position > room {
+            return Err(Outcome::NodeFull);
+        }
+        match tokio::time::timeout(self.queue_timeout, self.lanes.enter(modest)).await {
+            Ok(Some(lane)) => Ok(Slot { node: self.clone(), lane, _place: place }),
+            Ok(None) | Err(_) => Err(Outcome::NodeFull),
         }
     }
 }
@@ -139,12 +150,13 @@ impl Node {
 /// The right to hold one instance; given back when dropped.
 pub struct Slot {
     node: Arc<Node>,
+    lane: Lane,
     _place: Place,
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.node.slots.add_permits(1);
+        self.node.lanes.leave(self.lane);
     }
 }
 

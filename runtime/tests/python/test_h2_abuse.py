@@ -2,7 +2,7 @@
 
     python3 test_h2_abuse.py path/to/mayfly [seconds-per-attack]
 
-Needs `h2` and `hyperframe` of PyPI (see requirements.txt). Frames are made by hand where a library would refuse to.
+Needs `hpack`, `hyperframe` and, for its text format, `wasmtime` of PyPI (see requirements-hostile.txt). Frames are made by hand where a library would refuse to.
 """
 
 import pathlib
@@ -17,6 +17,7 @@ from hyperframe.frame import (
     ContinuationFrame, DataFrame, GoAwayFrame, HeadersFrame, PingFrame, PriorityFrame, RstStreamFrame, SettingsFrame,
     WindowUpdateFrame,
 )
+from wasmtime import wat2wasm
 
 from node import Node
 
@@ -225,7 +226,8 @@ def main():
     for name, fault, *limits in [
         ("ok", "answers"), ("counts", "counts-its-body"), ("sleeps", "sleeps"), ("gush", "answers-too-much"), ("loops", "loops"),
     ]:
-        wasm = FAULTS / f"{fault}.wat"
+        wasm = pathlib.Path(node.state.name) / f"{fault}.wasm"
+        wasm.write_bytes(wat2wasm((FAULTS / f"{fault}.wat").read_text()))
         node.deploy(wasm, name, *limits)
     stop, seen = threading.Event(), []
     thread = threading.Thread(target=bystander, args=(node.gateway, stop, seen))
