@@ -5,6 +5,7 @@
 
 mod cli;
 
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
@@ -314,19 +315,21 @@ impl Parts {
         let (gateway, admin) =
             (admin::base_url(self.gateway_address), admin::base_url(self.admin_address));
         tracing::info!(%gateway, %admin, slots = self.node.engine.plan().slots, "ready");
-        println!(
-            "mayfly {} is ready: functions on {gateway}, admin API on {admin}",
+        let mut text = format!(
+            "mayfly {} is ready: functions on {gateway}, admin API on {admin}\n",
             env!("CARGO_PKG_VERSION")
         );
         let view = self.node.catalog.load();
         let mut names: Vec<_> = view.iter().map(|(name, _)| name).collect();
         names.sort();
         for name in names.iter().take(SHOWN) {
-            println!("  curl {gateway}/{name}");
+            text += &format!("  curl {gateway}/{name}\n");
         }
         if names.is_empty() {
-            println!("  mayfly deploy path/to/module.wasm");
+            text += "  mayfly deploy path/to/module.wasm\n";
         }
+        // Whoever started us may have stopped listening; `println!` would end the node for that.
+        let _ = std::io::stdout().write_all(text.as_bytes());
     }
 
     /// Ends what is under way; says whether all of it ended in time.

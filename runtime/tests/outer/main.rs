@@ -1,6 +1,7 @@
 //! The binary as an operator meets it: processes, sockets, exit codes.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
+mod kill;
 mod node;
 
 use node::{GREETING, Node, module};
@@ -79,4 +80,46 @@ fn help_and_print_config_end_well() {
     );
     assert!(node.ok(&["completions", "bash"]).contains("mayfly"));
     assert_eq!(node.ok(&["health"]), "ready\n");
+}
+
+/// One of `functions/faults`, as a file beside the state.
+fn guest(node: &Node, name: &str) -> String {
+    let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/../functions/faults");
+    node.file(&format!("{name}.wasm"), &wat::parse_file(format!("{dir}/{name}.wat")).unwrap())
+}
+
+#[test]
+fn a_drain_lets_a_request_end() {
+    let mut node = Node::start(tempfile::tempdir().unwrap());
+    node.ok(&["deploy", &guest(&node, "naps"), "--name", "naps"]);
+    let under_way = node.get_later("/naps");
+    // Until it is under way: the gauge counts requests with a head and without an end.
+    while !node.metrics().contains("http_server_active_requests 1\n") {
+        std::thread::sleep(std::time::Duration::from_millis(1));
+        if under_way.is_finished() {
+            break;
+        }
+    }
+    assert_eq!(node.stop(), Some(0));
+    assert_eq!(under_way.join().unwrap(), (200, "ok".into()));
+}
+
+#[test]
+fn loops_on_every_core_and_twice_that_leave_the_others_their_answers() {
+    let node = Node::start(tempfile::tempdir().unwrap());
+    node.ok(&["deploy", &guest(&node, "loops"), "--name", "loops", "--limit", "wall=2s"]);
+    node.ok(&["deploy", &guest(&node, "answers"), "--name", "answers"]);
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let loops: Vec<_> = (0..2 * cores).map(|_| node.get_later("/loops")).collect();
+    let mut answers = 0;
+    while !loops.iter().all(std::thread::JoinHandle::is_finished) {
+        assert_eq!(node.get("/answers"), (200, "ok".into()));
+        node.metrics();
+        answers += 1;
+    }
+    for ended in loops {
+        assert_eq!(ended.join().unwrap().0, 504);
+    }
+    // Starved, there would be a handful in two seconds; how fast they come is the bench's to say.
+    assert!(answers >= 20, "only {answers} answers while the loops ran");
 }

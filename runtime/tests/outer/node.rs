@@ -103,6 +103,23 @@ impl Node {
         String::from_utf8(output.stdout).unwrap()
     }
 
+    /// Runs a verb that may fail, because the node is about to die; says whether it succeeded.
+    pub(crate) fn try_run(&self, arguments: &[&str]) -> bool {
+        self.run(arguments).status.success()
+    }
+
+    /// kill -9.
+    pub(crate) fn kill(&self) {
+        let pid = rustix::process::Pid::from_child(&self.process);
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    }
+
+    /// Starts a request and leaves it under way; the thread gives its status and body.
+    pub(crate) fn get_later(&self, path: &str) -> std::thread::JoinHandle<(u16, String)> {
+        let (address, path) = (self.gateway.clone(), path.to_owned());
+        std::thread::spawn(move || request(&address, &path, ""))
+    }
+
     /// Runs a verb that must fail; gives its exit code and stderr.
     pub(crate) fn fails(&self, arguments: &[&str]) -> (i32, String) {
         let output = self.run(arguments);
