@@ -4,7 +4,7 @@ use crate::check::{Refused, ensure, product, reaches};
 use crate::pack::{self, Image};
 use crate::simd::Simd;
 use crate::tile::{self, LeftGroup, Panels, RightGroup, Target};
-use crate::{LEFT_ROWS, MACS_MAX, RIGHT_COLS, SCRATCH_MIN};
+use crate::{FLOATS_MAX, LEFT_ROWS, MACS_MAX, RIGHT_COLS, SCRATCH_MIN};
 
 /// Depth of a slice of `k`: 12 rows of it (18 KiB) stay in L1 while the right operand streams from L2.
 const DEPTH: usize = 384;
@@ -12,6 +12,8 @@ const DEPTH: usize = 384;
 const LEFT_SCRATCH: usize = 2 * LEFT_ROWS * DEPTH;
 /// Columns handled before the left operand is streamed again: with `DEPTH` rows, 344 KiB of L2.
 const COLS_MAX: usize = 224;
+/// Packing reads in whatever order strides say, a cache miss at each float in the worst case.
+const UNPACKED: &str = "gemm: an operand that is not packed is too large for one call";
 
 /// The left operand, `m` x `k`.
 #[derive(Debug, Clone, Copy)]
@@ -94,6 +96,7 @@ impl Gemm<'_> {
     pub fn check(&self) -> Result<(), Refused> {
         let &Gemm { m, n, k, batch, .. } = self;
         product(&[m, n, k, batch], MACS_MAX, "gemm: a size is zero or the work passes the cap")?;
+        product(&[m, n, batch], FLOATS_MAX, "gemm: too many results for one call")?;
         match self.left {
             Left::Packed { data, batch: step } => {
                 let panel = (m.div_ceil(LEFT_ROWS) * LEFT_ROWS) as u64 * k as u64;
@@ -105,6 +108,7 @@ impl Gemm<'_> {
                 )?;
             }
             Left::Strided { data, row, col, batch: step } => {
+                product(&[m, k, batch], FLOATS_MAX, UNPACKED)?;
                 let steps = [(m, row), (k, col), (batch, step)];
                 reaches(data.len(), &steps, 1, "gemm: left operand too short")?;
             }
@@ -120,10 +124,14 @@ impl Gemm<'_> {
                 )?;
             }
             Right::Strided { data, row, col, batch: step } => {
+                product(&[k, n, batch], FLOATS_MAX, UNPACKED)?;
                 let steps = [(k, row), (n, col), (batch, step)];
                 reaches(data.len(), &steps, 1, "gemm: right operand too short")?;
             }
-            Right::Image(image) => image.check(k, n, batch)?,
+            Right::Image(image) => {
+                product(&[k, n, batch], FLOATS_MAX, UNPACKED)?;
+                image.check(k, n, batch)?;
+            }
         }
         self.check_output()
     }

@@ -31,7 +31,7 @@ pub const RIGHT_COLS: usize = 16;
 /// Multiply-adds that one call may ask for: about a millisecond on a core with 256-bit vectors, so that a guest's
 /// deadline, checked between calls, stays meaningful.
 pub const MACS_MAX: u64 = 1 << 26;
-/// Floats that one call may produce where the work is not counted in multiply-adds.
+/// Floats that one call may produce, or read in an order that caches cannot foresee.
 pub const FLOATS_MAX: u64 = 1 << 22;
 /// Scratch floats that let every call work: a slice of each operand of the largest tile.
 pub const SCRATCH_MIN: usize = 16 << 10;

@@ -22,14 +22,7 @@ pub trait Simd: Copy {
     fn splats(self, group: &[f32; LEFT_ROWS]) -> [Self::V; LEFT_ROWS] {
         // Written out: a closure inside `map` would be compiled for the plain CPU and called six times.
         let [a, b, c, d, e, f] = *group;
-        [
-            self.splat(a),
-            self.splat(b),
-            self.splat(c),
-            self.splat(d),
-            self.splat(e),
-            self.splat(f),
-        ]
+        [self.splat(a), self.splat(b), self.splat(c), self.splat(d), self.splat(e), self.splat(f)]
     }
     /// The first `N` values; panics if there are fewer.
     fn load(self, from: &[f32]) -> Self::V;

@@ -125,8 +125,12 @@ impl Winograd<'_> {
         ensure(self.weights.len() >= weights, "winograd: weights too short")?;
         ensure(self.bias.is_none_or(|b| b.len() >= self.filters), "winograd: bias too short")?;
         ensure(self.add.is_none_or(|a| a.len() as u64 >= out), "winograd: addend too short")?;
-        let scratch = scratch_len(self.channels, self.out_width, self.tiles);
-        ensure(self.scratch.len() >= scratch, "winograd: scratch too short")
+        let layout = Layout::new(self.channels, self.out_width, self.tiles);
+        ensure(self.scratch.len() >= layout.total(), "winograd: scratch too short")?;
+        // An output much wider than the tiles asked for would be work that the tiles do not count.
+        let blocks = self.tiles.div_ceil(layout.block);
+        let rule = "winograd: output too wide for the tiles of one call";
+        product(&[self.channels, blocks, layout.phases()], MACS_MAX, rule).map(|_| ())
     }
 
     /// Computes the convolution. Call [`Winograd::check`] first: what it refuses would panic here.

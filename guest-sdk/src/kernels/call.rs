@@ -2,7 +2,7 @@
 
 use core::cell::RefCell;
 
-use mayfly_kernels::{Gemm, MACS_MAX, Plane, RIGHT_COLS, Refused, Winograd};
+use mayfly_kernels::{FLOATS_MAX, Gemm, MACS_MAX, Plane, RIGHT_COLS, Refused, Winograd};
 
 #[cfg(all(target_arch = "wasm32", feature = "kernels"))]
 mod host {
@@ -87,9 +87,22 @@ pub(super) fn plane(call: &mut Plane<'_>) -> Result<(), Refused> {
     Ok(())
 }
 
-/// Columns (a multiple of a panel) of an `m` x `k` product that stay within the cap of one call.
+/// Whether `batch` products of these sizes are few enough for one call.
+pub(super) fn fits([m, n, k, batch]: [usize; 4]) -> bool {
+    let within = |sizes: [usize; 3], max: u64| {
+        let product = sizes.iter().try_fold(1u64, |total, &size| total.checked_mul(size as u64));
+        product.and_then(|p| p.checked_mul(batch as u64)).is_some_and(|p| p <= max)
+    };
+    within([m, n, k], MACS_MAX)
+        && within([m, n, 1], FLOATS_MAX)
+        && within([m, k, 1], FLOATS_MAX)
+        && within([k, n, 1], FLOATS_MAX)
+}
+
+/// Columns (a multiple of a panel) of an `m` x `k` product that stay within the caps of one call.
 pub(super) fn columns_max(m: usize, k: usize) -> usize {
-    let columns = MACS_MAX / (m as u64 * k as u64).max(1);
-    let columns = usize::try_from(columns).unwrap_or(usize::MAX);
+    let macs = MACS_MAX / (m as u64 * k as u64).max(1);
+    let floats = FLOATS_MAX / (m.max(k) as u64).max(1);
+    let columns = usize::try_from(macs.min(floats)).unwrap_or(usize::MAX);
     (columns / RIGHT_COLS).max(1) * RIGHT_COLS
 }

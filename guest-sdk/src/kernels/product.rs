@@ -1,6 +1,6 @@
 //! Matrix products: sums over shared axes, with bias, residual and clamp in the same pass.
 
-use mayfly_kernels::{Epilogue, Gemm, LEFT_ROWS, Left, MACS_MAX, RIGHT_COLS, Right, SCRATCH_GEMM};
+use mayfly_kernels::{Epilogue, Gemm, LEFT_ROWS, Left, RIGHT_COLS, Right, SCRATCH_GEMM};
 use tract_onnx::tract_core::internal::*;
 
 use super::call;
@@ -196,8 +196,7 @@ impl Run<'_> {
     /// One batch, in as many calls as the cap on a call's work asks for.
     fn call(&self, batch: Walk, at: [usize; 3], out: &mut [f32]) -> TractResult<()> {
         let Sizes { m, n, k, .. } = *self.sizes;
-        let each = (m.len as u64 * k.len as u64).max(1);
-        if each * n.len as u64 * batch.len as u64 <= MACS_MAX {
+        if call::fits([m.len, n.len, k.len, batch.len]) {
             return self.gemm(batch, at, 0..m.len, 0..n.len, out);
         }
         // Rows that leave room for a panel of columns; a multiple of every tile's.

@@ -15,43 +15,88 @@ use super::tail::Tail;
 const WINOGRAD_CHANNELS: usize = 24;
 const WINOGRAD_TILES: usize = 12;
 
-/// Replaces the operators of `model`, which must be decluttered, by ours wherever they fit.
+/// Replaces the operators of `model`, as it comes from its file, by ours wherever they fit; the rest is decluttered.
 ///
 /// # Errors
-/// When a replacement does not type-check, which is a defect of this crate.
+/// When tract cannot simplify the model, or a replacement does not type-check, which is a defect of this crate.
 pub fn rewrite(mut model: TypedModel) -> TractResult<TypedModel> {
-    for node in model.eval_order()? {
-        let patch = match replace(&model, model.node(node))? {
-            Some(patch) => patch,
-            None => continue,
-        };
+    // Images first: decluttering may turn convolutions of 1x1 into products, and move channels last to suit them.
+    model.prop_consts()?;
+    let model = replace_all(model, &image)?;
+    replace_all(model.into_decluttered()?, &|model, node| {
+        Ok(match image(model, node)? {
+            Some(patch) => Some(patch),
+            None => einsum(model, node)?,
+        })
+    })
+}
+
+type Replace<'a> = &'a dyn Fn(&TypedModel, &TypedNode) -> TractResult<Option<TypedModelPatch>>;
+
+fn replace_all(mut model: TypedModel, replace: Replace<'_>) -> TractResult<TypedModel> {
+    for id in model.eval_order()? {
+        let node = model.node(id);
+        if !is_used(&model, node) || !all_floats(&model, node) {
+            continue;
+        }
+        let Some(patch) = replace(&model, node)? else { continue };
         patch.apply(&mut model)?;
     }
     model.compact()?;
     Ok(model)
 }
 
-fn replace(model: &TypedModel, node: &TypedNode) -> TractResult<Option<TypedModelPatch>> {
-    // A node that an earlier patch made redundant has no readers left.
-    let dead = node.outputs.iter().all(|o| o.successors.is_empty());
-    if dead && !model.outputs.iter().any(|o| o.node == node.id) {
-        return Ok(None);
-    }
-    if node.inputs.iter().any(|i| {
-        model.outlet_fact(*i).map_or(true, |f| f.is_exotic() || f.datum_type != f32::datum_type())
-    }) {
-        return Ok(None);
-    }
+/// A node that an earlier patch made redundant has no readers left.
+fn is_used(model: &TypedModel, node: &TypedNode) -> bool {
+    node.outputs.iter().any(|output| !output.successors.is_empty())
+        || model.outputs.iter().any(|outlet| outlet.node == node.id)
+}
+
+fn all_floats(model: &TypedModel, node: &TypedNode) -> bool {
+    node.inputs.iter().all(|&input| {
+        model
+            .outlet_fact(input)
+            .is_ok_and(|fact| !fact.is_exotic() && fact.datum_type == f32::datum_type())
+    })
+}
+
+fn image(model: &TypedModel, node: &TypedNode) -> TractResult<Option<TypedModelPatch>> {
     if let Some(op) = node.op_as::<cnn::Conv>() {
         return convolution(model, node, op);
-    }
-    if let Some(op) = node.op_as::<EinSum>() {
-        return product(model, node, op);
     }
     if let Some(op) = node.op_as::<MaxPool>() {
         return max_pool(model, node, op);
     }
     Ok(None)
+}
+
+fn einsum(model: &TypedModel, node: &TypedNode) -> TractResult<Option<TypedModelPatch>> {
+    node.op_as::<EinSum>().map_or(Ok(None), |op| product(model, node, op))
+}
+
+/// As [`splice`], for an operator over images: ours want the channels first.
+fn splice_image(
+    model: &TypedModel,
+    node: &TypedNode,
+    inputs: &[OutletId],
+    end: OutletId,
+    spec: &PoolSpec,
+    op: impl Into<Box<dyn TypedOp>>,
+) -> TractResult<Option<TypedModelPatch>> {
+    if !spec.data_format.c_is_last() {
+        return splice(model, node, inputs, end, op);
+    }
+    let first = usize::from(spec.data_format.has_n());
+    let last = channel_axis(spec);
+    let mut patch = TypedModelPatch::default();
+    let mut taps = patch.taps(model, inputs)?;
+    let name = format!("{}.channels-first", node.name);
+    taps[0] = patch.wire_node(name, AxisOp::Move(last, first), &taps[..1])?[0];
+    let out = patch.wire_node(&node.name, op.into(), &taps)?;
+    let name = format!("{}.channels-last", node.name);
+    let out = patch.wire_node(name, AxisOp::Move(first, last), &out)?;
+    patch.shunt_outside(model, end, out[0])?;
+    Ok(Some(patch))
 }
 
 /// Puts `op`, reading `inputs`, in the place of everything from `node` to the end of `tail`.
@@ -75,12 +120,21 @@ fn konst(model: &TypedModel, outlet: OutletId) -> TractResult<Option<Arc<Tensor>
 
 /// Whether the images of a pool or convolution are laid out as the kernels read them.
 fn supported(spec: &PoolSpec) -> bool {
-    matches!(spec.data_format, DataFormat::NCHW | DataFormat::CHW)
-        && (1..=2).contains(&spec.kernel_shape.len())
+    (1..=2).contains(&spec.kernel_shape.len())
+}
+
+/// The same window over images with their channels first.
+fn channels_first(spec: &PoolSpec) -> PoolSpec {
+    let data_format = match spec.data_format {
+        DataFormat::NCHW | DataFormat::NHWC => DataFormat::NCHW,
+        DataFormat::CHW | DataFormat::HWC => DataFormat::CHW,
+    };
+    PoolSpec { data_format, ..spec.clone() }
 }
 
 fn channel_axis(spec: &PoolSpec) -> usize {
-    usize::from(spec.data_format.has_n())
+    let first = usize::from(spec.data_format.has_n());
+    if spec.data_format.c_is_last() { first + spec.kernel_shape.len() } else { first }
 }
 
 fn convolution(
@@ -106,7 +160,8 @@ fn convolution(
     }
     let depthwise = op.group == spec.input_channels && op.group == filters && op.group > 1;
     let mut tail = Tail::collect(model, node, Some(channel_axis(spec)))?;
-    if depthwise && tail.add.is_some() {
+    // A residual of another layout cannot be added in the same pass, and a depthwise kernel adds none.
+    if (depthwise || spec.data_format.c_is_last()) && tail.add.is_some() {
         tail = Tail::without_residual(model, node, Some(channel_axis(spec)))?;
     }
     if let Some(more) = &tail.bias {
@@ -117,15 +172,16 @@ fn convolution(
     let mut inputs = tvec!(node.inputs[0]);
     if depthwise {
         let weights = Some(tensor1(floats(&kernel)?).into_arc_tensor());
-        let op = Window { spec: spec.clone(), weights, bias, bounds };
-        return splice(model, node, &inputs, tail.end, op);
+        let op = Window { spec: channels_first(spec), weights, bias, bounds };
+        return splice_image(model, node, &inputs, tail.end, spec, op);
     }
     inputs.extend(tail.add);
     let way = way(model, node, op)?;
     let weights = pack_weights(spec, op.group, way, floats(&kernel)?).into_arc_tensor();
     let residual = tail.add.is_some();
-    let op = Conv { spec: spec.clone(), group: op.group, way, weights, bias, residual, bounds };
-    splice(model, node, &inputs, tail.end, op)
+    let (first, group) = (channels_first(spec), op.group);
+    let op = Conv { spec: first, group, way, weights, bias, residual, bounds };
+    splice_image(model, node, &inputs, tail.end, spec, op)
 }
 
 fn way(model: &TypedModel, node: &TypedNode, op: &cnn::Conv) -> TractResult<Way> {
@@ -137,7 +193,8 @@ fn way(model: &TypedModel, node: &TypedNode, op: &cnn::Conv) -> TractResult<Way>
         && spec.output_channels / op.group >= WINOGRAD_CHANNELS;
     let shape = &model.outlet_fact(OutletId::new(node.id, 0))?.shape;
     let Some(shape) = shape.as_concrete() else { return Ok(Way::Direct) };
-    let hw = &shape[shape.len() - spec.kernel_shape.len()..];
+    let shape = spec.data_format.shape(shape)?;
+    let hw = shape.hw_dims();
     let tiles: usize = hw.iter().map(|side| side.div_ceil(4)).product();
     let fits = square && wide && tiles >= WINOGRAD_TILES;
     Ok(if fits { Way::Winograd } else { Way::Direct })
@@ -151,11 +208,11 @@ fn max_pool(
     if op.with_index_outputs.is_some() || !supported(&op.pool_spec) {
         return Ok(None);
     }
-    let spec = op.pool_spec.clone();
+    let spec = channels_first(&op.pool_spec);
     let tail = Tail::without_residual(model, node, None)?;
     let bounds = [tail.lo.to_bits(), tail.hi.to_bits()];
-    let op = Window { spec, weights: None, bias: None, bounds };
-    splice(model, node, &[node.inputs[0]], tail.end, op)
+    let window = Window { spec, weights: None, bias: None, bounds };
+    splice_image(model, node, &[node.inputs[0]], tail.end, &op.pool_spec, window)
 }
 
 /// Names of the axes of one operand, if each has one.
@@ -176,15 +233,18 @@ fn product(
         return Ok(None);
     }
     let slots = [InOut::In(0), InOut::In(1), InOut::Out(0)].map(|slot| names(&op.axes, slot));
-    let everywhere_twice = slots.iter().all(|names| {
-        unique(names)
-            && names.iter().all(|a| slots.iter().filter(|other| other.contains(a)).count() >= 2)
-    });
-    if !everywhere_twice {
-        return Ok(None);
-    }
     let facts = [model.outlet_fact(node.inputs[0])?, model.outlet_fact(node.inputs[1])?];
     let out_shape = &model.outlet_fact(OutletId::new(node.id, 0))?.shape;
+    let shapes = [&facts[0].shape, &facts[1].shape, out_shape];
+    let walkable = slots.iter().zip(shapes).all(|(names, shape)| {
+        // An axis that only one operand has is no part of a product, unless it is one long.
+        let shared = |a: &char| slots.iter().filter(|other| other.contains(a)).count() >= 2;
+        let plain = names.iter().zip(shape.iter()).all(|(a, dim)| shared(a) || *dim == 1.to_dim());
+        unique(names) && plain
+    });
+    if !walkable {
+        return Ok(None);
+    }
     // The innermost axis of the output that is longer than one decides who has the columns.
     let innermost = (0..slots[2].len()).rev().find(|&i| out_shape[i] != 1.to_dim());
     let [a, b, out] = &slots;
@@ -272,8 +332,9 @@ impl Builder<'_> {
             walked.iter().filter(|a| own.contains(a) && !out.contains(a)).copied().collect();
         let batch: TVec<char> =
             own.iter().filter(|a| out.contains(a) && other.contains(a)).copied().collect();
-        let order: TVec<usize> = batch
-            .iter()
+        let alone = own.iter().filter(|a| !out.contains(a) && !other.contains(a));
+        let order: TVec<usize> = alone
+            .chain(&batch)
             .chain(&outer)
             .chain(&summed)
             .filter_map(|a| own.iter().position(|b| a == b))

@@ -99,8 +99,7 @@ impl Options {
         proto::fix_dims(&mut proto, &self.dims, &self.shapes)?;
         let outputs = proto::output_names(&proto);
         let typed = infer(&onnx, proto)?.into_typed().context("working out types and shapes")?;
-        let plain = typed.into_decluttered().context("simplifying")?;
-        let fast = crate::kernels::rewrite(plain).context("choosing kernels")?;
+        let fast = crate::kernels::rewrite(typed).context("choosing kernels")?;
         let optimised = fast.into_optimized().context("optimising")?;
         let inputs = Port::inputs(&optimised)?;
         let outputs = Port::outputs(&optimised, outputs)?;
