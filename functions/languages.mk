@@ -37,12 +37,12 @@ languages: hello-c hello-go hello-zig hello-assemblyscript ## The hello of each 
 # A toolchain that is not there is said loudly and stops nothing; one that fails does.
 define or-skip
 @mkdir -p $(LANGUAGES)
-@if $(1) >/dev/null 2>&1; then echo '$(2)' && $(2); \
+@if { $(1); } >/dev/null 2>&1; then echo '$(2)' && $(2); \
 else rm -f $(LANGUAGES)/$@.wasm; echo "SKIPPED: $@ was not built: run make toolchain-$(subst hello-,,$@)"; fi
 endef
 
 hello-c:
-	$(call or-skip,$(WASI_CLANG) --target=wasm32-wasi -print-file-name=libc.a && command -v wasm-ld,$(WASI_CLANG) --target=wasm32-wasi -O2 -Wl$(comma)--strip-all -o $(LANGUAGES)/$@.wasm functions/$@/hello.c)
+	$(call or-skip,test -f "$$($(WASI_CLANG) --target=wasm32-wasi -print-file-name=libc.a)" && command -v wasm-ld,$(WASI_CLANG) --target=wasm32-wasi -O2 -Wl$(comma)--strip-all -o $(LANGUAGES)/$@.wasm functions/$@/hello.c)
 
 hello-go:
 	$(call or-skip,$(GO) version,cd functions/$@ && GOOS=wasip1 GOARCH=wasm GOTOOLCHAIN=local $(GO) build -ldflags=-s -o $(abspath $(LANGUAGES))/$@.wasm)

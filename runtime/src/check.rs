@@ -15,7 +15,7 @@ use crate::revision::Abi;
 
 /// Imports, exports and assets that are shown by name; what is over is counted.
 const SHOWN: usize = 200;
-/// Code from which starting up can be expected to take a millisecond or more: a language's runtime comes with it.
+/// Code from which starting up can be expected to take a while: a language's runtime comes with it.
 const LARGE_CODE: u64 = 1 << 20;
 
 /// A file that can be deployed.
@@ -116,7 +116,7 @@ fn snapshot(found: &Inspection, code_bytes: u64) -> String {
         (None, false) => format!("not possible: it uses {obstacles}"),
         (None, true) => {
             let worth = if code_bytes >= LARGE_CODE {
-                "likely worthwhile: with this much code, starting up takes a while"
+                "worthwhile if it starts slowly: `mayfly serve --server-timing` shows what a request's call takes"
             } else {
                 "hardly worthwhile: it is small and starts quickly"
             };
@@ -129,7 +129,10 @@ fn snapshot(found: &Inspection, code_bytes: u64) -> String {
     }
 }
 
-fn capped(mut names: Vec<String>) -> Vec<String> {
+/// Each name once: a module may import a function by several types of its own.
+fn capped(names: Vec<String>) -> Vec<String> {
+    let mut seen = std::collections::HashSet::new();
+    let mut names: Vec<_> = names.into_iter().filter(|name| seen.insert(name.clone())).collect();
     let over = names.len().saturating_sub(SHOWN);
     names.truncate(SHOWN);
     if over > 0 {
