@@ -107,23 +107,53 @@ fn accumulate<S: Simd, const R: usize, const C: usize, const ROW: usize, const O
 ) {
     let [l0, l1] = p.left;
     let [r0, r1] = p.right;
-    let mut groups = l0.iter().zip(l1).zip(r0.iter().zip(r1));
-    while turn::<S, R, C, ROW, OFFSET>(s, &mut groups, acc).is_some() {}
+    if !S::SPLIT {
+        for groups in l0.iter().zip(l1).zip(r0.iter().zip(r1)) {
+            step::<S, R, C, ROW, OFFSET>(s, groups, acc);
+        }
+        return;
+    }
+    for (l0, r0) in l0.chunks(CHUNK).zip(r0.chunks(CHUNK)) {
+        chunk::<S, R, C, ROW, OFFSET>(s, l0, r0, acc);
+    }
 }
 
-/// One step, or eight in wasm: a guest looks at its deadline once a turn of a loop, which makes Cranelift spill and reload all
-/// accumulators. The exit after each step keeps the steps in blocks of their own; in one block, LLVM's wasm backend
-/// turns each accumulator's steps into one expression and loads everything before it.
+/// Steps without a loop between them.
+const CHUNK: usize = 16;
+
+/// Up to [`CHUNK`] steps in wasm, in a function without a loop. Where a loop turns, a guest looks at its deadline and
+/// may call out; Cranelift keeps what lives across that in memory, and an accumulator that goes through memory at each
+/// step takes twice as long. The exit after each step keeps the steps in blocks of their own: in one block, LLVM turns
+/// each accumulator's steps into one expression and loads everything before it.
+#[cfg_attr(target_arch = "wasm32", inline(never))]
+#[cfg_attr(not(target_arch = "wasm32"), inline(always))]
+fn chunk<S: Simd, const R: usize, const C: usize, const ROW: usize, const OFFSET: usize>(
+    s: S,
+    left: &[LeftGroup],
+    right: &[RightGroup],
+    acc: &mut [[S::V; C]; R],
+) {
+    let mut sums = *acc;
+    let mut groups = left.iter().zip(left).zip(right.iter().zip(right));
+    let _ = steps::<S, R, C, ROW, OFFSET>(s, &mut groups, &mut sums);
+    *acc = sums;
+}
+
 #[inline(always)]
-fn turn<'a, S: Simd, const R: usize, const C: usize, const ROW: usize, const OFFSET: usize>(
+fn steps<'a, S: Simd, const R: usize, const C: usize, const ROW: usize, const OFFSET: usize>(
     s: S,
     groups: &mut impl Iterator<Item = Groups<'a>>,
     acc: &mut [[S::V; C]; R],
 ) -> Option<()> {
     step::<S, R, C, ROW, OFFSET>(s, groups.next()?, acc);
-    if !S::SPLIT {
-        return Some(());
-    }
+    step::<S, R, C, ROW, OFFSET>(s, groups.next()?, acc);
+    step::<S, R, C, ROW, OFFSET>(s, groups.next()?, acc);
+    step::<S, R, C, ROW, OFFSET>(s, groups.next()?, acc);
+    step::<S, R, C, ROW, OFFSET>(s, groups.next()?, acc);
+    step::<S, R, C, ROW, OFFSET>(s, groups.next()?, acc);
+    step::<S, R, C, ROW, OFFSET>(s, groups.next()?, acc);
+    step::<S, R, C, ROW, OFFSET>(s, groups.next()?, acc);
+    step::<S, R, C, ROW, OFFSET>(s, groups.next()?, acc);
     step::<S, R, C, ROW, OFFSET>(s, groups.next()?, acc);
     step::<S, R, C, ROW, OFFSET>(s, groups.next()?, acc);
     step::<S, R, C, ROW, OFFSET>(s, groups.next()?, acc);
