@@ -28,7 +28,7 @@ COPY --from=build /out/functions /usr/share/mayfly/functions
 COPY --from=build --chown=65532:65532 /out/state /var/lib/mayfly
 USER 65532
 VOLUME /var/lib/mayfly
-ENV MAYFLY_STATE_DIR=/var/lib/mayfly
+ENV MAYFLY_STATE_DIR=/var/lib/mayfly MAYFLY_RUNNER=/usr/share/mayfly/functions/runner.wasm
 EXPOSE 3000
 # The admin listener stays on the container's loopback: `docker exec ... mayfly deploy` reaches it.
 HEALTHCHECK --interval=10s --timeout=2s --start-period=60s CMD ["mayfly", "health"]
