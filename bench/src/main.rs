@@ -89,6 +89,9 @@ struct Measure {
     /// Measure without the peers that are installed.
     #[arg(long)]
     no_peers: bool,
+    /// Measure without the models: deploying one compiles tens of thousands of functions.
+    #[arg(long)]
+    no_models: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -171,6 +174,7 @@ fn run(measure: Measure) -> anyhow::Result<()> {
         Size::Full => Plan::full(),
     };
     plan.peers &= !measure.no_peers;
+    plan.models &= !measure.no_models;
     let absolute = |path: &Path| std::path::absolute(path);
     let places = Places {
         mayfly: measure.mayfly,
@@ -178,12 +182,13 @@ fn run(measure: Measure) -> anyhow::Result<()> {
         peers: absolute(&measure.peers)?,
         models: absolute(&measure.models)?,
     };
-    let run = Bench::new(plan, command(), &places)?.measure(&measure.only)?;
-    print!("{}", report::terminal::render(&run));
     std::fs::create_dir_all(&measure.out)?;
-    let name = measure.name.unwrap_or_else(|| format!("{}-{}", run.size, run.started_unix_s));
+    let bench = Bench::new(plan, command(), &places)?;
+    let (size, started) = (&bench.run.size, bench.run.started_unix_s);
+    let name = measure.name.unwrap_or_else(|| format!("{size}-{started}"));
     let path = |extension: &str| measure.out.join(format!("{name}.{extension}"));
-    run.write(&path("json"))?;
+    let run = bench.measure(&measure.only, |run| run.write(&path("json")))?;
+    print!("{}", report::terminal::render(&run));
     for (extension, text) in
         [("md", report::markdown::render(&run)), ("html", report::html::render(&run))]
     {

@@ -93,11 +93,16 @@ impl Bench {
         Ok(Self { plan, run, guests, binary, peers: found, watch })
     }
 
-    /// Runs the scenarios named, or all.
+    /// Runs the scenarios named, or all. `save` gets the record after each, so that a run that is cut short leaves what
+    /// it has measured.
     ///
     /// # Errors
-    /// When a name is unknown.
-    pub fn measure(mut self, only: &[String]) -> anyhow::Result<Run> {
+    /// When a name is unknown, or what `save` says.
+    pub fn measure(
+        mut self,
+        only: &[String],
+        save: impl Fn(&Run) -> anyhow::Result<()>,
+    ) -> anyhow::Result<Run> {
         for name in only {
             let known = ALL.iter().any(|(known, ..)| known == name);
             anyhow::ensure!(known, "no scenario '{name}'; `mayfly-bench list` names them");
@@ -112,10 +117,13 @@ impl Bench {
             if let Err(why) = scenario(&mut self) {
                 self.run.skip(format!("the rest of {name}"), format!("{why:#}"));
             }
+            self.run.took_s = began.elapsed().as_secs_f64();
+            save(&self.run)?;
         }
         self.control();
         self.run.took_s = began.elapsed().as_secs_f64();
         self.watch.finish(&mut self.run);
+        save(&self.run)?;
         Ok(self.run)
     }
 

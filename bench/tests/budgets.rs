@@ -73,3 +73,42 @@ fn a_request_costs_no_more_than_its_budget() {
     }
     assert!(over.is_empty(), "over bench/budgets.toml:\n{}", over.join("\n"));
 }
+
+/// Instructions are the same on a busy machine, but counting them takes a machine that can: valgrind must be there, and
+/// must give the engine its address space.
+#[test]
+fn an_invocation_takes_no_more_instructions_than_its_budget() {
+    // Those of a build without optimisation say nothing.
+    if cfg!(debug_assertions) {
+        eprintln!(
+            "SKIPPED: instructions are counted in release builds: cargo test --release -p mayfly-bench"
+        );
+        return;
+    }
+    let (few, many) = (200, 1_200);
+    let (Some(few_count), Some(many_count)) = (instructions(few), instructions(many)) else {
+        eprintln!(
+            "SKIPPED: valgrind is not installed, or cannot run the engine here; instructions were not counted"
+        );
+        return;
+    };
+    let each = (many_count - few_count) as f64 / f64::from(many - few);
+    let budget = budgets()["instructions"]["hello"];
+    println!("hello instructions: {each:.0} of {budget}");
+    assert!(each <= budget, "hello takes {each:.0} instructions, budget {budget}");
+}
+
+/// Instructions of a process that answers `hello` so many times.
+fn instructions(times: u32) -> Option<u64> {
+    let out = tempfile::NamedTempFile::new().ok()?;
+    let counted = std::process::Command::new("valgrind")
+        .args(["--tool=callgrind", "--quiet"])
+        .arg(format!("--callgrind-out-file={}", out.path().display()))
+        .arg(env!("CARGO_BIN_EXE_mayfly-bench"))
+        .args(["loop", "hello", "--times", &times.to_string()])
+        .output()
+        .ok()?;
+    let summary = std::fs::read_to_string(out.path()).ok()?;
+    let line = summary.lines().find_map(|line| line.strip_prefix("summary:"));
+    line.filter(|_| counted.status.success())?.trim().parse().ok()
+}

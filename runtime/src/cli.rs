@@ -1,6 +1,7 @@
 //! The command line: one file per verb. `serve` runs a node; the others talk to one through its admin API.
 
 mod check;
+mod bench;
 mod client;
 mod completions;
 mod deploy;
@@ -57,6 +58,8 @@ pub(crate) enum Verb {
     Health(health::Health),
     /// Prove on this machine what Mayfly promises; needs no running node.
     Verify(verify::Verify),
+    /// Measure with `mayfly-bench`: cold starts, throughput, density; compare two runs.
+    Bench(bench::Bench),
     /// Print a completion script for a shell.
     Completions(completions::Completions),
 }
@@ -134,6 +137,7 @@ impl Verb {
                 Self::Remove(verb) => verb.run().await,
                 Self::Health(verb) => verb.run().await,
                 Self::Verify(verb) => verb.run().await,
+                Self::Bench(verb) => verb.run(),
                 Self::Completions(verb) => verb.run(),
             }
         })
