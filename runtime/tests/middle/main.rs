@@ -1,4 +1,5 @@
 //! Wasm in, outcome out, no sockets: most of what Mayfly promises is tested here.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 mod faults;
 mod harness;
