@@ -5,7 +5,11 @@
 //! call vector instructions once the CPU was asked whether it has them. A call keeps no state, allocates nothing and
 //! does about a millisecond of work at most; whatever is wrong with a descriptor is a trap.
 
+#[cfg(target_arch = "aarch64")]
+mod aarch64;
 pub mod memory;
+#[cfg(test)]
+mod tests;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
@@ -24,6 +28,8 @@ const VERSION: i32 = 1;
 #[derive(Debug, Clone, Copy)]
 pub enum Cpu {
     Scalar,
+    #[cfg(target_arch = "aarch64")]
+    Neon(aarch64::Neon),
     #[cfg(target_arch = "x86_64")]
     Avx2(x86::Avx2),
     #[cfg(target_arch = "x86_64")]
@@ -45,7 +51,12 @@ impl Cpu {
         x86::Avx2::detect().map_or(Cpu::Scalar, Cpu::Avx2)
     }
 
-    #[cfg(not(target_arch = "x86_64"))]
+    #[cfg(target_arch = "aarch64")]
+    fn detect() -> Cpu {
+        Cpu::Neon(aarch64::Neon)
+    }
+
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     fn detect() -> Cpu {
         Cpu::Scalar
     }
@@ -53,6 +64,8 @@ impl Cpu {
     fn gemm(self, call: &mut Gemm<'_>) {
         match self {
             Cpu::Scalar => call.run(Scalar),
+            #[cfg(target_arch = "aarch64")]
+            Cpu::Neon(neon) => call.run(neon),
             #[cfg(target_arch = "x86_64")]
             Cpu::Avx2(avx2) => avx2.gemm(call),
             #[cfg(target_arch = "x86_64")]
@@ -63,6 +76,8 @@ impl Cpu {
     fn winograd(self, call: &mut Winograd<'_>) {
         match self {
             Cpu::Scalar => call.run(Scalar),
+            #[cfg(target_arch = "aarch64")]
+            Cpu::Neon(neon) => call.run(neon),
             #[cfg(target_arch = "x86_64")]
             Cpu::Avx2(avx2) => avx2.winograd(call),
             #[cfg(target_arch = "x86_64")]
@@ -73,6 +88,8 @@ impl Cpu {
     fn plane(self, call: &mut Plane<'_>) {
         match self {
             Cpu::Scalar => call.run(Scalar),
+            #[cfg(target_arch = "aarch64")]
+            Cpu::Neon(neon) => call.run(neon),
             #[cfg(target_arch = "x86_64")]
             Cpu::Avx2(avx2) => avx2.plane(call),
             #[cfg(target_arch = "x86_64")]

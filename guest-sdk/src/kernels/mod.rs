@@ -6,6 +6,7 @@
 
 mod call;
 mod conv;
+mod lookup;
 mod plane;
 mod product;
 mod rewrite;

@@ -7,6 +7,7 @@ use tract_onnx::tract_core::ops::einsum::EinSum;
 use tract_onnx::tract_core::ops::nn::DataFormat;
 
 use super::conv::{Conv, Way, floats, pack_weights};
+use super::lookup::lookup;
 use super::plane::Window;
 use super::product::{Product, Side, Weights};
 use super::tail::Tail;
@@ -24,10 +25,13 @@ pub fn rewrite(mut model: TypedModel) -> TractResult<TypedModel> {
     model.prop_consts()?;
     let model = replace_all(model, &image)?;
     replace_all(model.into_decluttered()?, &|model, node| {
-        Ok(match image(model, node)? {
-            Some(patch) => Some(patch),
-            None => einsum(model, node)?,
-        })
+        if let Some(patch) = image(model, node)? {
+            return Ok(Some(patch));
+        }
+        if let Some(patch) = lookup(model, node)? {
+            return Ok(Some(patch));
+        }
+        einsum(model, node)
     })
 }
 
@@ -36,7 +40,7 @@ type Replace<'a> = &'a dyn Fn(&TypedModel, &TypedNode) -> TractResult<Option<Typ
 fn replace_all(mut model: TypedModel, replace: Replace<'_>) -> TractResult<TypedModel> {
     for id in model.eval_order()? {
         let node = model.node(id);
-        if !is_used(&model, node) || !all_floats(&model, node) {
+        if !is_used(&model, node) {
             continue;
         }
         let Some(patch) = replace(&model, node)? else { continue };
@@ -61,6 +65,9 @@ fn all_floats(model: &TypedModel, node: &TypedNode) -> bool {
 }
 
 fn image(model: &TypedModel, node: &TypedNode) -> TractResult<Option<TypedModelPatch>> {
+    if !all_floats(model, node) {
+        return Ok(None);
+    }
     if let Some(op) = node.op_as::<cnn::Conv>() {
         return convolution(model, node, op);
     }
@@ -71,7 +78,10 @@ fn image(model: &TypedModel, node: &TypedNode) -> TractResult<Option<TypedModelP
 }
 
 fn einsum(model: &TypedModel, node: &TypedNode) -> TractResult<Option<TypedModelPatch>> {
-    node.op_as::<EinSum>().map_or(Ok(None), |op| product(model, node, op))
+    match node.op_as::<EinSum>() {
+        Some(op) if all_floats(model, node) => product(model, node, op),
+        _ => Ok(None),
+    }
 }
 
 /// As [`splice`], for an operator over images: ours want the channels first.
