@@ -59,6 +59,7 @@ clean-state: ## Forget every deployed function
 	rm -rf $(STATE)
 
 include functions/languages.mk
+include runtime/tests/hostile.mk
 
 BENCH := $(TARGET_DIR)/release/mayfly-bench run --peers $(TARGET_DIR)/bench-peers --models $(TARGET_DIR)/bench-peers/models
 

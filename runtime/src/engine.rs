@@ -24,7 +24,7 @@ pub struct EngineConfig {
     pub memory_budget: Option<u64>,
     /// Whether guests may call native kernels.
     pub native_kernels: bool,
-    /// Whether the kernel is asked which pages a guest dirtied; by probe if not given.
+    /// Whether the kernel is asked which pages a guest dirtied; no if not given, for it misses pages that are being moved.
     pub pagemap_scan: Option<bool>,
     /// Whether a thread raises the epoch each `TICK`; tests that own time say no.
     pub ticker: bool,

@@ -41,7 +41,19 @@ pub fn init(sink: LogSink, format: Format, level: &str) -> Result<(), String> {
         Format::Human => builder.with_ansi(false).try_init(),
         Format::Json => builder.json().flatten_event(true).try_init(),
     };
-    done.map_err(|why| why.to_string())
+    done.map_err(|why| why.to_string())?;
+    std::panic::set_hook(Box::new(panicked));
+    Ok(())
+}
+
+/// A panic's words by way of the log thread: std's own hook writes to stderr, and if nobody reads that, it holds up
+/// the thread, which may be one that serves.
+fn panicked(info: &std::panic::PanicHookInfo<'_>) {
+    let thread = std::thread::current();
+    let name = thread.name().unwrap_or("without a name");
+    let place = info.location().map(ToString::to_string).unwrap_or_default();
+    let what = info.payload_as_str().unwrap_or("no message");
+    tracing::error!(thread = name, place, "panicked: {what}");
 }
 
 /// The clock and form of the other log lines.

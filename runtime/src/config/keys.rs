@@ -236,7 +236,7 @@ pub const KEYS: &[Key] = &[
         or_auto(c.engine.memory_budget.map(units::format_size))),
     key!("engine.guest-threads", One, "N", "threads for guests that run long; auto is two per core and two more",
         |c, v| c.engine.guest_threads = auto(v, |t| number(t, 1, THREADS))?, count_or_auto(c.engine.guest_threads)),
-    key!("engine.pagemap-scan", One, "auto|true|false", "whether the kernel is asked which pages a guest dirtied; auto probes it",
+    key!("engine.pagemap-scan", One, "auto|true|false", "whether the kernel is asked which pages a guest dirtied; auto is no: it misses pages that are being moved",
         |c, v| c.engine.pagemap_scan = auto(v, switch)?,
         c.engine.pagemap_scan.map_or_else(|| Printed::Text("auto".into()), |b| Printed::Bare(b.to_string()))),
     key!("engine.native-kernels", Switch, "BOOL", "whether guests get the host's arithmetic kernels",

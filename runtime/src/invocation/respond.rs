@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 use mayfly_core::{Outcome, RequestId};
 
@@ -100,6 +100,11 @@ pub fn problem(outcome: &Outcome, id: RequestId) -> Response<ResponseBody> {
         StatusCode::from_u16(outcome.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    if matches!(outcome, Outcome::BadRequest(_)) {
+        // Who sends one thing that is none may send another: nothing more is read from it. HTTP/2 has no such header,
+        // and hyper drops it there.
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
     if let Some(seconds) = outcome.retry_after_s() {
         headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
     }

@@ -9,6 +9,7 @@ mod crowds;
 mod http_limits;
 mod imports;
 mod isolation;
+mod mutants;
 mod rig;
 mod slow;
 mod smuggling;

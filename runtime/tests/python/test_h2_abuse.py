@@ -177,18 +177,21 @@ ATTACKS = [
 
 
 def bystander(address, stop, seen):
-    """Asks for /ok twenty times a second; keeps the times, and each failure."""
+    """Asks for a function that nobody attacks twenty times a second; keeps the times, and each failure."""
     host, port = address.rsplit(":", 1)
     while not stop.is_set():
         began = time.monotonic()
         try:
             with socket.create_connection((host, int(port)), timeout=10) as s:
-                s.sendall(b"GET /ok HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+                s.sendall(b"GET /bystander HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
                 answer = b""
                 while data := s.recv(4096):
                     answer += data
             seen.append((time.monotonic() - began, answer.startswith(b"HTTP/1.1 200")))
-        except OSError:
+            if not seen[-1][1]:
+                print("bystander:", answer[:400])
+        except OSError as error:
+            print("bystander:", error)
             seen.append((time.monotonic() - began, False))
         time.sleep(0.05)
 
@@ -224,7 +227,7 @@ def main():
     mayfly, seconds = sys.argv[1], float(sys.argv[2]) if len(sys.argv) > 2 else 2.0
     node = Node(mayfly)
     for name, fault, *limits in [
-        ("ok", "answers"), ("counts", "counts-its-body"), ("sleeps", "sleeps"), ("gush", "answers-too-much"), ("loops", "loops"),
+        ("ok", "answers"), ("bystander", "answers"), ("counts", "counts-its-body"), ("sleeps", "sleeps"), ("gush", "answers-too-much"), ("loops", "loops"),
     ]:
         wasm = pathlib.Path(node.state.name) / f"{fault}.wasm"
         wasm.write_bytes(wat2wasm((FAULTS / f"{fault}.wat").read_text()))
