@@ -37,21 +37,26 @@ def main():
     body = head + bytes(602112)
     connection = http.client.HTTPConnection(node.gateway, timeout=60)
     rows = []
-    for _ in range(RUNS + 5):
+    # An answer that began before its guest had ended carries no times: such a request is not counted.
+    for _ in range(10 * RUNS):
+        if len(rows) == RUNS + 5:
+            break
         began = time.perf_counter()
         connection.request("POST", "/v2/models/efficientnet/infer", body, headers)
         response = connection.getresponse()
         response.read()
         whole = (time.perf_counter() - began) * 1e3
         assert response.status == 200, response.status
-        timing = dict(re.findall(r"(\w+);dur=([\d.]+)", response.getheader("server-timing")))
+        timing = dict(re.findall(r"(\w+);dur=([\d.]+)", response.getheader("server-timing") or ""))
+        if "mark7" not in timing:
+            continue
         bare = float(timing["mark7"]) - float(timing["mark6"])
         rows.append((whole, bare, whole - bare, float(timing["mark6"])))
     connection.close()
     node.stop()
     whole, bare, over, read = (statistics.median(column) for column in zip(*rows[5:]))
     best = min(row[2] for row in rows[5:])
-    print(f"medians of {RUNS}: whole {whole:.2f} ms, inference {bare:.2f} ms, the rest {over:.2f} ms (least {best:.2f} ms),")
+    print(f"medians of {len(rows) - 5}: whole {whole:.2f} ms, inference {bare:.2f} ms, the rest {over:.2f} ms (least {best:.2f} ms),")
     print(f"of which {read:.2f} ms until the inputs were in place")
 
 
