@@ -1,4 +1,5 @@
 //! Each CPU's kernels against plain loops in double precision.
+#![allow(clippy::cast_possible_truncation, reason = "sizes here are small")]
 
 use mayfly_kernels::pack::{self, Image, Window};
 use mayfly_kernels::{
