@@ -1,5 +1,8 @@
 //! Descriptors made to go wrong.
-#![allow(clippy::cast_possible_truncation, reason = "sizes here are small, and random words may be cut")]
+#![allow(
+    clippy::cast_possible_truncation,
+    reason = "sizes here are small, and random words may be cut"
+)]
 
 use mayfly_kernels::wire::{GEMM_WORDS, PLANE_WORDS, WINOGRAD_WORDS, writes};
 use mayfly_kernels::{SCRATCH_MIN, plane, winograd};
