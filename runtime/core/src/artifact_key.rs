@@ -195,12 +195,41 @@ mod tests {
         }
         assert!(!secret.verify(&key, &file[..file.len() - 1], &mac));
         let len = file.len() as u64;
-        let read = |mut bytes: &[u8], len| secret.verify_reader(&key, len, &mut bytes, &mac).unwrap();
+        let read =
+            |mut bytes: &[u8], len| secret.verify_reader(&key, len, &mut bytes, &mac).unwrap();
         assert!(read(&file, len));
         assert!(!read(&file, len + 1) && !read(&file, len - 1));
         assert!(!read(&[&file[..], b"x"].concat(), len) && !read(&file[1..], len));
         assert!(!MacKey::new([2; 32]).verify(&key, &file, &mac));
         let other = ArtifactKey::new(&ArtifactKeyParts { pipeline: 2, ..parts() });
         assert!(!secret.verify(&other, &file, &mac), "two functions' files swapped");
+    }
+
+    #[test]
+    fn a_proof_survives_storage_and_a_secret_is_not_shown() {
+        let secret = MacKey::new([1; 32]);
+        let key = ArtifactKey::new(&parts());
+        let mac = secret.sign(&key, b"code");
+        assert!(secret.verify(&key, b"code", &Mac::from_bytes(*mac.as_bytes())));
+        assert_eq!(format!("{secret:?}"), "MacKey");
+    }
+
+    /// Fails once as this kind, then reads.
+    struct Fails(Option<io::ErrorKind>, &'static [u8]);
+
+    impl Read for Fails {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            self.0.take().map_or_else(|| self.1.read(buffer), |kind| Err(kind.into()))
+        }
+    }
+
+    #[test]
+    fn an_interrupted_read_goes_on_and_a_failed_one_does_not() {
+        let secret = MacKey::new([1; 32]);
+        let key = ArtifactKey::new(&parts());
+        let mac = secret.sign(&key, b"code");
+        let verify = |kind| secret.verify_reader(&key, 4, &mut Fails(Some(kind), b"code"), &mac);
+        assert!(verify(io::ErrorKind::Interrupted).unwrap());
+        assert!(verify(io::ErrorKind::PermissionDenied).is_err());
     }
 }

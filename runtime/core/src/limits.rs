@@ -332,4 +332,11 @@ mod tests {
             assert!(limits.check().is_err(), "{}", key.name);
         }
     }
+
+    #[test]
+    fn times_are_in_microseconds() {
+        let limits = Limits { wall_us: 1, cpu_us: 2, init_us: 3, ..Limits::default() };
+        let us = [limits.wall(), limits.cpu(), limits.init()].map(|time| time.as_micros());
+        assert_eq!(us, [1, 2, 3]);
+    }
 }

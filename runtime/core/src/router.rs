@@ -297,4 +297,10 @@ mod tests {
             assert!(check_host(bad.as_bytes()).is_err(), "{bad}");
         }
     }
+
+    #[test]
+    fn routes_are_counted() {
+        assert_eq!((router(&[]).len(), router(&[]).is_empty()), (0, true));
+        assert_eq!((router(&["/a", "/b"]).len(), router(&["/a"]).is_empty()), (2, false));
+    }
 }
