@@ -201,3 +201,72 @@ fn a_tensor_holds_to_its_shape_and_type() {
     assert!(line(tensor.as_slice::<i32>()).starts_with("the tensor holds f32, not i32"));
     assert!(Tensor::new::<f32>(&[usize::MAX, 2], &[]).is_err());
 }
+
+mod serving {
+    use http::{Method, Request};
+    use mayfly_abi::{CONTENT_TYPE_TENSORS, DataType, TensorsHead, TensorsWriter};
+
+    use super::{Model, arithmetic};
+    use crate::error::find;
+    use crate::{Body, Error};
+
+    fn frame(tensors: &[(&str, DataType, &[u64], &[u8])]) -> Vec<u8> {
+        let mut frame = vec![0; 1024];
+        let mut writer = TensorsWriter::new(&mut frame).unwrap();
+        for (name, datatype, shape, data) in tensors {
+            writer.tensor(name, *datatype, shape, data.len() as u64).unwrap();
+        }
+        let head = writer.finish().unwrap();
+        frame.truncate(head);
+        tensors.iter().for_each(|(_, _, _, data)| frame.extend_from_slice(data));
+        frame
+    }
+
+    fn send(method: Method, kind: &str, body: Vec<u8>) -> Result<Vec<u8>, u16> {
+        let model = Model::options().parse("arithmetic", &arithmetic()).unwrap();
+        let request = Request::builder().method(method).header("content-type", kind);
+        match model.serve(request.body(Body::from(body)).unwrap()) {
+            Ok(response) => Ok(response.into_body().bytes().unwrap()),
+            Err(error) => Err(find::<Error>(&error).unwrap().status().as_u16()),
+        }
+    }
+
+    #[test]
+    fn metadata_have_minus_one_for_an_open_dimension() {
+        let json = String::from_utf8(send(Method::GET, "", Vec::new()).unwrap()).unwrap();
+        let port = |name: &str| format!(r#"{{"name":"{name}","datatype":"FP32","shape":[-1,2]}}"#);
+        let ports = |a, b| format!("[{},{}]", port(a), port(b));
+        let (inputs, outputs) = (ports("x", "y"), ports("sum", "product"));
+        assert_eq!(json, format!(r#"{{"inputs":{inputs},"outputs":{outputs}}}"#));
+    }
+
+    #[test]
+    fn a_frame_of_inputs_gives_a_frame_of_outputs() {
+        let numbers = |a: f32, b: f32| [a.to_le_bytes(), b.to_le_bytes()].concat();
+        let (x, y) = (numbers(2.0, 3.0), numbers(5.0, 7.0));
+        let shape: &[u64] = &[1, 2];
+        let body = frame(&[("y", DataType::F32, shape, &y), ("x", DataType::F32, shape, &x)]);
+        let answer = send(Method::POST, CONTENT_TYPE_TENSORS, body).unwrap();
+        let head = TensorsHead::length(*answer.first_chunk().unwrap()).unwrap();
+        let names: Vec<_> = TensorsHead::decode(&answer[..head]).unwrap().map(|t| t.name).collect();
+        assert_eq!(names, ["sum", "product"]);
+        assert_eq!(answer[head..], [numbers(7.0, 10.0), numbers(10.0, 21.0)].concat());
+    }
+
+    #[test]
+    fn what_is_no_frame_for_this_model_is_the_clients_error() {
+        let x: (&str, DataType, &[u64], &[u8]) = ("x", DataType::F32, &[1, 2], &[0; 8]);
+        let whole = frame(&[x, ("y", DataType::F32, &[1, 2], &[0; 8])]);
+        let tensors = |body| send(Method::POST, CONTENT_TYPE_TENSORS, body);
+        for cut in 0..whole.len() {
+            assert_eq!(tensors(whole[..cut].to_vec()), Err(400), "cut at {cut}");
+        }
+        assert_eq!(tensors(frame(&[x])), Err(400));
+        assert_eq!(tensors(frame(&[x, x])), Err(400));
+        assert_eq!(tensors(frame(&[("z", DataType::F32, &[1, 2], &[0; 8])])), Err(400));
+        assert_eq!(tensors(frame(&[("x", DataType::I64, &[1], &[0; 8])])), Err(400));
+        assert_eq!(tensors(b"{\"inputs\": []}".to_vec()), Err(400));
+        assert_eq!(send(Method::POST, "application/json", whole.clone()), Err(415));
+        assert_eq!(send(Method::PUT, CONTENT_TYPE_TENSORS, whole), Err(405));
+    }
+}
