@@ -1,4 +1,4 @@
-;; Asks the host to wait for a million things at once.
+;; Asks the host to wait for a million things at once: more than a host call may take, which ends it.
 (module
   (import "wasi_snapshot_preview1" "poll_oneoff" (func $poll (param i32 i32 i32 i32) (result i32)))
   (import "mayfly_http_v1" "response_start" (func $start (param i32 i32 i32 i32) (result i32)))

@@ -1,7 +1,7 @@
 //! The command line: one file per verb. `serve` runs a node; the others talk to one through its admin API.
 
-mod check;
 mod bench;
+mod check;
 mod client;
 mod completions;
 mod deploy;

@@ -136,9 +136,7 @@ fn check_host(parts: &http::request::Parts) -> Result<(), &'static str> {
             Err("the target and the Host header name different hosts")
         }
         (Some(host), _) | (None, Some(host)) => mayfly_core::router::check_host(host),
-        (None, None) if parts.version == http::Version::HTTP_11 => {
-            Err("there is no Host header")
-        }
+        (None, None) if parts.version == http::Version::HTTP_11 => Err("there is no Host header"),
         (None, None) => Ok(()),
     }
 }

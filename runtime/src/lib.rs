@@ -5,28 +5,31 @@
 //! [`gateway`] -> [`invocation`] -> [`sandbox`] -> [`abi`]. They meet at one value, the [`catalog`].
 #![deny(unsafe_code)]
 
+pub mod abi;
+pub mod admin;
+pub mod artifact;
+pub mod catalog;
+pub mod check;
+pub mod child;
+pub mod config;
+pub mod engine;
+pub mod exchange;
 pub mod gateway;
 pub mod inference;
 pub mod invocation;
-pub mod node;
-pub mod self_test;
-pub mod sandbox;
-pub mod exchange;
-pub mod meter;
-pub mod abi;
-#[allow(unsafe_code, reason = "the second of two places: native arithmetic on checked ranges of guest memory")]
+#[allow(
+    unsafe_code,
+    reason = "the second of two places: native arithmetic on checked ranges of guest memory"
+)]
 pub mod kernels;
-pub mod engine;
-pub mod admin;
-pub mod catalog;
-pub mod check;
-pub mod config;
-pub mod revision;
 pub mod logs;
+pub mod meter;
 pub mod metrics;
-pub mod telemetry;
+pub mod node;
 pub mod publish;
-pub mod artifact;
-pub mod child;
 pub mod records;
+pub mod revision;
+pub mod sandbox;
+pub mod self_test;
+pub mod telemetry;
 pub mod verify;

@@ -76,7 +76,7 @@ fn classify_names_the_pictures() {
         assert_eq!(guesses[0]["label"], "Egyptian cat");
         // What is no picture is the client's mistake, and says so.
         let reply = post(harness, "/classify", b"GIF89a".to_vec(), true).await;
-        assert_eq!(reply.status, StatusCode::BAD_REQUEST, "{}", body_of(&reply));
+        assert_eq!(reply.status, StatusCode::UNSUPPORTED_MEDIA_TYPE, "{}", body_of(&reply));
     });
 }
 
