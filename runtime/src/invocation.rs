@@ -1,7 +1,7 @@
 //! One request: admit, instantiate, call, respond.
 //!
 //! A guest starts on the worker that has its request, and most end there, in the same poll. One that waits becomes a
-//! task; one that runs beyond its tick goes on among the guest threads. Whatever happens, an invocation's [`Ledger`]
+//! task; one that runs beyond its tick goes on among the guest threads. Whatever happens, an invocation's `Ledger`
 //! writes down how it ended, once.
 
 mod judge;

@@ -1,7 +1,7 @@
 //! Prometheus metrics under OpenTelemetry's names (`http.server.*`, `faas.*`; dots become underscores).
 //!
 //! Handles are resolved when a revision is published: a request touches atomics only, never a lock or a map.
-//! Series of a guest-chosen label are bounded: a status outside [`STATUSES`] is counted under its class.
+//! Series of a guest-chosen label are bounded: a status outside `STATUSES` is counted under its class.
 
 mod series;
 
