@@ -9,12 +9,6 @@
 mod aarch64;
 pub mod memory;
 #[cfg(test)]
-#[allow(
-    clippy::cast_possible_truncation,
-    clippy::cast_possible_wrap,
-    clippy::cast_sign_loss,
-    reason = "test data is small, and fuzzed words may be anything"
-)]
 mod tests;
 #[cfg(target_arch = "x86_64")]
 mod x86;
