@@ -14,6 +14,7 @@ mod logs;
 mod model;
 mod output;
 mod remove;
+mod run;
 mod verify;
 
 use std::path::PathBuf;
@@ -44,6 +45,8 @@ pub(crate) enum Verb {
     Deploy(deploy::Deploy),
     /// Say what a file is, and whether it can be deployed.
     Check(check::Check),
+    /// Run a command module once, on the caller's stdin and stdout; needs no running node.
+    Run(run::Run),
     /// List the deployed functions.
     List(list::List),
     /// Show one function: limits, snapshot, times, history.
@@ -130,6 +133,7 @@ impl Verb {
                 Self::Serve(_) => Err(Failure::new(code::FAILED, "serve is no client's verb")),
                 Self::Deploy(verb) => verb.run().await,
                 Self::Check(verb) => verb.run(),
+                Self::Run(verb) => verb.run().await,
                 Self::List(verb) => verb.run().await,
                 Self::Inspect(verb) => verb.run().await,
                 Self::Invoke(verb) => verb.run().await,

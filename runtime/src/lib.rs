@@ -29,6 +29,7 @@ pub mod node;
 pub mod publish;
 pub mod records;
 pub mod revision;
+pub mod run;
 pub mod sandbox;
 pub mod self_test;
 pub mod telemetry;

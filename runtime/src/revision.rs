@@ -23,6 +23,8 @@ pub struct Settings {
     pub limits: Limits,
     /// The guest's whole environment (a command module gets CGI's variables besides).
     pub env: BTreeMap<String, String>,
+    /// A command module's arguments, after its name.
+    pub args: Vec<String>,
     /// Routes of its own, beside `/{name}/...`; as [`Route`] parses them.
     pub routes: Vec<String>,
 }
@@ -44,10 +46,13 @@ pub enum SettingsError {
         /// Which rule it breaks.
         why: &'static str,
     },
+    /// Arguments that cannot be given to a guest.
+    #[error("arguments: {0}")]
+    Args(&'static str),
 }
 
 impl Settings {
-    /// Checks every limit, route and variable.
+    /// Checks every limit, route, variable and argument.
     ///
     /// # Errors
     /// [`SettingsError`] names the first that is wrong and how to mend it.
@@ -55,6 +60,14 @@ impl Settings {
         self.limits.check()?;
         for route in &self.routes {
             Route::new(route)?;
+        }
+        if self.args.len() > node::ARGS
+            || self.args.iter().map(String::len).sum::<usize>() > node::ARGS_BYTES
+        {
+            return Err(SettingsError::Args("a function has at most 64, of 32 KiB together"));
+        }
+        if self.args.iter().any(|arg| arg.contains('\0')) {
+            return Err(SettingsError::Args("none of them has a NUL"));
         }
         let refuse = |name: &str, why| {
             Err(SettingsError::Env { name: name.chars().take(64).collect(), why })

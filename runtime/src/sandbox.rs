@@ -172,7 +172,7 @@ impl Sandbox {
     }
 
     fn build_wasi(&mut self) -> WasiP1Ctx {
-        let mut builder = WasiCtxBuilder::new();
+        let mut builder = wasi_builder();
         builder.stderr(LogStream::new(self.log(), Stream::Stderr));
         match self.revision.record.abi {
             Abi::Reactor => {
@@ -182,17 +182,14 @@ impl Sandbox {
             Abi::Command => {
                 builder.envs(&crate::abi::cgi::environment(&self.inbound, &self.revision.env));
                 builder.arg(self.revision.record.function.as_str());
+                builder.args(&self.revision.record.settings.args);
                 builder.stdin(Stdin(self.exchange.clone()));
                 let out = Arc::new(CgiOut::new(self.exchange.clone()));
                 builder.stdout(SharedCgi(out.clone()));
                 self.cgi = Some(out);
             }
         }
-        builder.max_random_size(node::RANDOM_BYTES);
-        builder.monotonic_clock(CoarseClock(Instant::now()));
-        let mut wasi = builder.build_p1();
-        wasi.ctx().table.set_max_capacity(node::GUEST_HANDLES);
-        wasi
+        build_wasi(builder)
     }
 
     fn log(&mut self) -> Arc<Mutex<GuestLog>> {
@@ -206,21 +203,41 @@ impl Sandbox {
     }
 }
 
+/// WASI as every guest gets it: no directory, capped draws, a clock that starts with it. Its streams are the caller's.
+pub(crate) fn wasi_builder() -> WasiCtxBuilder {
+    let mut builder = WasiCtxBuilder::new();
+    builder.max_random_size(node::RANDOM_BYTES);
+    builder.monotonic_clock(CoarseClock(Instant::now()));
+    builder
+}
+
+/// What [`wasi_builder`] began, with a cap on what a guest may hold open.
+pub(crate) fn build_wasi(mut builder: WasiCtxBuilder) -> WasiP1Ctx {
+    let mut wasi = builder.build_p1();
+    wasi.ctx().table.set_max_capacity(node::GUEST_HANDLES);
+    wasi
+}
+
 /// Caps memory and tables, and remembers what it refused so that the error can say so.
-struct Limiter {
+pub(crate) struct Limiter {
     memory_bytes: usize,
     table_elements: usize,
     memory_denied: bool,
 }
 
 impl Limiter {
-    fn new(limits: &Limits) -> Self {
+    pub(crate) fn new(limits: &Limits) -> Self {
         let cap = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
         Self {
             memory_bytes: cap(limits.memory_bytes),
             table_elements: cap(limits.table_elements),
             memory_denied: false,
         }
+    }
+
+    /// Whether a growth of memory was refused.
+    pub(crate) fn memory_denied(&self) -> bool {
+        self.memory_denied
     }
 }
 

@@ -1,4 +1,4 @@
-//! A deploy's settings, from the query: `?limit=memory%3D256MiB&env=K%3DV&route=/api/...`, each as often as wanted.
+//! A deploy's settings, from the query: `?limit=memory%3D256MiB&env=K%3DV&route=/api/...&arg=-v`, each as often as wanted.
 
 use mayfly_core::limits::{LIMIT_KEYS, Limits};
 use percent_encoding::percent_decode_str;
@@ -43,7 +43,8 @@ pub(super) fn settings(
                 settings.env.insert(key.into(), value.into());
             }
             "route" => settings.routes.push(value),
-            _ => return Err(unknown(&name, "limit, env and route")),
+            "arg" => settings.args.push(value),
+            _ => return Err(unknown(&name, "limit, env, route and arg")),
         }
     }
     settings.check().map_err(|why| wrong(&why.to_string()))?;
@@ -85,12 +86,13 @@ mod tests {
 
     #[test]
     fn a_query_sets_limits_variables_and_routes() {
-        let query = "limit=memory%3D256MiB&env=A%3Db%3Dc+d&env=E=&route=/api/...&limit=log=1KiB";
+        let query = "limit=memory%3D256MiB&env=A%3Db%3Dc+d&env=E=&route=/api/...&limit=log=1KiB&arg=-c&arg=a+b";
         let settings = parse(query).unwrap();
         assert_eq!((settings.limits.memory_bytes, settings.limits.log_bytes), (256 << 20, 1024));
         assert_eq!(settings.env["A"], "b=c d");
         assert_eq!(settings.env["E"], "");
         assert_eq!(settings.routes, ["/api/..."]);
+        assert_eq!(settings.args, ["-c", "a b"]);
         assert_eq!(parse("").unwrap(), Settings::default());
     }
 
@@ -104,6 +106,7 @@ mod tests {
             ("env=%3Dx", 422),
             ("route=/v1/x", 422),
             ("env=A%3D%ff", 400),
+            ("arg=a%00", 422),
         ] {
             assert_eq!(parse(query), Err(status), "{query}");
         }

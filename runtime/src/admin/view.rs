@@ -21,6 +21,7 @@ pub(super) struct RevisionView<'a> {
     snapshot: &'a Snapshot,
     limits: BTreeMap<&'static str, String>,
     env_names: Vec<&'a str>,
+    args: &'a [String],
     routes: &'a [String],
     stages: &'a [StageTime],
 }
@@ -65,6 +66,7 @@ impl<'a> RevisionView<'a> {
             snapshot: &record.snapshot,
             limits: record.settings.limits.entries().collect(),
             env_names: record.settings.env.keys().map(String::as_str).collect(),
+            args: &record.settings.args,
             routes: &record.settings.routes,
             stages: &record.stages,
         }

@@ -31,6 +31,9 @@ pub(crate) struct Deploy {
     /// A variable of the guest's environment; may be repeated.
     #[arg(long, short, value_name = "KEY=VALUE")]
     env: Vec<String>,
+    /// An argument of a command module, after its name, as in --arg=-v; may be repeated.
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    arg: Vec<String>,
     /// A limit, as in memory=256MiB; may be repeated; see docs/limits.md.
     #[arg(long, short, value_name = "KEY=VALUE")]
     limit: Vec<String>,
@@ -124,7 +127,12 @@ impl Deploy {
     }
 
     fn target(&self, name: &FunctionName) -> Result<String, Failure> {
-        let parameters = [("env", &self.env), ("limit", &self.limit), ("route", &self.route)];
+        let parameters = [
+            ("env", &self.env),
+            ("arg", &self.arg),
+            ("limit", &self.limit),
+            ("route", &self.route),
+        ];
         let all: Vec<_> = parameters
             .iter()
             .flat_map(|(key, values)| {

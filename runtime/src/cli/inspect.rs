@@ -60,6 +60,9 @@ fn show_revision(revision: &Value) -> Result<(), Failure> {
     };
     line(format_args!("  routes     {}", words("routes")))?;
     line(format_args!("  variables  {}", words("env_names")))?;
+    // A program may be one of them: shown as one line, cut.
+    let args: String = words("args").chars().take(100).collect();
+    line(format_args!("  arguments  {}", mayfly_runtime::logs::escape(args.as_bytes())))?;
     let limits = revision["limits"].as_object().into_iter().flatten();
     let limits: Vec<_> = limits
         .map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default()))

@@ -18,8 +18,8 @@ fn deploy_names_the_function_after_its_file() {
     for (line, target) in [
         ("deploy target/My_fn.wasm", "/v1/functions/my-fn?"),
         (
-            "deploy a.wasm --name b --limit memory=256MiB -e K=a&b --route /x/...",
-            "/v1/functions/b?env=K%3Da%26b&limit=memory%3D256MiB&route=%2Fx%2F%2E%2E%2E",
+            "deploy a.wasm --name b --limit memory=256MiB -e K=a&b --route /x/... --arg -c --arg x",
+            "/v1/functions/b?env=K%3Da%26b&arg=%2Dc&arg=x&limit=memory%3D256MiB&route=%2Fx%2F%2E%2E%2E",
         ),
     ] {
         let Ok(Verb::Deploy(deploy)) = parse(line) else { panic!("{line}") };

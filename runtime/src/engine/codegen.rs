@@ -43,7 +43,7 @@ pub fn base_config() -> Config {
     config
 }
 
-/// Loads code in a child of publish, from memory.
+/// Loads code from memory: in a child of publish, and in `mayfly run`, which starts the compile child itself.
 ///
 /// Only for bytes that the parent handed down: it has them from a compile child, which runs no guest, or from a file
 /// that it verified. The serving process loads through [`VerifiedArtifact`](crate::artifact::VerifiedArtifact) instead.

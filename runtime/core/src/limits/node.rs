@@ -103,6 +103,10 @@ caps! {
     ENV_VARS: usize = 64, written_count;
     /// Bytes of one environment variable, name and value.
     ENV_VAR_BYTES: usize = 4 << 10, written_size;
+    /// Arguments of a function, beside its name.
+    ARGS: usize = 64, written_count;
+    /// Bytes of all arguments of a function.
+    ARGS_BYTES: usize = 32 << 10, written_size;
     /// Routes of a node.
     ROUTES: usize = 1_000, written_count;
     /// Native stack of a guest, in bytes.

@@ -1,0 +1,155 @@
+//! `mayfly run`: one run of a command module, without a node.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use clap::Args;
+use mayfly_core::limits::node;
+use mayfly_core::units::human_size;
+use mayfly_core::{Limits, Outcome};
+use mayfly_runtime::child::Children;
+use mayfly_runtime::logs::escape;
+use mayfly_runtime::revision::Settings;
+use mayfly_runtime::run::{self, End, Program};
+
+use super::{Failure, code};
+
+/// Exit codes for what is not the program's own, which has 0 to 125. As a shell has them: what cannot be run, and 128
+/// plus the signal that would have ended a process so (SIGABRT, SIGALRM, SIGXCPU).
+const NOT_RUN: u8 = 126;
+const ABORTED: u8 = 134;
+const OUT_OF_TIME: u8 = 142;
+const OUT_OF_CPU: u8 = 152;
+
+/// Run a command module once, as it would be run as a function. Needs no node.
+///
+/// It gets what a function gets (no directory, no socket, the same limits), but stdin, stdout and stderr are the
+/// caller's, and its exit code is this program's. Exit codes that are not its own: 126 it cannot be run, 134 it trapped
+/// or ran out of memory, 142 out of time, 152 out of CPU time.
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    /// The module: core WebAssembly for wasm32-wasip1, with `_start`.
+    path: PathBuf,
+    /// A variable of its environment; may be repeated.
+    #[arg(long, short, value_name = "KEY=VALUE")]
+    env: Vec<String>,
+    /// A limit, as in memory=256MiB; may be repeated; see docs/limits.md.
+    #[arg(long, short, value_name = "KEY=VALUE")]
+    limit: Vec<String>,
+    /// Its arguments, after its name.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    args: Vec<String>,
+}
+
+impl Run {
+    pub(super) async fn run(self) -> Result<(), Failure> {
+        let program = self.program()?;
+        let shown = self.path.display();
+        let file = self.read()?;
+        let end = run::run(&file.into(), &program, &Children::default()).await;
+        let end = end.map_err(|error| {
+            Failure::new(NOT_RUN, format!("{shown}: {error}\nhint: {}", error.hint()))
+        })?;
+        match end {
+            End::Exit(0) => Ok(()),
+            End::Exit(exit) => Err(Failure::new(u8::try_from(exit).unwrap_or(ABORTED), "")),
+            End::Stopped(outcome) => Err(explain(&shown.to_string(), &outcome)),
+        }
+    }
+
+    fn program(&self) -> Result<Program, Failure> {
+        let usage = |why: String| Failure::new(code::USAGE, why);
+        let mut limits = Limits::default();
+        for limit in &self.limit {
+            limits.set(limit).map_err(|why| usage(why.to_string()))?;
+        }
+        let mut env = BTreeMap::new();
+        for pair in &self.env {
+            let (name, value) = pair
+                .split_once('=')
+                .ok_or_else(|| usage(format!("--env {pair}: write KEY=VALUE")))?;
+            env.insert(name.to_owned(), value.to_owned());
+        }
+        // What a deploy would refuse is refused here.
+        let settings = Settings { limits, env, ..Settings::default() };
+        settings.check().map_err(|why| usage(why.to_string()))?;
+        let name = self.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let args = std::iter::once(name).chain(self.args.iter().cloned()).collect();
+        Ok(Program { args, env: settings.env, limits: settings.limits })
+    }
+
+    fn read(&self) -> Result<Vec<u8>, Failure> {
+        let name = self.path.display();
+        let failed = |why: &dyn std::fmt::Display| {
+            Failure::new(NOT_RUN, format!("cannot read {name}: {why}"))
+        };
+        let size = std::fs::metadata(&self.path).map_err(|why| failed(&why))?.len();
+        if size > node::PACKAGE_BYTES {
+            return Err(failed(&format_args!("it has {}, too much to run", human_size(size))));
+        }
+        std::fs::read(&self.path).map_err(|why| failed(&why))
+    }
+}
+
+fn explain(shown: &str, outcome: &Outcome) -> Failure {
+    let exit = match outcome {
+        Outcome::WallLimit { .. } => OUT_OF_TIME,
+        Outcome::CpuLimit { .. } => OUT_OF_CPU,
+        _ => ABORTED,
+    };
+    let problem = outcome.problem("");
+    // What a gateway keeps from clients is its author's to see.
+    let why = outcome.log_detail().map(str::to_owned).or(problem.detail);
+    let why = why.map_or_else(String::new, |why| format!(": {}", escape(why.as_bytes())));
+    let hint = match outcome {
+        Outcome::WallLimit { .. } | Outcome::CpuLimit { .. } | Outcome::MemoryLimit { .. } => {
+            let hint = problem.hint.unwrap_or_default();
+            format!("\nhint: {}", hint.replace("mayfly deploy", "mayfly run"))
+        }
+        _ => String::new(),
+    };
+    Failure::new(exit, format!("{shown}: {}{why} ({}){hint}", problem.title, outcome.label()))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::super::{Cli, Verb};
+    use super::*;
+
+    fn parse(line: &str) -> Run {
+        match Cli::try_parse_from(line.split(' ')).map(|cli| cli.verb) {
+            Ok(Verb::Run(run)) => run,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_follows_the_file_is_the_programs() {
+        let run = parse("mayfly run -e A=b=c --limit cpu=1s dir/x.wasm -v --env K=V -- -");
+        let program = run.program().unwrap();
+        assert_eq!(program.args, ["x.wasm", "-v", "--env", "K=V", "--", "-"]);
+        assert_eq!(program.env["A"], "b=c");
+        assert_eq!(program.limits.cpu_us, 1_000_000);
+        for wrong in
+            ["mayfly run -e A x.wasm", "mayfly run -e =b x.wasm", "mayfly run -l cpu=x x.wasm"]
+        {
+            assert_eq!(parse(wrong).program().unwrap_err().code, code::USAGE, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_stop_is_told_in_words() {
+        let failure = explain("x.wasm", &Outcome::Trap("wasm `unreachable`".into()));
+        assert_eq!(failure.code, ABORTED);
+        assert_eq!(failure.text, "x.wasm: The function failed: wasm `unreachable` (trap)");
+        let failure = explain("x.wasm", &Outcome::CpuLimit { limit: "1s".into() });
+        assert_eq!(failure.code, OUT_OF_CPU);
+        assert!(
+            failure.text.ends_with("raise it with `mayfly run --limit cpu=...`"),
+            "{}",
+            failure.text
+        );
+    }
+}
