@@ -169,8 +169,9 @@ impl Engine {
     fn deserialize(&self, artifact: &VerifiedArtifact) -> Result<Module, EngineError> {
         let file = artifact.open_file().map_err(|e| EngineError::Load(e.to_string()))?;
         // SAFETY: `VerifiedArtifact` proves that this very open file holds, byte for byte, what our own compile child
-        // wrote (a keyed MAC over all of it was checked through the same descriptor), that it lies in a directory only
-        // we can write to, and artifact files are never changed in place: they are written once and renamed.
+        // wrote (a keyed MAC over all of it was checked through the same descriptor). It lies in a directory only we can
+        // write to, and artifact files are never changed in place: they are written once and renamed; or it is memory
+        // that was sealed against writing.
         unsafe { Module::deserialize_open_file(&self.0.engine, file) }
             .map_err(|e| EngineError::Load(format!("{e:#}")))
     }

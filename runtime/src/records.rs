@@ -2,10 +2,11 @@
 //! committed after the files that it speaks of are on disk.
 
 use std::collections::HashSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use mayfly_core::limits::node;
 use mayfly_core::{ArtifactKey, FunctionName, Mac};
+use parking_lot::RwLock;
 use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition};
 use serde::{Deserialize, Serialize};
 
@@ -59,6 +60,11 @@ impl RecordsError {
         let Self::Database(error) = self else { return false };
         matches!(&**error, redb::Error::Io(io) if matches!(io.raw_os_error(), Some(libc::ENOSPC | libc::EDQUOT)))
     }
+
+    /// Whether the database refuses to work because something failed before: nothing was done this time.
+    fn is_shut(&self) -> bool {
+        matches!(self, Self::Database(error) if matches!(**error, redb::Error::PreviousIo))
+    }
 }
 
 fn database(error: impl Into<redb::Error>) -> RecordsError {
@@ -70,9 +76,18 @@ fn database(error: impl Into<redb::Error>) -> RecordsError {
 
 type Result<T> = std::result::Result<T, RecordsError>;
 
-/// The database.
+/// The database. After a failure of the disk redb works no more until it is opened anew, which happens here when it is
+/// needed next: a disk that was full for a moment must not cost a restart.
 pub struct Records {
-    db: Database,
+    path: PathBuf,
+    held: RwLock<Held>,
+}
+
+struct Held {
+    /// Nothing while the last try to open it anew has failed.
+    db: Option<Database>,
+    /// How often it was opened anew, so that of two threads that find it shut one does it.
+    opened: u64,
 }
 
 impl Records {
@@ -81,104 +96,125 @@ impl Records {
     /// # Errors
     /// [`RecordsError::InUse`] and [`RecordsError::Newer`] are for the operator.
     pub fn open(path: &Path) -> Result<Self> {
-        let db = Database::create(path).map_err(database)?;
-        let write = db.begin_write().map_err(database)?;
-        {
-            write.open_table(REVISIONS).map_err(database)?;
-            write.open_table(CURRENT).map_err(database)?;
-            write.open_table(ARTIFACTS).map_err(database)?;
-            let mut meta = write.open_table(META).map_err(database)?;
-            let format = meta.get("format").map_err(database)?.map(|value| value.value());
-            match format {
-                Some(newer) if newer > FORMAT => return Err(RecordsError::Newer(newer)),
-                Some(_) => {}
-                None => drop(meta.insert("format", FORMAT).map_err(database)?),
+        let held = RwLock::new(Held { db: Some(open(path)?), opened: 0 });
+        Ok(Self { path: path.to_owned(), held })
+    }
+
+    /// Does something with the database, which is opened anew first if it is shut.
+    fn with<T>(&self, work: impl Fn(&Database) -> Result<T>) -> Result<T> {
+        let seen = {
+            let held = self.held.read();
+            match held.db.as_ref().map(&work) {
+                Some(Err(error)) if error.is_shut() => {}
+                Some(done) => return done,
+                None => {}
             }
+            held.opened
+        };
+        let mut held = self.held.write();
+        if held.opened == seen {
+            // Closed first: the file is locked.
+            held.db = None;
+            held.db = Some(open(&self.path)?);
+            held.opened += 1;
+            tracing::warn!("the database was opened anew, because its disk had failed");
         }
-        write.commit().map_err(database)?;
-        Ok(Self { db })
+        held.db.as_ref().map_or_else(|| Err(database(redb::Error::PreviousIo)), work)
     }
 
     /// Each function's current revision, by name. A row that cannot be read is logged and left out, so that it costs
     /// one function and not the node.
     pub fn current(&self) -> Result<Vec<RevisionRecord>> {
-        let read = self.db.begin_read().map_err(database)?;
-        let current = read.open_table(CURRENT).map_err(database)?;
-        let revisions = read.open_table(REVISIONS).map_err(database)?;
-        let mut records = Vec::new();
-        for row in current.iter().map_err(database)? {
-            let (name, number) = row.map_err(database)?;
-            let found = revisions.get((name.value(), number.value())).map_err(database)?;
-            records.extend(found.and_then(|bytes| decode(name.value(), bytes.value())));
-        }
-        Ok(records)
+        self.with(|db| {
+            let read = db.begin_read().map_err(database)?;
+            let current = read.open_table(CURRENT).map_err(database)?;
+            let revisions = read.open_table(REVISIONS).map_err(database)?;
+            let mut records = Vec::new();
+            for row in current.iter().map_err(database)? {
+                let (name, number) = row.map_err(database)?;
+                let found = revisions.get((name.value(), number.value())).map_err(database)?;
+                records.extend(found.and_then(|bytes| decode(name.value(), bytes.value())));
+            }
+            Ok(records)
+        })
     }
 
     /// A function's revisions that are remembered, newest first.
     pub fn history(&self, name: &FunctionName) -> Result<Vec<RevisionRecord>> {
-        let read = self.db.begin_read().map_err(database)?;
-        let revisions = read.open_table(REVISIONS).map_err(database)?;
-        let range = revisions.range((name.as_str(), 0)..=(name.as_str(), u64::MAX));
-        let mut records = Vec::new();
-        for row in range.map_err(database)?.rev() {
-            let (_, bytes) = row.map_err(database)?;
-            records.extend(decode(name.as_str(), bytes.value()));
-        }
-        Ok(records)
+        self.with(|db| {
+            let read = db.begin_read().map_err(database)?;
+            let revisions = read.open_table(REVISIONS).map_err(database)?;
+            let range = revisions.range((name.as_str(), 0)..=(name.as_str(), u64::MAX));
+            let mut records = Vec::new();
+            for row in range.map_err(database)?.rev() {
+                let (_, bytes) = row.map_err(database)?;
+                records.extend(decode(name.as_str(), bytes.value()));
+            }
+            Ok(records)
+        })
     }
 
     /// The number of a function's current revision.
     pub fn current_number(&self, name: &FunctionName) -> Result<Option<u64>> {
-        let read = self.db.begin_read().map_err(database)?;
-        let current = read.open_table(CURRENT).map_err(database)?;
-        Ok(current.get(name.as_str()).map_err(database)?.map(|number| number.value()))
+        self.with(|db| {
+            let read = db.begin_read().map_err(database)?;
+            let current = read.open_table(CURRENT).map_err(database)?;
+            Ok(current.get(name.as_str()).map_err(database)?.map(|number| number.value()))
+        })
     }
 
     /// What is known of an artifact.
     pub fn artifact(&self, key: ArtifactKey) -> Result<Option<ArtifactRow>> {
-        let read = self.db.begin_read().map_err(database)?;
-        let artifacts = read.open_table(ARTIFACTS).map_err(database)?;
-        let row = artifacts.get(&key.0.as_bytes()[..]).map_err(database)?;
-        Ok(row.and_then(|bytes| serde_json::from_slice(bytes.value()).ok()))
+        self.with(|db| {
+            let read = db.begin_read().map_err(database)?;
+            let artifacts = read.open_table(ARTIFACTS).map_err(database)?;
+            let row = artifacts.get(&key.0.as_bytes()[..]).map_err(database)?;
+            Ok(row.and_then(|bytes| serde_json::from_slice(bytes.value()).ok()))
+        })
     }
 
     /// Makes a revision its function's current one. When this returns, it survives a crash.
     pub fn commit(&self, record: &RevisionRecord) -> Result<()> {
-        let write = self.db.begin_write().map_err(database)?;
-        {
-            let name = record.function.as_str();
-            let mut revisions = write.open_table(REVISIONS).map_err(database)?;
-            let json = serde_json::to_vec(record)?;
-            revisions.insert((name, record.number), json.as_slice()).map_err(database)?;
-            let oldest = record.number.saturating_sub(node::HISTORY as u64);
-            revisions.retain_in((name, 0)..=(name, oldest), |_, _| false).map_err(database)?;
-            let mut current = write.open_table(CURRENT).map_err(database)?;
-            current.insert(name, record.number).map_err(database)?;
-            let mut artifacts = write.open_table(ARTIFACTS).map_err(database)?;
-            let row = ArtifactRow { mac: record.artifact_mac, snapshot: record.snapshot.clone() };
-            let json = serde_json::to_vec(&row)?;
-            artifacts
-                .insert(&record.artifact.0.as_bytes()[..], json.as_slice())
-                .map_err(database)?;
-        }
-        point("row-written").map_err(|error| database(redb::Error::Io(error)))?;
-        write.commit().map_err(database)?;
-        point("row-committed").map_err(|error| database(redb::Error::Io(error)))
+        self.with(|db| {
+            let write = db.begin_write().map_err(database)?;
+            {
+                let name = record.function.as_str();
+                let mut revisions = write.open_table(REVISIONS).map_err(database)?;
+                let json = serde_json::to_vec(record)?;
+                revisions.insert((name, record.number), json.as_slice()).map_err(database)?;
+                let oldest = record.number.saturating_sub(node::HISTORY as u64);
+                revisions.retain_in((name, 0)..=(name, oldest), |_, _| false).map_err(database)?;
+                let mut current = write.open_table(CURRENT).map_err(database)?;
+                current.insert(name, record.number).map_err(database)?;
+                let mut artifacts = write.open_table(ARTIFACTS).map_err(database)?;
+                let row =
+                    ArtifactRow { mac: record.artifact_mac, snapshot: record.snapshot.clone() };
+                let json = serde_json::to_vec(&row)?;
+                artifacts
+                    .insert(&record.artifact.0.as_bytes()[..], json.as_slice())
+                    .map_err(database)?;
+            }
+            point("row-written").map_err(|error| database(redb::Error::Io(error)))?;
+            write.commit().map_err(database)?;
+            point("row-committed").map_err(|error| database(redb::Error::Io(error)))
+        })
     }
 
     /// Forgets a function; false if there was none.
     pub fn remove(&self, name: &FunctionName) -> Result<bool> {
-        let write = self.db.begin_write().map_err(database)?;
-        let found;
-        {
-            let mut current = write.open_table(CURRENT).map_err(database)?;
-            found = current.remove(name.as_str()).map_err(database)?.is_some();
-            let mut revisions = write.open_table(REVISIONS).map_err(database)?;
-            let all = (name.as_str(), 0)..=(name.as_str(), u64::MAX);
-            revisions.retain_in(all, |_, _| false).map_err(database)?;
-        }
-        write.commit().map_err(database)?;
-        Ok(found)
+        self.with(|db| {
+            let write = db.begin_write().map_err(database)?;
+            let found;
+            {
+                let mut current = write.open_table(CURRENT).map_err(database)?;
+                found = current.remove(name.as_str()).map_err(database)?.is_some();
+                let mut revisions = write.open_table(REVISIONS).map_err(database)?;
+                let all = (name.as_str(), 0)..=(name.as_str(), u64::MAX);
+                revisions.retain_in(all, |_, _| false).map_err(database)?;
+            }
+            write.commit().map_err(database)?;
+            Ok(found)
+        })
     }
 
     /// Files that revisions refer to: those of current ones, or of all.
@@ -190,31 +226,72 @@ impl Records {
         };
         self.current()?.iter().for_each(&mut add);
         if !current_only {
-            let read = self.db.begin_read().map_err(database)?;
-            let revisions = read.open_table(REVISIONS).map_err(database)?;
-            for row in revisions.iter().map_err(database)? {
-                let (key, bytes) = row.map_err(database)?;
-                decode(key.value().0, bytes.value()).iter().for_each(&mut add);
-            }
+            self.every()?.iter().for_each(&mut add);
         }
         Ok(found)
     }
 
+    fn every(&self) -> Result<Vec<RevisionRecord>> {
+        self.with(|db| {
+            let read = db.begin_read().map_err(database)?;
+            let revisions = read.open_table(REVISIONS).map_err(database)?;
+            let mut records = Vec::new();
+            for row in revisions.iter().map_err(database)? {
+                let (key, bytes) = row.map_err(database)?;
+                records.extend(decode(key.value().0, bytes.value()));
+            }
+            Ok(records)
+        })
+    }
+
     /// Forgets artifacts that no revision refers to.
     pub fn sweep(&self, referenced: &HashSet<(Kind, mayfly_core::Digest)>) -> Result<()> {
-        let write = self.db.begin_write().map_err(database)?;
-        {
-            let mut artifacts = write.open_table(ARTIFACTS).map_err(database)?;
-            let known = |key: &[u8]| {
-                let bytes = <[u8; 32]>::try_from(key).ok();
-                bytes.is_some_and(|b| {
-                    referenced.contains(&(Kind::Artifact, mayfly_core::Digest::from_bytes(b)))
-                })
-            };
-            artifacts.retain(|key, _| known(key)).map_err(database)?;
-        }
-        write.commit().map_err(database)
+        self.with(|db| {
+            let write = db.begin_write().map_err(database)?;
+            {
+                let mut artifacts = write.open_table(ARTIFACTS).map_err(database)?;
+                let known = |key: &[u8]| {
+                    let bytes = <[u8; 32]>::try_from(key).ok();
+                    bytes.is_some_and(|b| {
+                        referenced.contains(&(Kind::Artifact, mayfly_core::Digest::from_bytes(b)))
+                    })
+                };
+                artifacts.retain(|key, _| known(key)).map_err(database)?;
+            }
+            write.commit().map_err(database)
+        })
     }
+}
+
+/// Opens or makes the file. Writes only what is missing, so that a start needs no room on a disk that is full.
+fn open(path: &Path) -> Result<Database> {
+    let db = Database::create(path).map_err(database)?;
+    match format(&db)? {
+        Some(newer) if newer > FORMAT => return Err(RecordsError::Newer(newer)),
+        Some(_) => return Ok(db),
+        None => {}
+    }
+    let write = db.begin_write().map_err(database)?;
+    {
+        write.open_table(REVISIONS).map_err(database)?;
+        write.open_table(CURRENT).map_err(database)?;
+        write.open_table(ARTIFACTS).map_err(database)?;
+        let mut meta = write.open_table(META).map_err(database)?;
+        meta.insert("format", FORMAT).map_err(database)?;
+    }
+    write.commit().map_err(database)?;
+    Ok(db)
+}
+
+/// What a file says of itself; nothing if it is new. All tables are made in one transaction with it.
+fn format(db: &Database) -> Result<Option<u64>> {
+    let read = db.begin_read().map_err(database)?;
+    let meta = match read.open_table(META) {
+        Ok(meta) => meta,
+        Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
+        Err(error) => return Err(database(error)),
+    };
+    Ok(meta.get("format").map_err(database)?.map(|value| value.value()))
 }
 
 impl std::fmt::Debug for Records {
@@ -230,5 +307,54 @@ fn decode(name: &str, bytes: &[u8]) -> Option<RevisionRecord> {
             tracing::error!(function = name, %error, "a revision's record cannot be read; deploy the function again");
             None
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_database_that_was_shut_is_opened_anew_by_whoever_needs_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let records = Records::open(&dir.path().join("db")).unwrap();
+        let name = FunctionName::new("f").unwrap();
+        for opened in 0..3 {
+            assert_eq!(records.held.read().opened, opened);
+            assert_eq!(records.current_number(&name).unwrap(), None);
+            records.held.write().db = None;
+            std::thread::scope(|scope| {
+                let looks = [(); 4].map(|()| scope.spawn(|| records.current().unwrap().len()));
+                looks.into_iter().for_each(|look| assert_eq!(look.join().unwrap(), 0));
+            });
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_opened_is_tried_again_each_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("db");
+        let records = Records::open(&path).unwrap();
+        records.held.write().db = None;
+        std::fs::rename(&path, dir.path().join("aside")).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        assert!(records.current().is_err());
+        assert!(records.current().is_err());
+        std::fs::remove_dir(&path).unwrap();
+        std::fs::rename(dir.path().join("aside"), &path).unwrap();
+        assert_eq!(records.current().unwrap().len(), 0);
+    }
+
+    #[test]
+    fn a_file_of_a_newer_mayfly_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("db");
+        drop(Records::open(&path).unwrap());
+        let db = Database::create(&path).unwrap();
+        let write = db.begin_write().unwrap();
+        write.open_table(META).unwrap().insert("format", FORMAT + 1).unwrap();
+        write.commit().unwrap();
+        drop(db);
+        assert!(matches!(Records::open(&path), Err(RecordsError::Newer(2))));
     }
 }

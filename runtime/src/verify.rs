@@ -4,6 +4,7 @@
 //! instance looks for anything that it was not born with. All share one pool of as few slots as wanted, so that each
 //! instance is made where another one has just been. It runs on the machine, kernel and build that will serve.
 
+mod draws;
 mod guest;
 
 use std::collections::HashSet;
@@ -18,7 +19,7 @@ use mayfly_core::{FunctionName, RequestId};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, Entry};
 use crate::child::Children;
 use crate::engine::{Engine, EngineConfig};
 use crate::exchange::RequestBody;
@@ -45,6 +46,8 @@ pub struct IsolationPlan {
     pub pagemap_scan: Option<bool>,
     /// Makes the order of kinds; printed, so that a failure can be run again.
     pub seed: u64,
+    /// A module of the operator's whose instances are asked for hashes too; it has to export `mayfly_seed_probe`.
+    pub guest: Option<Bytes>,
 }
 
 /// What was found.
@@ -60,6 +63,10 @@ pub struct IsolationReport {
     pub draws: u64,
     /// How many of them had been drawn before.
     pub repeats: u64,
+    /// Hashes of one key, each in an instance of its own of one snapshot.
+    pub hashes: u64,
+    /// How many of them had been seen before.
+    pub hash_repeats: u64,
     /// Whether slots were reset by the kernel's page scan.
     pub pagemap_scan: bool,
     /// Slots of the pool.
@@ -74,7 +81,7 @@ impl IsolationReport {
     /// Whether nothing was found.
     #[must_use]
     pub fn holds(&self) -> bool {
-        self.hits == 0 && self.repeats == 0
+        self.hits == 0 && self.repeats == 0 && self.hash_repeats == 0
     }
 
     fn find(&mut self, what: String) {
@@ -94,6 +101,9 @@ pub enum VerifyError {
     /// A guest could not be deployed.
     #[error("a guest of the verification cannot be deployed: {0}")]
     Publish(#[from] crate::publish::PublishError),
+    /// An instance that should hash does not.
+    #[error("an instance that is asked for its seeds fails: {0}")]
+    Draw(String),
     /// A guest did not report.
     #[error("the guest {guest} ended with status {status}: {body}")]
     Guest {
@@ -148,6 +158,11 @@ pub async fn isolation(
             report.repeats += 1;
         }
     }
+    for wasm in [wat::parse_str(draws::GUEST).ok().map(Bytes::from), plan.guest.clone()] {
+        let Some(wasm) = wasm else { continue };
+        report.hashes += plan.alternations;
+        report.hash_repeats += bench.repeats(wasm, plan.alternations).await?;
+    }
     Ok(report)
 }
 
@@ -197,14 +212,33 @@ impl Bench {
 
     async fn deploy(&self, kind: &Kind) -> Result<(), VerifyError> {
         let failed = |error: &dyn std::fmt::Display| VerifyError::Start(error.to_string());
-        let name = FunctionName::new(kind.name).map_err(|error| failed(&error))?;
         let wasm = wat::parse_str(kind.wat()).map_err(|error| failed(&error))?;
         let mut settings = Settings::default();
         // Told apart by their environments: none may see another's.
         settings.env.insert("KIND".into(), kind.name.into());
-        let request = PublishRequest { name, wasm: wasm.into(), settings };
-        self.publisher.publish(request, |_| {}).await?;
+        self.publish(kind.name, wasm.into(), settings).await
+    }
+
+    async fn publish(
+        &self,
+        name: &str,
+        wasm: Bytes,
+        settings: Settings,
+    ) -> Result<(), VerifyError> {
+        let name = FunctionName::new(name).map_err(|e| VerifyError::Start(e.to_string()))?;
+        self.publisher.publish(PublishRequest { name, wasm, settings }, |_| {}).await?;
         Ok(())
+    }
+
+    /// Deploys a module with a seed probe, and counts hashes that come twice.
+    async fn repeats(&self, wasm: Bytes, draws: u64) -> Result<u64, VerifyError> {
+        const NAME: &str = "seeded";
+        self.publish(NAME, wasm, Settings::default()).await?;
+        let view = self.node.catalog.load();
+        let Some(Entry::Ready(revision)) = view.get(NAME) else {
+            return Err(VerifyError::Start(format!("{NAME} is not ready")));
+        };
+        draws::repeats(&self.node.engine, revision, &self.node.logs, draws).await
     }
 
     /// What an instance saw; nothing if it trapped as it was told to.

@@ -6,7 +6,7 @@
 mod evict;
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::unix::fs::{
     DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
 };
@@ -17,6 +17,7 @@ use bytes::Bytes;
 use mayfly_core::limits::node;
 use mayfly_core::units::human_size;
 use mayfly_core::{ArtifactKey, Digest, Mac, MacKey};
+use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 
 use super::fault::point;
 use super::{Reject, VerifiedArtifact, own_plain_file};
@@ -161,6 +162,29 @@ impl ArtifactStore {
         VerifiedArtifact::verify(file, &self.secret, &key, mac)
     }
 
+    /// Compiled code that needs no file, for as long as it is mapped.
+    ///
+    /// # Errors
+    /// [`Reject::Io`] when the system gives no memory for it.
+    pub fn in_memory(
+        &self,
+        key: ArtifactKey,
+        code: &[u8],
+    ) -> Result<(VerifiedArtifact, Mac), Reject> {
+        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+        let mut file = File::from(memfd_create("artifact", flags).map_err(io::Error::from)?);
+        file.write_all(code)?;
+        file.set_permissions(Permissions::from_mode(0o400))?;
+        fcntl_add_seals(
+            &file,
+            SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL,
+        )
+        .map_err(io::Error::from)?;
+        file.rewind()?;
+        let mac = self.secret.sign(&key, code);
+        Ok((VerifiedArtifact::verify(file, &self.secret, &key, &mac)?, mac))
+    }
+
     /// Compiled functions for a body of code; empty if there are none that we wrote.
     #[must_use]
     pub fn read_cache(&self, key: ArtifactKey) -> Bytes {
@@ -235,7 +259,8 @@ impl ArtifactStore {
         let path = self.path(kind, digest);
         let needs: usize = parts.iter().map(|part| part.len()).sum();
         self.write_and_rename(kind, &path, parts, durable).map_err(|source| {
-            if matches!(source.raw_os_error(), Some(libc::ENOSPC | libc::EDQUOT)) {
+            // Not its number: that is hidden where a temporary file's path was put round the error.
+            if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
                 let (needs, dir) = (needs as u64, self.dir.clone());
                 return StoreError::Full { needs, dir, why: source.to_string() };
             }

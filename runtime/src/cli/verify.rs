@@ -1,6 +1,7 @@
 //! `mayfly verify`: what this build promises, proved on this machine.
 
 use std::io::Write as _;
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -42,6 +43,9 @@ struct Isolation {
     /// Makes the order of instances; a failure prints it.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// A module with a snapshot whose instances must hash differently, as one made with the crate `mayfly`.
+    #[arg(long, value_name = "WASM")]
+    guest: Option<PathBuf>,
     /// Have the kernel move pages about meanwhile (needs root).
     #[arg(long)]
     compact: bool,
@@ -74,6 +78,7 @@ impl Isolation {
             command.args(["verify", "isolation", "--pagemap-scan", switch]);
             command.args(["--alternations", &self.alternations.to_string()]);
             command.args(["--slots", &self.slots.to_string(), "--seed", &self.seed.to_string()]);
+            command.args(self.guest.iter().flat_map(|path| ["--guest".as_ref(), path.as_os_str()]));
             command.args(self.compact.then_some("--compact"));
             command.args(self.printing.json().then_some("--output=json"));
             let status = command.status()?;
@@ -87,12 +92,18 @@ impl Isolation {
 
     async fn run(self) -> Result<(), Failure> {
         let failed = |why: &dyn std::fmt::Display| Failure::new(code::FAILED, why);
+        let read = |path: &PathBuf| {
+            let bytes = std::fs::read(path);
+            bytes.map_err(|why| failed(&format_args!("cannot read {}: {why}", path.display())))
+        };
+        let guest = self.guest.as_ref().map(read).transpose()?.map(Into::into);
         let state = tempfile::tempdir()?;
         let plan = IsolationPlan {
             alternations: self.alternations,
             slots: self.slots,
             pagemap_scan: Some(self.pagemap_scan == Some(Switch::On)),
             seed: self.seed,
+            guest,
         };
         let compaction = Compaction::start(self.compact)?;
         let report = isolation(&plan, state.path(), Children::default()).await;
@@ -117,9 +128,10 @@ impl Isolation {
 
 fn describe(report: &IsolationReport, compactions: u64) -> String {
     let IsolationReport { alternations, trapped, hits, draws, repeats, slots, seed, .. } = report;
+    let IsolationReport { hashes, hash_repeats, .. } = report;
     let scan = if report.pagemap_scan { "on" } else { "off" };
     let mut text = format!(
-        "pagemap scan {scan}: {alternations} instances in {slots} slot(s), {trapped} trapped, {hits} hits; {draws} random draws, {repeats} repeats (seed {seed}, {compactions} compactions)\n"
+        "pagemap scan {scan}: {alternations} instances in {slots} slot(s), {trapped} trapped, {hits} hits; {draws} random draws, {repeats} repeats; {hashes} hashes of one key, {hash_repeats} repeats (seed {seed}, {compactions} compactions)\n"
     );
     for finding in &report.findings {
         text.push_str("  ");

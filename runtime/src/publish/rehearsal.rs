@@ -9,8 +9,6 @@ use super::compile::{Job, compile};
 use super::error::{PublishError, PublishErrorKind, Stage};
 use super::validate::validate;
 use super::{Publisher, Shared, blocking};
-use crate::artifact::VerifiedArtifact;
-use crate::artifact::store::Kind;
 use crate::revision::{Abi, Revision, RevisionRecord, Settings, Snapshot};
 use crate::self_test::{self, SelfTestError};
 
@@ -66,7 +64,8 @@ impl Publisher {
 }
 
 impl Shared {
-    /// Through the store, because that is the only way to native code.
+    /// Through the store, because that is the only way to native code; not through its disk, because a node must start
+    /// on one that is full.
     async fn rehearse(
         self: &Arc<Self>,
         wasm: &Bytes,
@@ -77,15 +76,12 @@ impl Shared {
         let (shared, bytes) = (self.clone(), code.len() as u64);
         let (loaded, mac) = blocking(Stage::Activate, move || {
             let at = |kind: PublishErrorKind| kind.at(Stage::Activate);
-            let mac = shared.store.put_artifact(key, &code).map_err(|error| at(error.into()))?;
-            let artifact: VerifiedArtifact =
-                shared.store.open_artifact(key, &mac).map_err(|reject| at(reject.into()))?;
+            let (artifact, mac) =
+                shared.store.in_memory(key, &code).map_err(|reject| at(reject.into()))?;
             let loaded = shared
                 .engine
                 .load(&artifact, Abi::Reactor, None)
                 .map_err(|error| at(error.into()))?;
-            // The mapping outlives the name.
-            shared.store.purge(Kind::Artifact, key.0);
             Ok((loaded, mac))
         })
         .await?;

@@ -48,7 +48,10 @@ impl Shared {
     fn restore_all(&self) -> Result<(usize, Vec<RevisionRecord>), RecordsError> {
         let referenced = self.records.references(false)?;
         self.store.sweep(&referenced);
-        self.records.sweep(&referenced)?;
+        if let Err(error) = self.records.sweep(&referenced) {
+            // Housekeeping, and a disk that is full must not keep a node from serving what it has.
+            tracing::warn!(%error, "rows of artifacts that nothing refers to are kept");
+        }
         let records = Mutex::new(self.records.current()?);
         let stale = Mutex::new(Vec::new());
         let ready = std::sync::atomic::AtomicUsize::new(0);

@@ -22,6 +22,10 @@ fn no_instance_sees_what_another_one_left() {
         let report: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!((&report["hits"], &report["repeats"]), (&0.into(), &0.into()), "{text}");
         assert_eq!(report["alternations"], 600 * soak(), "{text}");
+        assert_eq!(
+            (&report["hashes"], &report["hash_repeats"]),
+            (&(600 * soak()).into(), &0.into())
+        );
         assert_eq!(report["pagemap_scan"], scan == "on", "{text}");
     }
 }

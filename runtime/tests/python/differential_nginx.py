@@ -86,7 +86,7 @@ def answers(port, data):
 
 def main():
     node = Node(sys.argv[1])
-    wasm = pathlib.Path(node.state.name) / "ok.wasm"
+    wasm = pathlib.Path(node.scratch.name) / "ok.wasm"
     wasm.write_bytes(wat2wasm((FAULTS / "counts-its-body.wat").read_text()))
     node.deploy(wasm, "ok")
     with tempfile.TemporaryDirectory() as directory:

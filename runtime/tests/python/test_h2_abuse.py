@@ -229,9 +229,7 @@ def main():
     for name, fault, *limits in [
         ("ok", "answers"), ("bystander", "answers"), ("counts", "counts-its-body"), ("sleeps", "sleeps"), ("gush", "answers-too-much"), ("loops", "loops"),
     ]:
-        wasm = pathlib.Path(node.state.name) / f"{fault}.wasm"
-        wasm.write_bytes(wat2wasm((FAULTS / f"{fault}.wat").read_text()))
-        node.deploy(wasm, name, *limits)
+        node.deploy_fault(fault, name, *limits)
     stop, seen = threading.Event(), []
     thread = threading.Thread(target=bystander, args=(node.gateway, stop, seen))
     thread.start()
