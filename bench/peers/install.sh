@@ -11,8 +11,8 @@ missing() { echo "NOT INSTALLED: $1; the bench will skip it" >&2; }
 
 # wasmtime serve, and the component that it serves.
 wasmtime_serve() {
-    cargo install wasmtime-cli --version 48.0.8 --locked --root "$dir" --no-default-features \
-        --features serve,run,compile,cranelift,pooling-allocator,component-model,parallel-compilation,wasi-http &&
+    cargo install wasmtime-cli --version 48.0.8 --locked --root "$dir" --target-dir "$dir/build" --no-default-features \
+        --features serve,run,compile,cranelift,pooling-allocator,component-model,component-model-async,parallel-compilation,wasi-http &&
     cd "$here/wasmtime-serve" &&
     cargo build --release --lib --target wasm32-wasip1 --target-dir "$dir/build" &&
     cargo run --bin componentize --target-dir "$dir/build" -- \

@@ -307,7 +307,7 @@ impl Micro {
         })
     }
 
-    fn new_sandbox(&self, revision: &Arc<Revision>, inbound: Inbound) -> Sandbox {
+    fn new_sandbox(&self, revision: &Arc<Revision>, inbound: Box<Inbound>) -> Sandbox {
         let limits = revision.limits();
         let caps = Caps {
             request_body: limits.request_body_bytes,
@@ -318,7 +318,7 @@ impl Micro {
         Sandbox::new(inbound, Exchange::new(None, caps), meter, revision.clone(), self.logs.clone())
     }
 
-    fn new_store(&self, revision: &Arc<Revision>, inbound: Inbound) -> Store<Sandbox> {
+    fn new_store(&self, revision: &Arc<Revision>, inbound: Box<Inbound>) -> Store<Sandbox> {
         let sandbox = self.new_sandbox(revision, inbound);
         let mut store = Store::new(revision.module.pre.module().engine(), sandbox);
         store.limiter(Sandbox::limiter);
@@ -353,17 +353,14 @@ async fn call(
     Ok(())
 }
 
-fn inbound(name: &str, guest: &Guest) -> anyhow::Result<Inbound> {
+fn inbound(name: &str, guest: &Guest) -> anyhow::Result<Box<Inbound>> {
     let path = format!("/{name}{}", guest.cheap.path);
     let parts = Request::builder().uri(path).header("host", "127.0.0.1").body(())?.into_parts().0;
-    Ok(Inbound {
-        parts,
-        base_len: name.len() + 1,
-        remote: SocketAddr::from(([127, 0, 0, 1], 4000)),
-        local: SocketAddr::from(([127, 0, 0, 1], 80)),
-        request_id: RequestId::from_random(rand::random()),
-        arrived: Instant::now(),
-    })
+    let client = SocketAddr::from(([127, 0, 0, 1], 4000));
+    let own = SocketAddr::from(([127, 0, 0, 1], 80));
+    let mut inbound = Inbound::new(parts, client, own, RequestId::from_random(rand::random()));
+    inbound.base_len = name.len() + 1;
+    Ok(inbound)
 }
 
 /// Pages of a range that are mapped and are no file's (a page that was written to is none any more), and their runs.

@@ -39,7 +39,7 @@ const SMALL_JSON: usize = 16 << 10;
 /// Answers a request: as the protocol has it below `/v2`, else as the function's that its path belongs to.
 pub async fn handle(
     node: &Arc<Node>,
-    inbound: Inbound,
+    inbound: Box<Inbound>,
     body: Option<RequestBody>,
 ) -> Response<ResponseBody> {
     if !Resource::claims(inbound.parts.uri.path()) {
@@ -51,7 +51,7 @@ pub async fn handle(
 
 async fn answer(
     node: &Arc<Node>,
-    inbound: Inbound,
+    inbound: Box<Inbound>,
     body: Option<RequestBody>,
 ) -> Response<ResponseBody> {
     let id = inbound.request_id;
@@ -71,7 +71,7 @@ async fn answer(
 
 async fn route(
     node: &Arc<Node>,
-    inbound: Inbound,
+    inbound: Box<Inbound>,
     body: Option<RequestBody>,
 ) -> Result<Response<ResponseBody>, Refusal> {
     let path = inbound.parts.uri.path().to_owned();
@@ -178,7 +178,7 @@ async fn infer(
     node: &Arc<Node>,
     revision: &Arc<Revision>,
     path: ModelPath<'_>,
-    inbound: Inbound,
+    inbound: Box<Inbound>,
     body: Option<RequestBody>,
 ) -> Result<Response<ResponseBody>, Refusal> {
     let mut hold = Hold::default();
@@ -271,7 +271,7 @@ fn forward(
     revision: &Revision,
     method: Method,
     mut headers: HeaderMap,
-) -> Inbound {
+) -> Box<Inbound> {
     const KEPT: [HeaderName; 3] =
         [HOST, HeaderName::from_static("traceparent"), HeaderName::from_static("tracestate")];
     for name in KEPT {
@@ -288,7 +288,7 @@ fn forward(
     parts.headers = headers;
     let base_len = parts.uri.path().len() - 1;
     let Inbound { remote, local, request_id, arrived, .. } = *inbound;
-    Inbound { parts, base_len, remote, local, request_id, arrived }
+    Box::new(Inbound { parts, base_len, remote, local, request_id, arrived })
 }
 
 /// The whole body of a function's answer, if it is one of this kind.

@@ -33,7 +33,7 @@ pub use respond::X_REQUEST_ID;
 /// Runs the function that a request is for and gives its response, or the one that says why there is none.
 pub async fn handle(
     node: &Arc<Node>,
-    mut inbound: Inbound,
+    mut inbound: Box<Inbound>,
     body: Option<RequestBody>,
 ) -> Response<ResponseBody> {
     let ledger = Ledger::open(node, &inbound);
@@ -47,7 +47,7 @@ pub async fn handle(
 pub async fn run_revision(
     node: &Arc<Node>,
     revision: Arc<Revision>,
-    inbound: Inbound,
+    inbound: Box<Inbound>,
     body: Option<RequestBody>,
 ) -> Response<ResponseBody> {
     let ledger = Ledger::open(node, &inbound);
@@ -63,7 +63,7 @@ async fn admit(
     node: &Arc<Node>,
     mut ledger: Ledger,
     revision: Arc<Revision>,
-    inbound: Inbound,
+    inbound: Box<Inbound>,
     body: Option<RequestBody>,
 ) -> Response<ResponseBody> {
     ledger.found(&revision);
@@ -85,8 +85,10 @@ async fn admit(
     let meter = Arc::new(Meter::new(inbound.arrived, limits));
     let head_only = inbound.parts.method == Method::HEAD;
     ledger.attach(exchange.clone());
-    let run = Run { node: node.clone(), revision, exchange, meter, slot, ledger };
-    run.drive(inbound, head_only).await
+    let sandbox =
+        Sandbox::new(inbound, exchange.clone(), meter.clone(), revision.clone(), node.logs.clone());
+    let guest = Box::pin(run(sandbox, slot));
+    Run { node: node.clone(), revision, exchange, meter, guest, ledger }.drive(head_only).await
 }
 
 fn find(node: &Node, inbound: &mut Inbound) -> Result<Arc<Revision>, Outcome> {
@@ -156,7 +158,7 @@ struct Run {
     revision: Arc<Revision>,
     exchange: Arc<Exchange>,
     meter: Arc<Meter>,
-    slot: Slot,
+    guest: Guest,
     ledger: Ledger,
 }
 
@@ -168,83 +170,48 @@ enum Stand {
 }
 
 impl Run {
-    async fn drive(self, inbound: Inbound, head_only: bool) -> Response<ResponseBody> {
-        let Self { node, revision, exchange, meter, slot, ledger } = self;
-        let sandbox = Sandbox::new(
-            inbound,
-            exchange.clone(),
-            meter.clone(),
-            revision.clone(),
-            node.logs.clone(),
-        );
-        let mut guest: Guest = Box::pin(run(sandbox, slot));
+    async fn drive(mut self, head_only: bool) -> Response<ResponseBody> {
         // A revision that ran long last time spares the worker the first tick.
-        let stand = if revision.slow.load(Ordering::Relaxed) {
-            meter.move_off_worker();
+        let stand = if self.revision.slow.load(Ordering::Relaxed) {
             Stand::Overran
         } else {
-            std::future::poll_fn(|cx| Poll::Ready(poll_guest(&mut guest, &meter, &exchange, cx)))
-                .await
+            std::future::poll_fn(|cx| Poll::Ready(self.poll_guest(cx))).await
         };
-        let timing = node.server_timing;
+        let timing = self.node.server_timing;
         if let Stand::Ended(verdict) = stand {
-            return respond::at_once(ledger, &exchange, verdict, timing);
+            return respond::at_once(self.ledger, &self.exchange, verdict, timing);
         }
-        let timing = timing.then(|| ledger.queue_ns());
-        let id = ledger.request_id;
-        let overran = matches!(stand, Stand::Overran);
-        let rest = Rest { node, revision, exchange: exchange.clone(), meter, guest, ledger };
-        let task =
-            if overran { rest.move_to_guests() } else { Task::new(tokio::spawn(rest.supervise())) };
+        let timing = timing.then(|| self.ledger.queue_ns());
+        let (id, exchange) = (self.ledger.request_id, self.exchange.clone());
+        let task = match stand {
+            Stand::Overran => self.move_to_guests(),
+            _ => Task::new(tokio::spawn(self.supervise())),
+        };
         respond::when_started(exchange, task, id, head_only, timing).await
     }
-}
 
-/// One poll, timed; a panic of ours ends this request and no other.
-fn poll_guest(
-    guest: &mut Guest,
-    meter: &Meter,
-    exchange: &Exchange,
-    cx: &mut std::task::Context<'_>,
-) -> Stand {
-    meter.begin();
-    let polled = std::panic::catch_unwind(AssertUnwindSafe(|| guest.as_mut().poll(cx)));
-    meter.end();
-    match polled {
-        Ok(Poll::Ready(verdict)) => Stand::Ended(verdict),
-        Ok(Poll::Pending) if exchange.overran() => Stand::Overran,
-        Ok(Poll::Pending) => Stand::Waits,
-        Err(panic) => Stand::Ended(Verdict::of(Outcome::Internal(panic_text(&*panic)))),
+    /// One poll, timed; a panic of ours ends this request and no other.
+    fn poll_guest(&mut self, cx: &mut std::task::Context<'_>) -> Stand {
+        self.meter.begin();
+        let guest = self.guest.as_mut();
+        let polled = std::panic::catch_unwind(AssertUnwindSafe(|| guest.poll(cx)));
+        self.meter.end();
+        match polled {
+            Ok(Poll::Ready(verdict)) => Stand::Ended(verdict),
+            Ok(Poll::Pending) if self.exchange.overran() => Stand::Overran,
+            Ok(Poll::Pending) => Stand::Waits,
+            Err(panic) => Stand::Ended(Verdict::of(Outcome::Internal(panic_text(&*panic)))),
+        }
     }
-}
 
-fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<String>().map(String::as_str);
-    let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
-    format!("panicked: {}", text.unwrap_or("no message"))
-}
-
-/// A guest that did not end in its first poll.
-struct Rest {
-    node: Arc<Node>,
-    revision: Arc<Revision>,
-    exchange: Arc<Exchange>,
-    meter: Arc<Meter>,
-    guest: Guest,
-    ledger: Ledger,
-}
-
-impl Rest {
     /// Takes a guest that waits to its end, on this worker as long as it does not overrun.
     async fn supervise(mut self) {
         // Host waits (a sleep, a slow body) are where no tick reaches a guest: the timer does.
         let deadline = tokio::time::Instant::from_std(self.meter.deadline());
-        let on_worker = std::future::poll_fn(|cx| {
-            match poll_guest(&mut self.guest, &self.meter, &self.exchange, cx) {
-                Stand::Ended(verdict) => Poll::Ready(Some(verdict)),
-                Stand::Overran => Poll::Ready(None),
-                Stand::Waits => Poll::Pending,
-            }
+        let on_worker = std::future::poll_fn(|cx| match self.poll_guest(cx) {
+            Stand::Ended(verdict) => Poll::Ready(Some(verdict)),
+            Stand::Overran => Poll::Ready(None),
+            Stand::Waits => Poll::Pending,
         });
         match tokio::time::timeout_at(deadline, on_worker).await {
             Ok(Some(verdict)) => self.ledger.close(verdict),
@@ -264,11 +231,9 @@ impl Rest {
 
     async fn among_guests(mut self) {
         let deadline = tokio::time::Instant::from_std(self.meter.deadline());
-        let to_the_end = std::future::poll_fn(|cx| {
-            match poll_guest(&mut self.guest, &self.meter, &self.exchange, cx) {
-                Stand::Ended(verdict) => Poll::Ready(verdict),
-                Stand::Waits | Stand::Overran => Poll::Pending,
-            }
+        let to_the_end = std::future::poll_fn(|cx| match self.poll_guest(cx) {
+            Stand::Ended(verdict) => Poll::Ready(verdict),
+            Stand::Waits | Stand::Overran => Poll::Pending,
         });
         let verdict = match tokio::time::timeout_at(deadline, to_the_end).await {
             Ok(verdict) => verdict,
@@ -280,6 +245,12 @@ impl Rest {
         }
         self.ledger.close(verdict);
     }
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+    format!("panicked: {}", text.unwrap_or("no message"))
 }
 
 /// The guest's whole life: made, called, judged, dropped.

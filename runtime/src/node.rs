@@ -141,8 +141,8 @@ impl Node {
             return Err(Outcome::NodeFull);
         }
         match tokio::time::timeout(self.queue_timeout, self.lanes.enter(modest)).await {
-            Ok(Some(lane)) => Ok(Slot { node: self.clone(), lane, _place: place }),
-            Ok(None) | Err(_) => Err(Outcome::NodeFull),
+            Ok(lane) => Ok(Slot { node: self.clone(), lane, _place: place }),
+            Err(_) => Err(Outcome::NodeFull),
         }
     }
 }

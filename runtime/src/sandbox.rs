@@ -40,6 +40,18 @@ pub struct Inbound {
 }
 
 impl Inbound {
+    /// A request whose head is complete now, and whose route is not known yet. On the heap, because it is handed on
+    /// from one future to the next, and each would copy its 300 bytes.
+    #[must_use]
+    pub fn new(
+        parts: Parts,
+        remote: SocketAddr,
+        local: SocketAddr,
+        request_id: RequestId,
+    ) -> Box<Self> {
+        Box::new(Self { parts, base_len: 0, remote, local, request_id, arrived: Instant::now() })
+    }
+
     /// The part of the path that the route took.
     #[must_use]
     pub fn base(&self) -> &str {
@@ -69,7 +81,7 @@ impl Inbound {
 /// The data of one request's wasmtime store.
 pub struct Sandbox {
     /// The request's head.
-    pub inbound: Inbound,
+    pub inbound: Box<Inbound>,
     /// Where its body comes from and the response goes.
     pub exchange: Arc<Exchange>,
     /// Its time.
@@ -91,7 +103,7 @@ impl Sandbox {
     /// A sandbox for one request.
     #[must_use]
     pub fn new(
-        inbound: Inbound,
+        inbound: Box<Inbound>,
         exchange: Arc<Exchange>,
         meter: Arc<Meter>,
         revision: Arc<Revision>,
@@ -118,14 +130,7 @@ impl Sandbox {
     pub fn rehearsal(revision: Arc<Revision>, logs: LogSink) -> Self {
         let parts = http::Request::new(()).into_parts().0;
         let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
-        let inbound = Inbound {
-            parts,
-            base_len: 0,
-            remote: nowhere,
-            local: nowhere,
-            request_id: RequestId::from_random(0),
-            arrived: Instant::now(),
-        };
+        let inbound = Inbound::new(parts, nowhere, nowhere, RequestId::from_random(0));
         let meter = Arc::new(Meter::new(inbound.arrived, revision.limits()));
         let exchange = Exchange::new(
             None,

@@ -11,7 +11,6 @@ use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
@@ -246,14 +245,8 @@ impl Bench {
         let request = http::Request::post(format!("/{}", kind.name)).header("host", "verify");
         let request = request.body(()).map_err(|error| VerifyError::Start(error.to_string()))?;
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
-        let inbound = Inbound {
-            parts: request.into_parts().0,
-            base_len: 0,
-            remote: nowhere,
-            local: nowhere,
-            request_id: RequestId::from_random(0),
-            arrived: Instant::now(),
-        };
+        let inbound =
+            Inbound::new(request.into_parts().0, nowhere, nowhere, RequestId::from_random(0));
         let body = Full::new(Bytes::from_static(if trap { b"1" } else { b"0" }));
         let body: RequestBody = Box::pin(body.map_err(|never| match never {}));
         let response = invocation::handle(&self.node, inbound, Some(body)).await;

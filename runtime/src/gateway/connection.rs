@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Instant;
 
 use bytes::Bytes;
 use http::{Request, Response, Version};
@@ -127,14 +126,13 @@ async fn serve(
     activity: Arc<Activity>,
 ) -> Response<WatchedBody> {
     let _busy = activity.request();
-    let arrived = Instant::now();
     let (parts, body) = request.into_parts();
     let own = parts.headers.get(X_REQUEST_ID).and_then(|id| RequestId::from_client(id.as_bytes()));
     let request_id = own.unwrap_or_else(|| RequestId::from_random(rand::rng().next_u64()));
     let body: Option<RequestBody> =
         (!body.is_end_stream()).then(|| Box::pin(body.map_err(Into::into)) as RequestBody);
     let watched = (body.is_some() && parts.version != Version::HTTP_2).then(|| activity.clone());
-    let inbound = Inbound { parts, base_len: 0, remote, local, request_id, arrived };
+    let inbound = Inbound::new(parts, remote, local, request_id);
     let mut handle = pin!(inference::handle(node, inbound, body));
     let Some(activity) = watched else { return WatchedBody::new(handle.await, None) };
     let mut left: Pin<Box<dyn Future<Output = ()> + Send>> =

@@ -3,7 +3,9 @@
 //! Without the second, one function under load, or one whose guests sleep, holds every slot, and each other function
 //! waits a second and is refused. It need not know who the others are, and costs an idle node nothing.
 
-use tokio::sync::Semaphore;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+
+use tokio::sync::Notify;
 
 /// Part of the pool that only modest functions may use.
 const RESERVED_SHARE: usize = 4;
@@ -22,8 +24,8 @@ pub enum Lane {
 /// Both lanes.
 #[derive(Debug)]
 pub struct Lanes {
-    common: Semaphore,
-    reserved: Semaphore,
+    common: Slots,
+    reserved: Slots,
     /// Slots up to which a function counts as holding few.
     pub modest: usize,
 }
@@ -33,55 +35,99 @@ impl Lanes {
     pub fn new(slots: usize) -> Self {
         let reserved = slots / RESERVED_SHARE;
         Self {
-            common: Semaphore::new(slots - reserved),
-            reserved: Semaphore::new(reserved),
+            common: Slots::new(slots - reserved),
+            reserved: Slots::new(reserved),
             modest: (slots / MODEST_SHARE).max(1),
         }
     }
 
     /// Slots that nobody holds.
     pub fn free(&self) -> usize {
-        self.common.available_permits() + self.reserved.available_permits()
+        self.common.free.load(SeqCst) + self.reserved.free.load(SeqCst)
     }
 
-    /// A slot, if there is one now.
+    /// A slot, if there is one now and nobody was here first.
     pub fn try_enter(&self, modest: bool) -> Option<Lane> {
-        if let Ok(permit) = self.common.try_acquire() {
-            permit.forget();
+        let unclaimed = |slots: &Slots| slots.waiting.load(SeqCst) == 0 && slots.take();
+        if unclaimed(&self.common) {
             return Some(Lane::Common);
         }
-        if !modest {
-            return None;
-        }
-        self.reserved.try_acquire().ok()?.forget();
-        Some(Lane::Reserved)
+        (modest && unclaimed(&self.reserved)).then_some(Lane::Reserved)
     }
 
-    /// The next slot that becomes free; never `None` while the node lives.
-    pub async fn enter(&self, modest: bool) -> Option<Lane> {
-        let common = self.common.acquire();
+    /// The next slot that becomes free.
+    pub async fn enter(&self, modest: bool) -> Lane {
         if !modest {
-            common.await.ok()?.forget();
-            return Some(Lane::Common);
+            self.common.wait().await;
+            return Lane::Common;
         }
         tokio::select! {
-            permit = common => {
-                permit.ok()?.forget();
-                Some(Lane::Common)
-            }
-            permit = self.reserved.acquire() => {
-                permit.ok()?.forget();
-                Some(Lane::Reserved)
-            }
+            () = self.common.wait() => Lane::Common,
+            () = self.reserved.wait() => Lane::Reserved,
         }
     }
 
     /// Gives a slot back.
     pub fn leave(&self, lane: Lane) {
         match lane {
-            Lane::Common => self.common.add_permits(1),
-            Lane::Reserved => self.reserved.add_permits(1),
+            Lane::Common => self.common.give(),
+            Lane::Reserved => self.reserved.give(),
         }
+    }
+}
+
+/// A counting semaphore whose way in and out is one atomic operation while nobody waits. Tokio's locks a mutex at each
+/// release, and that would be a lock that all workers share in each request.
+#[derive(Debug)]
+struct Slots {
+    free: AtomicUsize,
+    waiting: AtomicUsize,
+    given: Notify,
+}
+
+impl Slots {
+    fn new(free: usize) -> Self {
+        Self { free: AtomicUsize::new(free), waiting: AtomicUsize::new(0), given: Notify::new() }
+    }
+
+    fn take(&self) -> bool {
+        self.free.fetch_update(SeqCst, SeqCst, |free| free.checked_sub(1)).is_ok()
+    }
+
+    fn give(&self) {
+        self.free.fetch_add(1, SeqCst);
+        // Who waits has counted itself before it looked at `free` for the last time: one of us sees the other.
+        if self.waiting.load(SeqCst) > 0 {
+            self.given.notify_one();
+        }
+    }
+
+    /// Takes a slot, about in the order of arrival. Dropped before its end, it passes on what woke it.
+    async fn wait(&self) {
+        let _counted = Counted::new(&self.waiting);
+        loop {
+            let given = self.given.notified();
+            if self.take() {
+                return;
+            }
+            given.await;
+        }
+    }
+}
+
+/// One that waits.
+struct Counted<'c>(&'c AtomicUsize);
+
+impl<'c> Counted<'c> {
+    fn new(count: &'c AtomicUsize) -> Self {
+        count.fetch_add(1, SeqCst);
+        Self(count)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, SeqCst);
     }
 }
 
@@ -117,7 +163,7 @@ mod tests {
         for (back, modest) in [(Lane::Common, false), (Lane::Common, true), (Lane::Reserved, true)]
         {
             let (lane, ()) = tokio::join!(lanes.enter(modest), async { lanes.leave(back) });
-            assert_eq!(lane, Some(back));
+            assert_eq!(lane, back);
         }
         assert_eq!(lanes.free(), 0);
     }

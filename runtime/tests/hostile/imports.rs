@@ -3,7 +3,6 @@
 //! The list is the one that the engine links, so an import that is added is fuzzed without a change here.
 
 use std::net::SocketAddr;
-use std::time::Instant;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
@@ -165,14 +164,7 @@ async fn send(rig: &Rig, path: &str, body: Bytes) -> (u16, String) {
         .body(())
         .unwrap();
     let address = SocketAddr::from(([127, 0, 0, 1], 80));
-    let inbound = Inbound {
-        parts: request.into_parts().0,
-        base_len: 0,
-        remote: address,
-        local: address,
-        request_id: RequestId::from_random(6),
-        arrived: Instant::now(),
-    };
+    let inbound = Inbound::new(request.into_parts().0, address, address, RequestId::from_random(6));
     let body: RequestBody = Box::pin(Full::new(body).map_err(|never| match never {}));
     let response = invocation::handle(&rig.node, inbound, Some(body)).await;
     let status = response.status().as_u16();

@@ -223,14 +223,12 @@ pub async fn send(
     request: Request<()>,
     body: Option<RequestBody>,
 ) -> Response<ResponseBody> {
-    let inbound = Inbound {
-        parts: request.into_parts().0,
-        base_len: 0,
-        remote: SocketAddr::from(([192, 0, 2, 1], 4000)),
-        local: SocketAddr::from(([192, 0, 2, 2], 80)),
-        request_id: RequestId::from_random(rand::random()),
-        arrived: Instant::now(),
-    };
+    let inbound = Inbound::new(
+        request.into_parts().0,
+        SocketAddr::from(([192, 0, 2, 1], 4000)),
+        SocketAddr::from(([192, 0, 2, 2], 80)),
+        RequestId::from_random(rand::random()),
+    );
     invocation::handle(&harness.node, inbound, body).await
 }
 

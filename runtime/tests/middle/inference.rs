@@ -1,7 +1,6 @@
 //! The Open Inference Protocol over a guest that gives back what it gets: gateway, frame and back, without a real model.
 
 use std::convert::Infallible;
-use std::time::Instant;
 
 use bytes::Bytes;
 use http::{Method, Request};
@@ -94,14 +93,7 @@ async fn send(
     let body: RequestBody =
         Box::pin(Full::new(Bytes::from(whole)).map_err(|never: Infallible| match never {}));
     let address = ([127, 0, 0, 1], 80).into();
-    let inbound = Inbound {
-        parts,
-        base_len: 0,
-        remote: address,
-        local: address,
-        request_id: RequestId::from_random(7),
-        arrived: Instant::now(),
-    };
+    let inbound = Inbound::new(parts, address, address, RequestId::from_random(7));
     let response = inference::handle(&harness.node, inbound, Some(body)).await;
     assert_eq!(response.headers()["x-request-id"].len(), 16);
     let status = response.status().as_u16();

@@ -94,14 +94,8 @@ impl TestNode {
     pub async fn get(&self, path: &str) -> (u16, String) {
         let request = http::Request::builder().uri(path).header("host", "test").body(()).unwrap();
         let address = SocketAddr::from(([127, 0, 0, 1], 80));
-        let inbound = Inbound {
-            parts: request.into_parts().0,
-            base_len: 0,
-            remote: address,
-            local: address,
-            request_id: RequestId::from_random(7),
-            arrived: Instant::now(),
-        };
+        let inbound =
+            Inbound::new(request.into_parts().0, address, address, RequestId::from_random(7));
         let response = invocation::handle(&self.node, inbound, None).await;
         let status = response.status().as_u16();
         let body = response.into_body().collect().await.unwrap().to_bytes();
