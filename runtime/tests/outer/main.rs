@@ -3,6 +3,7 @@
 
 mod kill;
 mod node;
+mod wasi;
 
 use node::{GREETING, Node, module};
 use serde_json::Value;

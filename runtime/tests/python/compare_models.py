@@ -25,14 +25,8 @@ TYPES = {
     "INT8": numpy.int8, "UINT8": numpy.uint8, "BOOL": numpy.bool_,
 }
 
-# What a file does not say: lines of text are 48 pixels high for this model, and no other height runs.
-KNOWN = {"ppocrv4_rec.onnx": ["--input", "x=1x3x48x320"]}
-
-
 def suggested(node, path, options):
     """The options that the refusal of a model with open dimensions proposes; none if it has no such dimension."""
-    if known := KNOWN.get(path.name):
-        return known, node.deploy(path, name_of(path), *options, *known)
     try:
         return [], node.deploy(path, name_of(path), *options)
     except RuntimeError as refused:

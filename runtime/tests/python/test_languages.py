@@ -18,7 +18,9 @@ import unittest
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 from node import Node  # noqa: E402
 
-LANGUAGES = {"c": "C", "go": "Go", "zig": "Zig", "assemblyscript": "AssemblyScript"}
+LANGUAGES = {"c": "C", "go": "Go", "zig": "Zig", "assemblyscript": "AssemblyScript", "python": "Python"}
+# Interpreters, whose programs come as an argument.
+PROGRAMS = {"python": "functions/hello-python/hello.py"}
 RUNS = 100
 
 options = None
@@ -48,7 +50,11 @@ class Languages(unittest.TestCase):
         if not path.is_file():
             print(f"\nSKIPPED: {language}: {path} is not there; `make toolchain-{key}` installs what builds it")
             self.skipTest(f"no {path}")
-        said = node.deploy(path, f"hello-{key}")
+        more = ()
+        if key in PROGRAMS:
+            program = (pathlib.Path(__file__).parents[3] / PROGRAMS[key]).read_text()
+            more = ("--arg=-c", f"--arg={program}")
+        said = node.deploy(path, f"hello-{key}", *more)
         connection = self.connect()
         self.answers(connection, key, language)
         self.streams(connection, key)

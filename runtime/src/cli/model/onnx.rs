@@ -16,6 +16,8 @@ struct GraphProto {
     initializer: Vec<TensorProto>,
     #[prost(message, repeated, tag = "11")]
     input: Vec<ValueInfoProto>,
+    #[prost(message, repeated, tag = "12")]
+    output: Vec<ValueInfoProto>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -77,7 +79,15 @@ pub(super) struct Input {
     pub(super) name: String,
     datatype: &'static str,
     pub(super) shape: Vec<Dim>,
+    /// Height and width to suggest for a picture.
+    picture: (u64, u64),
 }
+
+/// A multiple of 32, which detectors need.
+const PICTURE: (u64, u64) = (320, 320);
+/// A line of text, as PP-OCR's models read it. They shrink the height to one in steps that are built in, so that no
+/// other height runs, and nothing in the file says which.
+const TEXT_LINE: (u64, u64) = (48, 320);
 
 /// What a model needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,7 +104,15 @@ impl Onnx {
         let weights: std::collections::HashSet<_> =
             graph.initializer.iter().map(|tensor| tensor.name.as_str()).collect();
         let inputs = graph.input.iter().filter(|input| !weights.contains(input.name.as_str()));
-        Ok(Self { inputs: inputs.map(Input::of).collect() })
+        let mut inputs: Vec<_> = inputs.map(Input::of).collect();
+        // For each of a number of steps that depends on the width, which character it is.
+        let reads_text = graph.output.iter().map(Input::of).all(|output| {
+            matches!(output.shape[..], [_, Dim::Named(_) | Dim::Open, Dim::Fixed(_)])
+        });
+        if reads_text && !graph.output.is_empty() {
+            inputs.iter_mut().for_each(|input| input.picture = TEXT_LINE);
+        }
+        Ok(Self { inputs })
     }
 
     pub(super) fn list(&self) -> String {
@@ -124,6 +142,7 @@ impl Input {
             name: proto.name.clone(),
             datatype: type_name(tensor.map_or(0, |tensor| tensor.elem_type)),
             shape: dims.iter().map(dim).collect(),
+            picture: PICTURE,
         }
     }
 
@@ -151,8 +170,9 @@ impl Input {
         } else if name.contains("seq") || name.contains("len") || name.contains("token") {
             128
         } else if self.shape.len() == 4 {
-            // A picture's side; 320 is a multiple of 32, which detectors need.
-            320
+            // Colours come last, or right after the batch.
+            let height = if matches!(self.shape[3], Dim::Fixed(1 | 3 | 4)) { 1 } else { 2 };
+            if at == height { self.picture.0 } else { self.picture.1 }
         } else {
             1
         }

@@ -11,6 +11,10 @@ fn message(number: u32, bytes: &[u8]) -> Vec<u8> {
 }
 
 fn input(name: &str, dims: &[&str]) -> Vec<u8> {
+    port(11, name, dims)
+}
+
+fn port(field: u32, name: &str, dims: &[&str]) -> Vec<u8> {
     let dims: Vec<u8> = dims
         .iter()
         .flat_map(|dim| {
@@ -24,7 +28,7 @@ fn input(name: &str, dims: &[&str]) -> Vec<u8> {
         })
         .collect();
     let tensor = [vec![0x08, 1], message(2, &dims)].concat();
-    message(11, &[message(1, name.as_bytes()), message(2, &message(1, &tensor))].concat())
+    message(field, &[message(1, name.as_bytes()), message(2, &message(1, &tensor))].concat())
 }
 
 fn model(inputs: &[(&str, &[&str])]) -> Vec<u8> {
@@ -75,6 +79,19 @@ fn a_dimension_without_a_usable_name_is_asked_for_by_the_whole_shape() {
     let onnx = onnx(&[("x", &["p.0", "3", "?", "p.1"])]);
     let asked = missing(&onnx, &BTreeMap::new(), &BTreeMap::new()).unwrap();
     assert!(asked.ends_with("--input 'x=1x3x320x320'"), "{asked}");
+}
+
+#[test]
+fn a_model_that_reads_lines_of_text_is_given_one() {
+    let asked = |shape: &[&str], output: &[&str]| {
+        let graph = [input("x", shape), port(12, "y", output)].concat();
+        Onnx::read(&message(7, &graph)).unwrap().example()
+    };
+    // The outputs say which it is: characters by the step, boxes by the place, a picture.
+    assert_eq!(asked(&["N", "3", "?", "W"], &["N", "T", "97"]), "x=1x3x48x320");
+    assert_eq!(asked(&["N", "H", "W", "3"], &["N", "T", "97"]), "x=1x48x320x3");
+    assert_eq!(asked(&["N", "3", "?", "W"], &["N", "44", "4"]), "x=1x3x320x320");
+    assert_eq!(asked(&["N", "3", "H", "W"], &["N", "1", "H", "W"]), "x=1x3x320x320");
 }
 
 #[test]

@@ -1,0 +1,195 @@
+"""The ONNX standard's own node cases, each run inside a guest, against the committed list of those that pass.
+
+    python onnx_conformance.py --mayfly target/release/mayfly --guest .../onnx-cases.wasm --list runtime/tests/onnx/passing.txt
+
+The cases (a model of mostly one node, its inputs, the outputs to expect) come with the `onnx` package. A case of the
+list that no longer passes fails the run; `--bless` writes the list anew. `--why FILE` writes what stops each of the
+others.
+"""
+
+import argparse
+import collections
+import concurrent.futures
+import http.client
+import json
+import pathlib
+import re
+import struct
+import sys
+import threading
+
+import numpy
+import onnx
+from onnx import numpy_helper
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+from node import Node  # noqa: E402
+
+# As guest-sdk/abi/src/tensor.rs numbers them.
+CODES = {
+    "bool": 1, "uint8": 2, "uint16": 3, "uint32": 4, "uint64": 5, "int8": 6, "int16": 7, "int32": 8, "int64": 9,
+    "float16": 10, "float32": 11, "float64": 12,
+}
+TYPES = {code: numpy.dtype(name) for name, code in CODES.items()}
+# As the package's own runner compares.
+RELATIVE, ABSOLUTE = 1e-3, 1e-7
+
+
+class Unfit(Exception):
+    """A case that a tensor frame cannot carry."""
+
+
+class Differs(Exception):
+    """An answer that is not the expected one."""
+
+
+def cases():
+    """Every case with the directory that it is in."""
+    root = pathlib.Path(onnx.__file__).parent / "backend/test/data/node"
+    found = sorted(path.parent for path in root.glob("*/model.onnx"))
+    if len(found) < 1000:
+        sys.exit(f"{root} has {len(found)} cases: this onnx package came without them")
+    return found
+
+
+def load(path, declared):
+    if not declared.type.HasField("tensor_type"):
+        raise Unfit(f"{declared.type.WhichOneof('value')} instead of a tensor")
+    array = numpy_helper.to_array(onnx.load_tensor(path))
+    if array.dtype.name not in CODES:
+        raise Unfit(f"elements of type {array.dtype.name}")
+    return declared.name, array
+
+
+def frame(tensors):
+    head = b""
+    for name, array in tensors:
+        text = name.encode()
+        head += struct.pack("<H", len(text)) + text + bytes([CODES[array.dtype.name], array.ndim])
+        head += struct.pack(f"<{array.ndim}Q", *array.shape) + struct.pack("<Q", array.nbytes)
+    data = b"".join(numpy.ascontiguousarray(array).tobytes() for _, array in tensors)
+    return b"MFT1" + struct.pack("<IH", len(head) + 10, len(tensors)) + head + data
+
+
+def unframe(body):
+    at, tensors = 10, {}
+    end, count = struct.unpack_from("<IH", body, 4)
+    for _ in range(count):
+        length = struct.unpack_from("<H", body, at)[0]
+        name = body[at + 2:at + 2 + length].decode()
+        code, rank = body[at + 2 + length:at + 4 + length]
+        *shape, size = struct.unpack_from(f"<{rank + 1}Q", body, at + 4 + length)
+        at += 4 + length + 8 * (rank + 1)
+        tensors[name] = numpy.frombuffer(body[end:end + size], TYPES[code]).reshape(shape)
+        end += size
+    return tensors
+
+
+def request(case):
+    """What the guest is sent, and what it should answer."""
+    file = (case / "model.onnx").read_bytes()
+    graph = onnx.load_from_string(file).graph
+    data = case / "test_data_set_0"
+    inputs = [load(data / f"input_{i}.pb", graph.input[i]) for i in range(len(list(data.glob("input_*.pb"))))]
+    outputs = [load(data / f"output_{i}.pb", graph.output[i]) for i in range(len(graph.output))]
+    return struct.pack("<I", len(file)) + file + frame(inputs), outputs
+
+
+def check(answer, expected):
+    for name, right in expected:
+        given = answer.get(name)
+        if given is None:
+            raise Differs(f"no output {name}")
+        if given.dtype != right.dtype:
+            raise Differs(f"type {given.dtype.name} instead of {right.dtype.name}")
+        if given.shape != right.shape:
+            raise Differs(f"shape {list(given.shape)} instead of {list(right.shape)}")
+        if given.dtype.kind in "biu":
+            same = numpy.array_equal(given, right)
+        else:
+            same = numpy.allclose(given, right, RELATIVE, ABSOLUTE, equal_nan=True)
+        if not same:
+            raise Differs("other numbers")
+
+
+def judge(case, call):
+    """Nothing if the case passes, else why not."""
+    try:
+        body, expected = request(case)
+        status, answer = call(body)
+        if status != 200:
+            problem = json.loads(answer)
+            return problem.get("detail") or problem.get("title") or f"status {status}"
+        check(unframe(answer), expected)
+    except (Unfit, Differs) as why:
+        return str(why)
+    return None
+
+
+class Gateway:
+    """Calls the guest; a connection for each thread."""
+
+    def __init__(self, address):
+        self.address, self.local = address, threading.local()
+
+    def __call__(self, body):
+        if not hasattr(self.local, "connection"):
+            self.local.connection = http.client.HTTPConnection(self.address, timeout=60)
+        self.local.connection.request("POST", "/onnx-cases", body)
+        response = self.local.connection.getresponse()
+        return response.status, response.read()
+
+
+def kind(why):
+    """The same reason with names and numbers taken out, to count it by."""
+    why = re.sub(r"^case: ", "", why)
+    missing = re.search(r"operators that are not supported: (.*)", why)
+    if missing:
+        return "no operator " + ", ".join(sorted(set(re.findall(r"\(([^)]+)\)", missing.group(1)))))
+    return re.sub(r'"[^"]*"|#?\d+', "_", why)[:140]
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--mayfly", required=True)
+    parser.add_argument("--guest", required=True)
+    parser.add_argument("--list", type=pathlib.Path, required=True)
+    parser.add_argument("--bless", action="store_true", help="write the list anew")
+    parser.add_argument("--why", type=pathlib.Path, help="write what stops each case that does not pass")
+    options = parser.parse_args()
+    node = Node(options.mayfly)
+    limits = ["memory=512MiB", "request-body=64MiB", "response-body=64MiB", "wall=60s", "cpu=60s"]
+    node.deploy(options.guest, "onnx-cases", *(word for limit in limits for word in ("--limit", limit)))
+    found = cases()
+    with concurrent.futures.ThreadPoolExecutor(2) as threads:
+        whys = list(threads.map(lambda case, call=Gateway(node.gateway): judge(case, call), found))
+    if not node.stop():
+        sys.exit("mayfly serve did not end with code 0")
+    finish({case.name: why for case, why in zip(found, whys)}, options)
+
+
+def finish(results, options):
+    passing = sorted(name for name, why in results.items() if why is None)
+    failing = {name: why for name, why in results.items() if why is not None}
+    if options.why:
+        counts = collections.Counter(kind(why) for why in failing.values())
+        lines = [f"{count:5} {what}" for what, count in counts.most_common()]
+        lines += ["", *(f"{name}: {' '.join(why.split())}" for name, why in sorted(failing.items()))]
+        options.why.write_text("\n".join(lines) + "\n")
+    if options.bless:
+        options.list.write_text("\n".join(passing) + "\n")
+    listed = options.list.read_text().split()
+    lost = [name for name in listed if name in failing or name not in results]
+    new = sorted(set(passing) - set(listed))
+    for name in lost:
+        print(f"LOST {name}: {failing.get(name, 'there is no such case any more')}")
+    if new:
+        print(f"{len(new)} cases pass that are not listed yet; --bless adds them: {' '.join(new[:20])}")
+    print(f"{len(results)} cases, {len(passing)} pass, of {len(listed)} that are listed {len(lost)} do not")
+    print(f"{len(listed) - len(lost)} passed, {len(lost)} failed, {len(results) - len(listed)} skipped")
+    if lost:
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
