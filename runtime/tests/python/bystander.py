@@ -54,8 +54,13 @@ class Client(threading.Thread):
         head, body = answer.split(b"\r\n\r\n", 1)
         lines = head.decode("latin-1").lower().split("\r\n")
         length = next((int(line.split(":")[1]) for line in lines if line.startswith("content-length:")), 0)
-        while len(body) < length:
-            body += self.socket.recv(65536)
+        chunked = "transfer-encoding: chunked" in lines
+        while not body.endswith(b"0\r\n\r\n") if chunked else len(body) < length:
+            data = self.socket.recv(65536)
+            if not data:
+                self.socket = None
+                return "cut"
+            body += data
         if "connection: close" in lines:
             self.socket = None
         return None if lines[0].startswith("http/1.1 200") else f"{lines[0]}: {body[:200]!r}"
