@@ -66,13 +66,13 @@ BENCH := $(TARGET_DIR)/release/mayfly-bench run --peers $(TARGET_DIR)/bench-peer
 bench-bin: guests
 	$(CARGO) build --release --bin mayfly -p mayfly-runtime -p mayfly-bench --bins
 
-bench: bench-bin ## The core report, in at most ten minutes on two cores
+bench: bench-bin languages ## The core report, in at most ten minutes on two cores
 	$(BENCH) --size core
 
 bench-quick: bench-bin ## One minute of it
 	$(BENCH) --size quick
 
-bench-full: bench-bin ## All of it: longer rounds, 1,000 functions, slow rungs
+bench-full: bench-bin languages ## All of it: longer rounds, 1,000 functions, slow rungs
 	$(BENCH) --size full
 
 bench-peers: toolchain ## Install the runtimes to compare with, as far as the registries have them

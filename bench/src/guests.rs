@@ -73,6 +73,26 @@ impl Guests {
     }
 }
 
+impl Guests {
+    /// A function in another language, as `make languages` builds them: in `languages`, beside the target's directory.
+    ///
+    /// # Errors
+    /// When it was not built.
+    pub fn language(&self, name: &str) -> anyhow::Result<Guest> {
+        let dir = self.0.ancestors().nth(2).unwrap_or(&self.0).join("languages");
+        let path = dir.join(format!("{name}.wasm"));
+        let wasm = std::fs::read(&path).with_context(|| {
+            format!("{} is not there; `make toolchains languages` builds it", path.display())
+        })?;
+        Ok(Guest {
+            name: name.into(),
+            wasm: wasm.into(),
+            what: "hello, in its language",
+            cheap: OK,
+        })
+    }
+}
+
 /// `hello` under another name and digest, so that a node has to keep it apart.
 #[must_use]
 pub fn variant(hello: &Guest, number: usize) -> Guest {

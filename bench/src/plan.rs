@@ -32,6 +32,8 @@ pub struct Plan {
     pub models: bool,
     /// Whether the models' slowest rungs (compiling a model's code takes half a minute) are measured.
     pub slow_rungs: bool,
+    /// Whether functions in other languages than Rust are missed where they are not built.
+    pub languages: bool,
     /// Whether the peers that were installed are measured.
     pub peers: bool,
 }
@@ -54,6 +56,7 @@ impl Plan {
             in_flight: 2,
             models: false,
             slow_rungs: false,
+            languages: false,
             peers: false,
         }
     }
@@ -74,6 +77,7 @@ impl Plan {
             in_flight: 32,
             models: false,
             slow_rungs: false,
+            languages: false,
             peers: false,
         }
     }
@@ -94,6 +98,7 @@ impl Plan {
             in_flight: 64,
             models: true,
             slow_rungs: false,
+            languages: true,
             peers: true,
         }
     }

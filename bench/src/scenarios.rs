@@ -5,6 +5,7 @@ pub mod density;
 pub mod deploy;
 pub mod figures;
 pub mod ladder;
+pub mod languages;
 pub mod micro;
 pub mod scaling;
 pub mod throughput;
@@ -50,7 +51,7 @@ pub struct Places {
 type Scenario = fn(&mut Bench) -> anyhow::Result<()>;
 
 /// Name, what it shows, and how it runs.
-pub const ALL: [(&str, &str, Scenario); 8] = [
+pub const ALL: [(&str, &str, Scenario); 9] = [
     ("micro", "parts of one sandbox's life, in process", micro::run),
     ("ladder", "every kind of cold start, from compiling to reuse", ladder::run),
     (
@@ -62,6 +63,7 @@ pub const ALL: [(&str, &str, Scenario); 8] = [
     ("density", "memory per idle function, per slot, per request under way", density::run),
     ("deploy", "deploy time by stage", deploy::run),
     ("scaling", "cores, image size, number of functions", scaling::run),
+    ("languages", "hello in each language: size, start, memory", languages::run),
     ("figures", "sizes, and inference: latency, throughput and memory per core", figures::run),
 ];
 
