@@ -1,91 +1,106 @@
 //! A global allocator for functions whose init is large.
 //!
-//! What init frees (a model's file, a graph before it was optimised) would stay in memory as
-//! garbage, and the snapshot would carry it: for a model of 47 MB that is 65 MB more than the
-//! weights. So until init ends, memory is zeroed when it is freed; zero pages are not
-//! stored. Afterwards, while requests are handled, it is the system's allocator and nothing else.
+//! A snapshot carries whatever init left in memory, and a request pays for each page that it writes. So there are two
+//! lives, with [`seal`] between them:
+//!
+//! - *Init*: what is freed is zeroed, since zero pages are not stored. (What init frees of a model of 47 MB, its file
+//!   and its graph before it was optimised, is more than the weights.) Small blocks come from regions of their own:
+//!   reference counts and the like are written by requests, and each one between two weights would be a page copied
+//!   and a run of its own.
+//! - *Requests*: everything comes from one arena above what init left. Nothing of a request lands between weights, and
+//!   the arena is there already: memory that grows while a request is handled costs the host two `mprotect` calls
+//!   under a lock that all instances share.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicBool, Ordering};
+#[cfg_attr(
+    not(any(target_family = "wasm", test)),
+    allow(dead_code, reason = "off wasm there is no snapshot, and the allocator is the system's")
+)]
+mod heaps;
+
+use std::alloc::{GlobalAlloc, Layout};
+use std::cell::UnsafeCell;
+
+use heaps::Heaps;
 
 #[cfg(target_family = "wasm")]
 #[global_allocator]
-static ALLOCATOR: SnapshotAllocator = SnapshotAllocator;
+static ALLOCATOR: SnapshotAllocator = SnapshotAllocator::new();
 
-static SEALED: AtomicBool = AtomicBool::new(false);
-
-/// Memory that a request finds at the heap's end, in bytes. A memory that grows while a request is
-/// handled costs the host two `mprotect` calls under a lock that all instances share.
-const RESERVE: usize = 8 << 20;
-
-/// Ends init: from here on memory is freed without being zeroed.
+/// Ends init: from here on memory comes from the arena.
 pub(crate) fn seal() {
-    reserve();
-    SEALED.store(true, Ordering::Relaxed);
+    #[cfg(target_family = "wasm")]
+    ALLOCATOR.with(Heaps::seal);
 }
 
-/// Grows memory by asking for it and giving it back: the heap never shrinks. Untouched pages are
-/// zero, so they are not in the snapshot.
-fn reserve() {
-    let Ok(layout) = Layout::from_size_align(RESERVE, 16) else { return };
-    // SAFETY: the size is not 0, and the block goes back with the layout it was made with.
-    unsafe {
-        // The compiler knows `malloc` and `free`, and drops a pair of them that nobody looks at.
-        let block = std::hint::black_box(System.alloc(layout));
-        if !block.is_null() {
-            System.dealloc(block, layout);
-        }
+/// Bytes in blocks of 16 KiB and more that init has not freed: a model's weights, and little else.
+pub(crate) fn weight_bytes() -> u64 {
+    #[cfg(target_family = "wasm")]
+    return ALLOCATOR.with(|heaps| heaps.weight_bytes());
+    #[cfg(not(target_family = "wasm"))]
+    0
+}
+
+/// Runs `work` in init and makes the arena large enough for a request that needs as much memory as `work` did.
+pub(crate) fn rehearse<R>(work: impl FnOnce() -> R) -> R {
+    #[cfg(target_family = "wasm")]
+    ALLOCATOR.with(Heaps::begin_rehearsal);
+    let result = work();
+    #[cfg(target_family = "wasm")]
+    ALLOCATOR.with(Heaps::end_rehearsal);
+    result
+}
+
+/// Zeroes what is freed before the snapshot is taken, and gives requests an arena.
+pub struct SnapshotAllocator(UnsafeCell<Heaps>);
+
+// SAFETY: wasm32-wasip1 has no threads, and off wasm nothing reaches a shared allocator: it is the global one there only.
+unsafe impl Sync for SnapshotAllocator {}
+
+impl SnapshotAllocator {
+    /// An allocator in its first life.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self(UnsafeCell::new(Heaps::new()))
+    }
+
+    fn with<R>(&self, work: impl FnOnce(&mut Heaps) -> R) -> R {
+        // SAFETY: there is one thread, and nothing in `heaps` allocates through the global allocator, so there is no
+        // second borrow.
+        work(unsafe { &mut *self.0.get() })
     }
 }
 
-/// Zeroes what is freed before the snapshot is taken.
-#[derive(Debug)]
-pub struct SnapshotAllocator;
+impl Default for SnapshotAllocator {
+    fn default() -> Self {
+        Self::new()
+    }
+}
 
-// SAFETY: every block comes from `System` and goes back to it with the layout it was made with.
+impl std::fmt::Debug for SnapshotAllocator {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SnapshotAllocator")
+    }
+}
+
+// SAFETY: `Heaps` hands out each block once, as long and as aligned as its layout says.
 unsafe impl GlobalAlloc for SnapshotAllocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: the caller's promise is the same as `System`'s.
-        unsafe { System.alloc(layout) }
+        // SAFETY: the caller's promise is the one that `Heaps` asks for; so below.
+        self.with(|heaps| unsafe { heaps.alloc(layout, false) })
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         // SAFETY: as above.
-        unsafe { System.alloc_zeroed(layout) }
+        self.with(|heaps| unsafe { heaps.alloc(layout, true) })
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        if !SEALED.load(Ordering::Relaxed) {
-            // SAFETY: the block is the caller's to give up, and as long as its layout says.
-            unsafe { wipe(block, layout.size()) };
-        }
         // SAFETY: as above.
-        unsafe { System.dealloc(block, layout) }
+        self.with(|heaps| unsafe { heaps.dealloc(block, layout) });
     }
 
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        if SEALED.load(Ordering::Relaxed) {
-            // SAFETY: the caller's promise is the same as `System`'s.
-            return unsafe { System.realloc(block, layout, size) };
-        }
-        // `System` would move the block and leave a copy behind.
-        // SAFETY: the caller promises that `size`, rounded up to the alignment, fits an `isize`.
-        unsafe {
-            let new = System.alloc(Layout::from_size_align_unchecked(size, layout.align()));
-            if !new.is_null() {
-                std::ptr::copy_nonoverlapping(block, new, layout.size().min(size));
-                self.dealloc(block, layout);
-            }
-            new
-        }
+        // SAFETY: as above.
+        self.with(|heaps| unsafe { heaps.realloc(block, layout, size) })
     }
-}
-
-/// # Safety
-/// `len` bytes from `block` on must be writable.
-unsafe fn wipe(block: *mut u8, len: usize) {
-    // SAFETY: the caller's promise.
-    unsafe { std::ptr::write_bytes(block, 0, len) };
-    // The compiler may drop stores to memory that is freed next, unless somebody could look at them.
-    std::hint::black_box(block);
 }

@@ -65,6 +65,14 @@ pub fn seed_probe() -> i64 {
     seed::probe().cast_signed()
 }
 
+/// What the snapshot keeps of weights, in bytes; 0 if nothing counts them.
+pub fn weight_bytes() -> i64 {
+    #[cfg(feature = "alloc")]
+    return crate::alloc::weight_bytes().cast_signed();
+    #[cfg(not(feature = "alloc"))]
+    0
+}
+
 /// An exit code that is not 0 makes the host answer 502, without details, or cut off a response that has begun.
 fn fail(what: &str, error: &anyhow::Error) -> ! {
     eprintln!("{what}: {error:#}");

@@ -235,9 +235,14 @@ macro_rules! export {
                 entry::seed_probe()
             }
 
+            #[cfg_attr(target_family = "wasm", unsafe(no_mangle))]
+            extern "C" fn mayfly_weight_bytes() -> i64 {
+                entry::weight_bytes()
+            }
+
             // Off wasm nothing is exported, and nothing may be reported as unused.
             const _: [extern "C" fn(); 4] = [mayfly_abi_1, _initialize, mayfly_init, mayfly_handle];
-            const _: extern "C" fn() -> i64 = mayfly_seed_probe;
+            const _: [extern "C" fn() -> i64; 2] = [mayfly_seed_probe, mayfly_weight_bytes];
         };
     };
 }

@@ -1,6 +1,7 @@
 //! The one wasmtime engine of the process: its pool, its ticker, and the door through which native code is loaded.
 
 pub mod codegen;
+pub mod pages;
 pub mod pool;
 pub mod ticker;
 

@@ -1,6 +1,7 @@
 //! What a deploy makes: an immutable revision of a function, as it is recorded and as it is served.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::time::SystemTime;
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::OnceCell;
 
 use crate::engine::LoadedModule;
+use crate::engine::pages::Footprint;
 use crate::metrics::RevisionMetrics;
 
 /// What a deploy says beside the module's bytes.
@@ -109,6 +111,12 @@ pub enum Snapshot {
         memory_bytes: u64,
         /// Bytes of it that differ from zero, rounded to pages of 4 KiB: the copy-on-write image.
         image_bytes: u64,
+        /// Where the image begins and ends in memory, holes included; both 0 if an older Mayfly took the snapshot.
+        #[serde(default)]
+        image: [u64; 2],
+        /// What the guest says it keeps of weights, in bytes; nothing if it does not say.
+        #[serde(default)]
+        weight_bytes: Option<u64>,
     },
     /// The module has an init export that runs for each request, because of this.
     Refused {
@@ -175,6 +183,8 @@ pub struct Revision {
     pub env: Vec<(String, String)>,
     /// What its model takes and gives, if it is one and was asked.
     pub model: OnceCell<Arc<Model>>,
+    /// What requests leave of their instances' memory.
+    pub footprint: Footprint,
     /// Invocations under way.
     pub in_flight: AtomicUsize,
     /// Whether the last invocation ran beyond its first tick: the next one starts off the I/O workers.
@@ -196,9 +206,19 @@ impl Revision {
             metrics,
             env,
             model: OnceCell::new(),
+            footprint: Footprint::default(),
             in_flight: AtomicUsize::new(0),
             slow: AtomicBool::new(false),
         })
+    }
+
+    /// Where the image is in an instance's memory, in bytes; empty if there is none.
+    #[must_use]
+    pub fn image(&self) -> Range<u64> {
+        match self.record.snapshot {
+            Snapshot::Taken { image: [start, end], .. } => start..end,
+            Snapshot::NoInit | Snapshot::Refused { .. } => 0..0,
+        }
     }
 
     /// Caps of one invocation.

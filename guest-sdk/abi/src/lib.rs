@@ -27,6 +27,8 @@ pub const EXPORT_INIT_WIZER: &str = "wizer-initialize";
 pub const EXPORT_HANDLE: &str = "mayfly_handle";
 /// Export that hashes a fixed key with a fresh hasher, `[] -> [i64]`: two restores of one snapshot must differ. Optional.
 pub const EXPORT_SEED_PROBE: &str = "mayfly_seed_probe";
+/// Export that says how many bytes of weights the snapshot keeps, `[] -> [i64]`; for people only. Optional.
+pub const EXPORT_WEIGHT_BYTES: &str = "mayfly_weight_bytes";
 
 /// Import module of the request and response functions.
 pub const MODULE_HTTP: &str = "mayfly_http_v1";

@@ -9,10 +9,12 @@ mod conv;
 mod lookup;
 mod plane;
 mod product;
+mod relocate;
 mod rewrite;
 mod tail;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 mod vectors;
 
 pub use call::{native, release_scratch};
+pub use relocate::relocate;
 pub use rewrite::rewrite;

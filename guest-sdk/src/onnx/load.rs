@@ -100,7 +100,8 @@ impl Options {
         let outputs = proto::output_names(&proto);
         let typed = infer(&onnx, proto)?.into_typed().context("working out types and shapes")?;
         let fast = crate::kernels::rewrite(typed).context("choosing kernels")?;
-        let optimised = fast.into_optimized().context("optimising")?;
+        let mut optimised = fast.into_optimized().context("optimising")?;
+        crate::kernels::relocate(&mut optimised);
         let inputs = Port::inputs(&optimised)?;
         let outputs = Port::outputs(&optimised, outputs)?;
         let plan = optimised.into_runnable().context("planning")?;

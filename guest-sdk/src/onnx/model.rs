@@ -78,7 +78,9 @@ impl Model {
         inputs: impl IntoIterator<Item = (N, Tensor)>,
     ) -> Result<Outputs<'_>> {
         let values = self.arrange(inputs).with_context(|| self.name.clone())?;
-        let values = self.plan.run(values).with_context(|| self.name.clone())?;
+        // In init this is what says how much memory a request needs.
+        let values = crate::alloc::rehearse(|| self.plan.run(values));
+        let values = values.with_context(|| self.name.clone())?;
         Ok(Outputs { model: self, tensors: values.into_iter().map(Tensor::from_inner).collect() })
     }
 

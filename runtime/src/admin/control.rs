@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use mayfly_core::FunctionName;
 
+use crate::engine::pages::Measured;
 use crate::revision::{RevisionRecord, Settings, StageTime};
 
 /// Told of each stage of a publish as it ends.
@@ -30,6 +31,8 @@ pub struct Function {
     pub ready: bool,
     /// Invocations under way.
     pub in_flight: usize,
+    /// What measured requests left of their instances' memory.
+    pub footprint: Option<Measured>,
 }
 
 /// Why something was not done.

@@ -72,13 +72,14 @@ impl NodeControl {
                 record: revision.record.clone(),
                 ready: true,
                 in_flight: revision.in_flight.load(Ordering::Relaxed),
+                footprint: revision.footprint.seen(),
             }),
             Entry::Preparing => self
                 .publisher
                 .history(name)?
                 .into_iter()
                 .next()
-                .map(|record| Function { record, ready: false, in_flight: 0 }),
+                .map(|record| Function { record, ready: false, in_flight: 0, footprint: None }),
         })
     }
 }

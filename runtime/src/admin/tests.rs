@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use serde_json::Value;
 
 use super::*;
+use crate::engine::pages::{Measured, Pages};
 use crate::logs::{Format, LogConfig, Output, Requests, Stream};
 use crate::revision::{Abi, RevisionRecord, Settings, Snapshot, StageTime};
 
@@ -65,8 +66,12 @@ impl Control for Fake {
     }
 
     fn list(&self) -> Result<Vec<Function>, Refused> {
-        let function =
-            |h: &Vec<RevisionRecord>| Function { record: h[0].clone(), ready: true, in_flight: 0 };
+        let function = |h: &Vec<RevisionRecord>| Function {
+            record: h[0].clone(),
+            ready: true,
+            in_flight: 0,
+            footprint: None,
+        };
         Ok(self.0.lock().values().map(function).collect())
     }
 
@@ -76,7 +81,10 @@ impl Control for Fake {
     ) -> Result<Option<(Function, Vec<RevisionRecord>)>, Refused> {
         let functions = self.0.lock();
         let Some(history) = functions.get(name) else { return Ok(None) };
-        let function = Function { record: history[0].clone(), ready: false, in_flight: 3 };
+        let pages = Pages { dirty: 40, runs: 2, shared: 7 };
+        let footprint = Some(Measured { requests: 1, most: pages, last: pages });
+        let function =
+            Function { record: history[0].clone(), ready: false, in_flight: 3, footprint };
         Ok(Some((function, history.clone())))
     }
 }
@@ -219,6 +227,10 @@ async fn deploy_list_inspect_remove() {
     assert_eq!(list["functions"].as_array().unwrap().len(), 1);
     let (_, inspected) = api.call("GET", "/v1/functions/hello", &token).await;
     assert_eq!((&inspected["state"], &inspected["in_flight"]), (&"preparing".into(), &3.into()));
+    assert_eq!(
+        inspected["memory"]["most"],
+        serde_json::json!({"dirty": 40, "runs": 2, "shared": 7})
+    );
     let first = &inspected["history"][1];
     assert_eq!(first["env_names"][0], "KEY");
     assert_eq!(first["created"], "2023-11-14T22:13:20Z");

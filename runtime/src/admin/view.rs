@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use serde::Serialize;
 
 use super::control::{Function, Published};
+use crate::engine::pages::Measured;
 use crate::metrics::Summary;
 use crate::revision::{Abi, RevisionRecord, Snapshot, StageTime};
 
@@ -32,6 +33,9 @@ pub(super) struct FunctionView<'a> {
     state: &'static str,
     url: String,
     in_flight: usize,
+    /// Of requests that were measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    memory: Option<Measured>,
     revision: RevisionView<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     metrics: Option<Summary>,
@@ -80,6 +84,7 @@ impl<'a> FunctionView<'a> {
             state: if function.ready { "ready" } else { "preparing" },
             url: url(gateway, function.record.function.as_str()),
             in_flight: function.in_flight,
+            memory: function.footprint,
             revision: RevisionView::of(&function.record),
             metrics: None,
             history: None,

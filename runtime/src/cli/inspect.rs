@@ -35,6 +35,7 @@ impl Inspect {
             text(&function, "/url")
         ))?;
         show_revision(revision)?;
+        show_memory(&function)?;
         show_metrics(&function)?;
         line("history:")?;
         let history: Vec<_> =
@@ -75,6 +76,43 @@ fn show_revision(revision: &Value) -> Result<(), Failure> {
     line(format_args!("  stages     {}", stages.join(", ")))
 }
 
+fn show_memory(function: &Value) -> Result<(), Failure> {
+    for words in memory(function) {
+        line(words)?;
+    }
+    Ok(())
+}
+
+/// What instances share and what a request costs, as far as it is known.
+fn memory(function: &Value) -> Vec<String> {
+    let (snapshot, measured) = (&function["revision"]["snapshot"], &function["memory"]);
+    let mut lines = Vec::new();
+    if text(snapshot, "/state") == "taken" {
+        let extent = number(snapshot, "/image/1").saturating_sub(number(snapshot, "/image/0"));
+        let weights = match snapshot["weight_bytes"].as_u64() {
+            Some(bytes) => format!(", {} of it weights", human_size(bytes)),
+            None => String::new(),
+        };
+        let image = human_size(number(snapshot, "/image_bytes"));
+        lines.push(format!("  image      {image} within {}{weights}", human_size(extent)));
+    }
+    if measured.is_null() {
+        lines.push("  memory     not measured yet: a request has to come first".to_owned());
+        return lines;
+    }
+    let (dirty, runs) = (number(measured, "/most/dirty"), number(measured, "/most/runs"));
+    let cow = match number(measured, "/most/shared") {
+        0 => "nothing shared with other instances".to_owned(),
+        shared => format!("copy-on-write: {} shared with all instances", human_size(shared << 12)),
+    };
+    let requests = number(measured, "/requests");
+    lines.push(format!(
+        "  memory     a request dirties {dirty} pages ({}) in {runs} runs at most; {cow} ({requests} measured)",
+        human_size(dirty << 12)
+    ));
+    lines
+}
+
 fn show_metrics(function: &Value) -> Result<(), Failure> {
     let metrics = &function["metrics"];
     let errors = metrics["errors"].as_object().into_iter().flatten();
@@ -103,4 +141,36 @@ fn row(revision: &Value) -> Vec<String> {
         text(revision, "/wasm").chars().take(12).collect(),
         human_size(number(revision, "/wasm_bytes")),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn memory_is_told_as_far_as_it_is_known() {
+        let mut function = json!({"revision": {"snapshot": {
+            "state": "taken", "memory_bytes": 8 << 20, "image_bytes": 3 << 20, "image": [4096, 5246976], "weight_bytes": 2 << 20,
+        }}});
+        assert_eq!(
+            memory(&function),
+            [
+                "  image      3.0 MiB within 5.0 MiB, 2.0 MiB of it weights",
+                "  memory     not measured yet: a request has to come first"
+            ]
+        );
+        function["memory"] =
+            json!({"requests": 2, "most": {"dirty": 512, "runs": 3, "shared": 256}, "last": {}});
+        let told = memory(&function);
+        assert_eq!(
+            told[1],
+            "  memory     a request dirties 512 pages (2.0 MiB) in 3 runs at most; copy-on-write: 1.0 MiB shared with all instances (2 measured)"
+        );
+        function["revision"]["snapshot"] = json!({"state": "no-init"});
+        function["memory"]["most"]["shared"] = json!(0);
+        let told = memory(&function);
+        assert!(told.len() == 1 && told[0].contains("nothing shared"), "{told:?}");
+    }
 }

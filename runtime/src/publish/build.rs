@@ -6,7 +6,7 @@ use mayfly_core::{ArtifactKey, ArtifactKeyParts, Digest, Limits};
 use super::compile::{self, Compiled, Job, compile};
 use super::error::{PublishError, PublishErrorKind, Stage};
 use super::preinit::{PreinitError, preinit};
-use super::probe::probe;
+use super::probe::{Ask, probe};
 use super::report::Times;
 use super::validate::{Plan, Validated, validate_snapshot};
 use super::{Shared, blocking};
@@ -214,15 +214,21 @@ impl Work<'_> {
         // With instruments again: an exported global is compiled in another way than one that is not, so without them a
         // third of all functions would miss the cache.
         let code = self.compile(&snapshotted.wasm, Some(init), times).await?;
-        if module.seed_probe {
-            let run = probe(&shared.children, code.clone(), limits, kernels);
-            times
+        let ask = Ask { seeds: module.seed_probe, weights: module.weight_bytes };
+        let mut weight_bytes = None;
+        if ask.seeds || ask.weights {
+            let run = probe(&shared.children, code.clone(), limits, kernels, ask);
+            weight_bytes = times
                 .stage(Stage::Preinit, run)
                 .await
                 .map_err(|error| PublishErrorKind::from(error).at(Stage::Preinit))?;
         }
-        let snapshot =
-            Snapshot::Taken { memory_bytes: found.memory_bytes, image_bytes: found.image_bytes };
+        let snapshot = Snapshot::Taken {
+            memory_bytes: found.memory_bytes,
+            image_bytes: found.image_bytes,
+            image: [found.image.start, found.image.end],
+            weight_bytes,
+        };
         Ok((code, snapshot, snapshotted.log))
     }
 }

@@ -1,5 +1,5 @@
-//! Restores a snapshot twice and asks both for a hash of the same key: equal answers mean that every request would
-//! hash with the same seeds.
+//! Restores a snapshot and asks it what it is like. Two restores are asked for a hash of the same key: equal answers
+//! mean that every request would hash with the same seeds. And one is asked how much of it is weights.
 
 use std::time::Duration;
 
@@ -23,13 +23,28 @@ pub struct Job {
     native_kernels: bool,
     memory_bytes: u64,
     table_elements: u64,
+    ask: Ask,
+}
+
+/// Which of its exports are asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ask {
+    /// [`mayfly_abi::EXPORT_SEED_PROBE`].
+    pub seeds: bool,
+    /// [`mayfly_abi::EXPORT_WEIGHT_BYTES`].
+    pub weights: bool,
 }
 
 /// What the child says.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Report {
-    /// The two answers.
-    Answers(i64, i64),
+    /// The answers.
+    Answers {
+        /// Of two restores.
+        seeds: Option<(i64, i64)>,
+        /// Of one.
+        weights: Option<i64>,
+    },
     /// The probe trapped.
     Failed(String),
 }
@@ -51,7 +66,7 @@ pub enum ProbeError {
     Equal(i64),
 }
 
-/// Checks the code of a snapshot whose module exports the probe.
+/// Checks the code of a snapshot, and gives the bytes of weights that it says it keeps.
 ///
 /// # Errors
 /// [`ProbeError::Equal`] when seeds are frozen.
@@ -60,11 +75,13 @@ pub async fn probe(
     code: Bytes,
     limits: &Limits,
     native_kernels: bool,
-) -> Result<(), ProbeError> {
+    ask: Ask,
+) -> Result<Option<u64>, ProbeError> {
     let job = Job {
         native_kernels,
         memory_bytes: limits.memory_bytes,
         table_elements: limits.table_elements,
+        ask,
     };
     let time = PROBE_TIME + node::CHILD_GRACE;
     let caps = Caps {
@@ -74,8 +91,13 @@ pub async fn probe(
     };
     let (report, _) = children.run(Verb::Probe, job, vec![code], caps, time).await?;
     match report {
-        Report::Answers(first, second) if first == second => Err(ProbeError::Equal(first)),
-        Report::Answers(..) => Ok(()),
+        Report::Answers { seeds: Some((first, second)), .. } if first == second => {
+            Err(ProbeError::Equal(first))
+        }
+        // Whatever an untrusted guest says of itself: no more than it can have.
+        Report::Answers { weights, .. } => Ok(weights
+            .and_then(|bytes| u64::try_from(bytes).ok())
+            .filter(|bytes| (1..=limits.memory_bytes).contains(bytes))),
         Report::Failed(why) => Err(ProbeError::Failed(why)),
     }
 }
@@ -93,17 +115,28 @@ pub(crate) fn child(job: Job, blobs: Vec<Vec<u8>>) -> anyhow::Result<Answer<Repo
         table_elements: job.table_elements,
         time: PROBE_TIME,
     };
-    let restore = async || {
+    let answer = async |name: &str| {
         let mut store = init_host::store(&engine, Assets::default(), budget, &Log::default());
         let instance = instantiate(&mut store, &linker, &module).await?;
-        let name = mayfly_abi::EXPORT_SEED_PROBE;
         instance.get_typed_func::<(), i64>(&mut store, name)?.call_async(&mut store, ()).await
     };
     let runtime = runtime()?;
-    let answers: wasmtime::Result<_> =
-        runtime.block_on(async { Ok((restore().await?, restore().await?)) });
+    let answers: wasmtime::Result<_> = runtime.block_on(async {
+        let seeds = match job.ask.seeds {
+            true => {
+                let name = mayfly_abi::EXPORT_SEED_PROBE;
+                Some((answer(name).await?, answer(name).await?))
+            }
+            false => None,
+        };
+        let weights = match job.ask.weights {
+            true => Some(answer(mayfly_abi::EXPORT_WEIGHT_BYTES).await?),
+            false => None,
+        };
+        Ok((seeds, weights))
+    });
     let report = match answers {
-        Ok((first, second)) => Report::Answers(first, second),
+        Ok((seeds, weights)) => Report::Answers { seeds, weights },
         Err(error) => Report::Failed(error.root_cause().to_string().chars().take(500).collect()),
     };
     Ok((report, Vec::new()))

@@ -48,6 +48,8 @@ pub struct Validated {
     pub plan: Plan,
     /// Whether it can prove that its seeds differ after a restore.
     pub seed_probe: bool,
+    /// Whether its snapshot says what it keeps of weights.
+    pub weight_bytes: bool,
 }
 
 /// Checks an upload against what the engine runs and what the function's limits allow.
@@ -82,6 +84,7 @@ pub fn validate(wasm: &Bytes, limits: &Limits) -> Result<Validated, Refusal> {
         assets,
         plan,
         seed_probe: found.seed_probe,
+        weight_bytes: found.weight_bytes,
     })
 }
 

@@ -4,4 +4,5 @@
 mod faults;
 mod harness;
 mod inference;
+mod memory;
 mod samples;

@@ -28,7 +28,7 @@ async fn a_snapshot_has_the_memory_and_the_globals_that_init_left() {
     let state = state();
     let node = TestNode::open(state.path());
     let report = node.deploy("f", &reactor(4, KEEPS), Settings::default()).await.unwrap();
-    let Snapshot::Taken { memory_bytes, image_bytes } = report.record.snapshot else {
+    let Snapshot::Taken { memory_bytes, image_bytes, .. } = report.record.snapshot else {
         panic!("{report:?}")
     };
     assert_eq!((memory_bytes, image_bytes), (2 * 65536, 2 * 4096));

@@ -30,10 +30,14 @@ pub struct Inspection {
     pub obstacles: Vec<&'static str>,
     /// Whether it exports the seed probe.
     pub seed_probe: bool,
+    /// Whether it says what it keeps of weights.
+    pub weight_bytes: bool,
     /// Memory it starts with, in bytes.
     pub memory_bytes: u64,
     /// Bytes of 4-KiB pages that its data segments touch.
     pub image_bytes: u64,
+    /// Where the first of these pages begins and the last one ends.
+    pub image: Range<u64>,
     /// Elements its table starts with.
     pub table_elements: u64,
     /// Assets by name, in order, and where they are in the file.
@@ -50,7 +54,8 @@ pub(super) fn inspect(wasm: &[u8], types: TypesRef<'_>) -> Result<Inspection, Re
     let mut exports = Exports { functions: Vec::new(), memory: false };
     let mut obstacles = Vec::new();
     let mut assets = Vec::new();
-    let (mut memory_bytes, mut tables, mut table_elements, mut image_bytes) = (None, 0, 0, 0);
+    let (mut memory_bytes, mut tables, mut table_elements) = (None, 0, 0);
+    let (mut image_bytes, mut image) = (0, 0..0);
     let parser = |error| Refusal::from_parser(&error);
     for payload in Parser::new(0).parse_all(wasm) {
         match payload.map_err(parser)? {
@@ -84,7 +89,9 @@ pub(super) fn inspect(wasm: &[u8], types: TypesRef<'_>) -> Result<Inspection, Re
                 }
             }
             Payload::CodeSectionEntry(body) => scan(&body, &mut obstacles).map_err(parser)?,
-            Payload::DataSection(section) => image_bytes = image(section).map_err(parser)?,
+            Payload::DataSection(section) => {
+                (image_bytes, image) = touched(section).map_err(parser)?;
+            }
             Payload::CustomSection(section) => assets.extend(asset(&section)?),
             _ => {}
         }
@@ -99,14 +106,18 @@ pub(super) fn inspect(wasm: &[u8], types: TypesRef<'_>) -> Result<Inspection, Re
     let init = exports.init()?;
     let seed_probe =
         exports.typed(mayfly_abi::EXPORT_SEED_PROBE, &[ValType::I64], "[] -> [i64]")?;
+    let weight_bytes =
+        exports.typed(mayfly_abi::EXPORT_WEIGHT_BYTES, &[ValType::I64], "[] -> [i64]")?;
     let memory_bytes = memory_bytes.filter(|_| exports.memory).ok_or(Refusal::NoMemory)?;
     Ok(Inspection {
         abi,
         init,
         obstacles,
         seed_probe,
+        weight_bytes,
         memory_bytes,
         image_bytes,
+        image,
         table_elements,
         assets,
     })
@@ -224,10 +235,11 @@ fn asset(
     Ok(Some((name.to_owned(), start..start + section.data().len())))
 }
 
-/// Pages that active segments touch. Segments of a snapshot are sorted and apart; those of an upload may overlap, and
+/// Bytes of the pages that active segments touch, and where they begin and end. Segments of a snapshot are sorted and apart; those of an upload may overlap, and
 /// then this counts a page twice.
-fn image(section: wasmparser::DataSectionReader<'_>) -> wasmparser::Result<u64> {
+fn touched(section: wasmparser::DataSectionReader<'_>) -> wasmparser::Result<(u64, Range<u64>)> {
     let (mut pages, mut seen) = (0, 0);
+    let mut lowest = u64::MAX;
     for data in section {
         let data = data?;
         let DataKind::Active { offset_expr, .. } = data.kind else { continue };
@@ -238,12 +250,13 @@ fn image(section: wasmparser::DataSectionReader<'_>) -> wasmparser::Result<u64> 
             continue;
         }
         let start = u64::from(value.cast_unsigned());
+        lowest = lowest.min(start / HOST_PAGE);
         let first = (start / HOST_PAGE).max(seen);
         let end = (start + data.data.len() as u64).div_ceil(HOST_PAGE);
         pages += end.saturating_sub(first);
         seen = end.max(seen);
     }
-    Ok(pages * HOST_PAGE)
+    Ok((pages * HOST_PAGE, lowest.min(seen) * HOST_PAGE..seen * HOST_PAGE))
 }
 
 fn note(obstacles: &mut Vec<&'static str>, what: &'static str) {
