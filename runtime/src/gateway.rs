@@ -187,7 +187,6 @@ impl Worker {
             }
         }
         drop(listener);
-        self.node.drain();
         let drained = tokio::time::timeout(self.config.drain_timeout, graceful.shutdown()).await;
         if drained.is_err() {
             tracing::warn!("the drain timeout passed with connections open; they are cut");

@@ -42,6 +42,15 @@ impl FunctionName {
     /// # Errors
     /// [`NameError`] says which rule it breaks.
     pub fn new(name: &str) -> Result<Self, NameError> {
+        Self::check(name)?;
+        Ok(Self(name.into()))
+    }
+
+    /// Checks a name that is only to be looked up: no allocation.
+    ///
+    /// # Errors
+    /// As [`FunctionName::new`].
+    pub fn check(name: &str) -> Result<(), NameError> {
         let bytes = name.as_bytes();
         if bytes.is_empty() {
             return Err(NameError::Empty);
@@ -56,7 +65,7 @@ impl FunctionName {
         if RESERVED_NAMES.contains(&name) {
             return Err(NameError::Reserved);
         }
-        Ok(Self(name.into()))
+        Ok(())
     }
 
     /// The name itself.

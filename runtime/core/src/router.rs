@@ -135,7 +135,7 @@ pub fn split_name(path: &str) -> Option<(&str, &str, &str)> {
     let after = path.strip_prefix('/')?;
     let end = after.find('/').unwrap_or(after.len());
     let name = &after[..end];
-    FunctionName::new(name).ok()?;
+    FunctionName::check(name).ok()?;
     let (base, rest) = path.split_at(end + 1);
     Some((name, base, rest))
 }

@@ -111,13 +111,14 @@ fn encode(inbound: &Inbound, buffer: &mut [u8]) -> Option<u32> {
     let path_and_query = parts.uri.path_and_query().map_or("/", |p| p.as_str());
     let below = &path_and_query[inbound.base_len..];
     // `/name` and `/name?q` have nothing below the route; a path is never empty for a guest.
-    let mut with_slash = String::new();
-    let target = if below.starts_with('/') {
-        below
-    } else {
-        with_slash.push('/');
-        with_slash.push_str(below);
-        &with_slash
+    let with_slash;
+    let target = match below.as_bytes().first() {
+        Some(b'/') => below,
+        None => "/",
+        Some(_) => {
+            with_slash = format!("/{below}");
+            &with_slash
+        }
     };
     let authority = match parts.uri.authority() {
         Some(authority) => authority.as_str().as_bytes(),
