@@ -24,8 +24,11 @@ wasmtime_serve() {
 npm install --no-fund --no-audit --ignore-scripts --prefix "$dir" \
     workerd@1.20261117.1 onnxruntime-web@1.30.0 jpeg-js@0.4.4 || missing "workerd and onnxruntime-web (npm)"
 
-{ python3 -m venv "$dir/python" && "$dir/python/bin/pip" install --quiet onnxruntime==1.32.0 pillow numpy; } ||
+{ python3 -m venv "$dir/python" && "$dir/python/bin/pip" install --quiet onnxruntime==1.32.0 pillow numpy onnx; } ||
     missing "onnxruntime (pip)"
+
+"$dir/python/bin/python" "$here/../../functions/resnet18/tools/make_model.py" "$dir/models/resnet18.onnx" ||
+    missing "the model of resnet18"
 
 cp "$here/../../functions/classify/efficientnet_lite0_w8.onnx" "$dir/models/classify.onnx" ||
     missing "the model of classify"

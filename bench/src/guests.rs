@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use bytes::Bytes;
+use wasm_encoder::{CustomSection, Section as _};
 
 /// A module and how it is called.
 #[derive(Debug, Clone)]
@@ -31,9 +32,12 @@ const OK: Expect = Expect { path: "", status: 200 };
 /// The models' functions take nothing but `POST`: their handler says so, with the model in its hands.
 const REFUSED: Expect = Expect { path: "", status: 405 };
 
-/// Where built guests are.
+/// Where built guests are, and the models of those that are made of the stock runner and a model.
 #[derive(Debug, Clone)]
-pub struct Guests(PathBuf);
+pub struct Guests {
+    built: PathBuf,
+    models: PathBuf,
+}
 
 impl Guests {
     /// The directory given, or the one beside this program's: `target/release/mayfly-bench` goes with
@@ -41,16 +45,17 @@ impl Guests {
     ///
     /// # Errors
     /// When there is no such directory.
-    pub fn find(given: Option<&Path>) -> anyhow::Result<Self> {
+    pub fn find(given: Option<&Path>, models: &Path) -> anyhow::Result<Self> {
+        let models = models.to_owned();
         if let Some(dir) = given {
-            return Ok(Self(dir.to_owned()));
+            return Ok(Self { built: dir.to_owned(), models });
         }
         let program = std::env::current_exe()?;
         let found =
             program.ancestors().map(|dir| dir.join("wasm32-wasip1/guest")).find(|d| d.is_dir());
-        Ok(Self(found.context(
-            "no built guests: run `make guests`, or name their directory with --guests",
-        )?))
+        let built = found
+            .context("no built guests: run `make guests`, or name their directory with --guests")?;
+        Ok(Self { built, models })
     }
 
     /// One of `functions/`.
@@ -63,13 +68,36 @@ impl Guests {
             "hello-command" => ("the same as a plain wasip1 command, without SDK", OK),
             "echo" => ("answers with its request's body", OK),
             "classify" => ("EfficientNet-Lite0, 4.8 MB of weights, JPEG or PNG in", REFUSED),
-            "resnet18" => ("ResNet-18 with seeded weights, 46.7 MB, JPEG in", REFUSED),
+            "resnet18" => return self.resnet18(),
             _ => ("another function", OK),
         };
-        let path = self.0.join(format!("{name}.wasm"));
-        let wasm = std::fs::read(&path)
-            .with_context(|| format!("{} is not there; `make guests` builds it", path.display()))?;
-        Ok(Guest { name: name.into(), wasm: wasm.into(), what, cheap })
+        Ok(Guest { name: name.into(), wasm: self.built(name)?.into(), what, cheap })
+    }
+
+    fn built(&self, name: &str) -> anyhow::Result<Vec<u8>> {
+        let path = self.built.join(format!("{name}.wasm"));
+        std::fs::read(&path)
+            .with_context(|| format!("{} is not there; `make guests` builds it", path.display()))
+    }
+
+    /// The stock runner with the model as its asset, as `mayfly deploy resnet18.onnx` packs it.
+    fn resnet18(&self) -> anyhow::Result<Guest> {
+        let path = self.models.join("resnet18.onnx");
+        let model = std::fs::read(&path).with_context(|| {
+            format!("{} is not there; `make bench-peers` makes it", path.display())
+        })?;
+        let mut wasm = self.built("runner")?;
+        // The arithmetic on pixels is that of classify, and so of the peers that serve both.
+        let config = br#"{"dims": {}, "shapes": {}, "labels": true,
+            "image": {"mean": [127, 127, 127], "scale": [128, 128, 128], "layout": "nchw"}}"#;
+        let labels: String = (0..1000).map(|class| format!("class {class}\n")).collect();
+        add_asset(&mut wasm, "config.json", config);
+        add_asset(&mut wasm, "labels.txt", labels.as_bytes());
+        add_asset(&mut wasm, "model.onnx", &model);
+        let what = "ResNet-18 with seeded weights, 46.7 MB, in the stock runner, JPEG in";
+        // The runner has no other path than `/`, and its handler says so.
+        let cheap = Expect { path: "/none", status: 404 };
+        Ok(Guest { name: "resnet18".into(), wasm: wasm.into(), what, cheap })
     }
 }
 
@@ -79,7 +107,7 @@ impl Guests {
     /// # Errors
     /// When it was not built.
     pub fn language(&self, name: &str) -> anyhow::Result<Guest> {
-        let dir = self.0.ancestors().nth(2).unwrap_or(&self.0).join("languages");
+        let dir = self.built.ancestors().nth(2).unwrap_or(&self.built).join("languages");
         let path = dir.join(format!("{name}.wasm"));
         let wasm = std::fs::read(&path).with_context(|| {
             format!("{} is not there; `make toolchains languages` builds it", path.display())
@@ -93,16 +121,18 @@ impl Guests {
     }
 }
 
+fn add_asset(wasm: &mut Vec<u8>, name: &str, data: &[u8]) {
+    let name = format!("{}{name}", mayfly_abi::ASSET_SECTION_PREFIX);
+    CustomSection { name: name.into(), data: data.into() }.append_to(wasm);
+}
+
 /// `hello` under another name and digest, so that a node has to keep it apart.
 #[must_use]
 pub fn variant(hello: &Guest, number: usize) -> Guest {
     let name = format!("{}-{number}", hello.name);
     let mut wasm = hello.wasm.to_vec();
-    // A custom section: id, length, the length of its name, its name.
     let label = format!("bench-{number}");
-    let length = u8::try_from(label.len()).unwrap_or(u8::MAX);
-    wasm.extend_from_slice(&[0, length + 1, length]);
-    wasm.extend_from_slice(label.as_bytes());
+    CustomSection { name: label.into(), data: (&[]).into() }.append_to(&mut wasm);
     Guest { name, wasm: wasm.into(), ..hello.clone() }
 }
 

@@ -21,6 +21,9 @@ struct Cli {
     verb: Verb,
 }
 
+/// Where `make bench-peers` puts models.
+const MODELS: &str = "target/bench-peers/models";
+
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Measure, and write the record and the reports.
@@ -84,7 +87,7 @@ struct Measure {
     #[arg(long, default_value = "target/bench-peers")]
     peers: PathBuf,
     /// Where the models are, as ONNX files, for the peers that serve them.
-    #[arg(long, default_value = "target/bench-peers/models")]
+    #[arg(long, default_value = MODELS)]
     models: PathBuf,
     /// Measure without the peers that are installed.
     #[arg(long)]
@@ -149,7 +152,7 @@ fn dispatch(verb: Verb) -> anyhow::Result<ExitCode> {
             print!("{text}");
         }
         Verb::Loop { function, times, guests } => {
-            let guest = Guests::find(guests.as_deref())?.get(&function)?;
+            let guest = Guests::find(guests.as_deref(), Path::new(MODELS))?.get(&function)?;
             let micro = Micro::start(None)?;
             micro.publish(&guest)?;
             for _ in 0..times {

@@ -125,7 +125,7 @@ impl Mayfly {
         std::fs::write(&file, &guest.wasm)?;
         let mut command = Command::new(&self.binary);
         command.current_dir(self.work.path()).arg("deploy").arg(&file);
-        command.args(["--name", &guest.name, "--limit", "memory=512MiB", "--output", "json"]);
+        command.args(["--name", &guest.name, "--limit", "memory=1GiB", "--output", "json"]);
         command.args(["--admin", &format!("http://{}", node.admin)]);
         command.arg("--state-dir").arg(self.state.path());
         let output = command.output()?;

@@ -327,10 +327,10 @@ impl Micro {
     }
 }
 
-/// Its limits leave room for every image of the scaling scenario.
+/// Its limits leave room for every image of the scaling scenario, and for the init of the largest model.
 fn settings() -> Settings {
     let mut settings = Settings::default();
-    settings.limits.memory_bytes = 512 << 20;
+    settings.limits.memory_bytes = 1 << 30;
     settings
 }
 

@@ -23,15 +23,15 @@ const FILES: [(&str, &str); 6] = [
 ];
 
 /// A peer's file. In `needs`, `command` and `version`, `{bin}` is where this program is, `{peers}` is where
-/// `make bench-peers` installs, `{dir}` is where `files` are written, `{models}` is where models are, and `{address}`,
-/// `{host}` and `{port}` say where to listen.
+/// `make bench-peers` installs, `{dir}` is where `files` are written, `{models}` is where models are, `{model}` is
+/// the one to serve, and `{address}`, `{host}` and `{port}` say where to listen.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct File {
     /// What it is, and how its work differs.
     pub what: String,
-    /// `hello`, or the model that it serves.
-    pub serves: String,
+    /// `hello`, or the models that it can serve, one at a time.
+    pub serves: Vec<String>,
     /// What is asked.
     pub path: String,
     /// Files that must be there.
@@ -139,12 +139,19 @@ impl Peer {
         Subject { name: self.name.clone(), what: self.file.what.clone(), version, command }
     }
 
-    /// What starts it. A peer that serves a model is posted `body`.
+    /// Whether it can serve this function or model.
     #[must_use]
-    pub fn spec(&self, body: Option<(String, Vec<u8>)>) -> Spec {
-        let (file, dirs) = (self.file.clone(), self.dirs.clone());
+    pub fn serves(&self, what: &str) -> bool {
+        self.file.serves.iter().any(|served| served == what)
+    }
+
+    /// What starts it to serve `what`. A peer that serves a model is posted `body`.
+    #[must_use]
+    pub fn spec(&self, what: &str, body: Option<(String, Vec<u8>)>) -> Spec {
+        let (file, dirs, what) = (self.file.clone(), self.dirs.clone(), what.to_owned());
         let command = move |address: SocketAddr| {
-            let mut words = file.command.iter().map(|word| dirs.fill(word, Some(address)));
+            let words = file.command.iter().map(|word| word.replace("{model}", &what));
+            let mut words = words.map(|word| dirs.fill(&word, Some(address)));
             let mut command = Command::new(words.next().context("an empty command")?);
             command.args(words).current_dir(&dirs.dir);
             command.envs(file.env.iter().map(|(k, v)| (k, dirs.fill(v, Some(address)))));

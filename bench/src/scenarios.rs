@@ -90,7 +90,7 @@ impl Bench {
                 Err(_) => {}
             }
         }
-        let guests = Guests::find(places.guests.as_deref())?;
+        let guests = Guests::find(places.guests.as_deref(), &places.models)?;
         let binary = Some(mayfly.binary().to_owned());
         Ok(Self { plan, run, guests, binary, peers: found, watch })
     }

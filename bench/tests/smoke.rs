@@ -9,7 +9,7 @@ use mayfly_bench::record::Run;
 fn every_scenario_runs_and_leaves_figures() {
     let bench = Path::new(env!("CARGO_BIN_EXE_mayfly-bench"));
     if !bench.with_file_name("mayfly").is_file()
-        || mayfly_bench::guests::Guests::find(None).is_err()
+        || mayfly_bench::guests::Guests::find(None, std::path::Path::new("")).is_err()
     {
         eprintln!(
             "SKIPPED: no mayfly binary or no guests beside the harness; `make build guests` makes them"

@@ -100,8 +100,8 @@ fn inference(bench: &mut Bench, model: &str, picture: &[u8]) -> anyhow::Result<(
         "mayfly".to_owned(),
         Spec { body: body(), ..mayfly.spec(1, &format!("/{model}"), 200) },
     )];
-    for peer in bench.peers.iter().filter(|peer| peer.file.serves == model) {
-        entries.push((peer.name.clone(), peer.spec(body())));
+    for peer in bench.peers.iter().filter(|peer| peer.serves(model)) {
+        entries.push((peer.name.clone(), peer.spec(model, body())));
     }
     let mut first = None;
     for round in 0..bench.plan.rounds.min(5) {

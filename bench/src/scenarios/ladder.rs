@@ -132,10 +132,10 @@ fn processes(bench: &mut Bench, guest: &Guest) -> anyhow::Result<()> {
 fn peers(bench: &mut Bench) {
     for i in 0..bench.peers.len() {
         let peer = &bench.peers[i];
-        if peer.file.serves != "hello" {
+        if !peer.serves("hello") {
             continue;
         }
-        let (name, spec) = (peer.name.clone(), peer.spec(None));
+        let (name, spec) = (peer.name.clone(), peer.spec("hello", None));
         for _ in 0..bench.plan.process_starts.max(1) {
             match spec.start(&[]) {
                 Ok(server) => {

@@ -44,8 +44,8 @@ fn entries(bench: &Bench, mayfly: &Mayfly) -> anyhow::Result<Vec<Entry>> {
             spec: mayfly.spec(1, &format!("/{case}"), 200),
         })
         .into();
-    for peer in bench.peers.iter().filter(|peer| peer.file.serves == "hello") {
-        entries.push(Entry { case: "hello", subject: peer.name.clone(), spec: peer.spec(None) });
+    for peer in bench.peers.iter().filter(|peer| peer.serves("hello")) {
+        entries.push(Entry { case: "hello", subject: peer.name.clone(), spec: peer.spec("hello", None) });
     }
     Ok(entries)
 }
