@@ -17,12 +17,12 @@ use std::sync::OnceLock;
 
 use mayfly_abi::MODULE_KERNELS as MODULE;
 use mayfly_kernels::simd::Scalar;
-use mayfly_kernels::wire::{self, GEMM_WORDS, PLANE_WORDS, WINOGRAD_WORDS};
-use mayfly_kernels::{Gemm, Plane, Refused, Winograd};
+use mayfly_kernels::wire::{self, GEMM_WORDS, MAP_WORDS, PLANE_WORDS, WINOGRAD_WORDS};
+use mayfly_kernels::{Gemm, Map, Plane, Refused, Winograd};
 use wasmtime::{Caller, Extern, Linker, Memory};
 
 /// What `version` answers when kernels are on: revisions of v1 that only add imports raise it.
-const VERSION: i32 = 1;
+const VERSION: i32 = 2;
 
 /// The vectors that kernels use on this machine.
 #[derive(Debug, Clone, Copy)]
@@ -96,6 +96,18 @@ impl Cpu {
             Cpu::Avx512(avx512) => avx512.plane(call),
         }
     }
+
+    fn map(self, call: &mut Map<'_>) {
+        match self {
+            Cpu::Scalar => call.run(Scalar),
+            #[cfg(target_arch = "aarch64")]
+            Cpu::Neon(neon) => call.run(neon),
+            #[cfg(target_arch = "x86_64")]
+            Cpu::Avx2(avx2) => avx2.map(call),
+            #[cfg(target_arch = "x86_64")]
+            Cpu::Avx512(avx512) => avx512.map(call),
+        }
+    }
 }
 
 /// The words of a descriptor at `address`.
@@ -139,6 +151,16 @@ pub fn plane(cpu: Cpu, memory: &mut [u8], address: u32) -> Result<(), Refused> {
     Ok(())
 }
 
+/// Runs a program over elements of guest memory.
+pub fn map(cpu: Cpu, memory: &mut [u8], address: u32) -> Result<(), Refused> {
+    let words = words::<MAP_WORDS>(memory, address)?;
+    let (writes, shared) = memory::split(memory, wire::writes(&words))?;
+    let mut call = Map::decode(&words, writes, &shared)?;
+    call.check()?;
+    cpu.map(&mut call);
+    Ok(())
+}
+
 /// Links the imports of `mayfly_kernels_v1`. With `enabled` off, `version` answers 0 and the rest traps.
 ///
 /// `memory` gives the guest's memory if the store's data knows it, which saves a look-up by name at each call.
@@ -152,7 +174,8 @@ pub fn add_to_linker<T: Send + 'static>(
 ) -> wasmtime::Result<()> {
     let cpu = Cpu::get();
     linker.func_wrap(MODULE, "version", move || if enabled { VERSION } else { 0 })?;
-    let kernels: [(&str, Kernel); 3] = [("gemm", gemm), ("winograd", winograd), ("plane", plane)];
+    let kernels: [(&str, Kernel); 4] =
+        [("gemm", gemm), ("winograd", winograd), ("plane", plane), ("map", map)];
     for (name, kernel) in kernels {
         let call = move |mut caller: Caller<'_, T>, address: u32| -> wasmtime::Result<()> {
             if !enabled {

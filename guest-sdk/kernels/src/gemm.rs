@@ -298,6 +298,15 @@ fn strip<S: Simd>(
 ) {
     let width = S::N * S::COLS;
     let (resume, finish) = (slice.from > 0, slice.from + slice.depth == slice.k);
+    if S::SPLIT && rows <= 2 {
+        for at in (0..slice.cols).step_by(RIGHT_COLS) {
+            let panel = &right.groups[at / RIGHT_COLS * right.stride..][..slice.depth];
+            let panels = Panels { left, right: [panel; 2] };
+            let (block, col) = (&mut *block, slice.col + at);
+            tile::run_wide(s, rows, panels, Target { block, row, col, resume, finish });
+        }
+        return;
+    }
     for at in (0..slice.cols).step_by(width) {
         let first = at / RIGHT_COLS;
         let last = (at + width.min(slice.cols - at) - 1) / RIGHT_COLS;

@@ -11,6 +11,8 @@
 
 mod check;
 pub mod gemm;
+pub mod map;
+mod math;
 pub mod pack;
 pub mod plane;
 pub mod simd;
@@ -20,6 +22,7 @@ pub mod wire;
 
 pub use check::Refused;
 pub use gemm::{Epilogue, Gemm, Left, Right};
+pub use map::Map;
 pub use plane::{Plane, PlaneOp};
 pub use simd::Simd;
 pub use winograd::Winograd;

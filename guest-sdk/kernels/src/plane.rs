@@ -186,7 +186,7 @@ fn spread(row: &[f32], stride: usize, phase: usize, left: usize, fill: f32, to: 
     tail.fill(fill);
 }
 
-/// One output row, two vectors at a time so that consecutive sums overlap.
+/// One output row, four vectors at a time so that consecutive sums overlap.
 #[inline(always)]
 fn line<S: Simd, const SUM: bool>(
     s: S,
@@ -194,35 +194,103 @@ fn line<S: Simd, const SUM: bool>(
     offsets: &[usize],
     weights: &[f32],
     bias: f32,
-    (lo, hi): (f32, f32),
+    bounds: (f32, f32),
     row: &mut [f32],
 ) {
     let start = if SUM { s.splat(bias) } else { s.splat(f32::NEG_INFINITY) };
-    let (low, high) = (s.splat(lo), s.splat(hi));
-    for (block, out) in row.chunks_mut(2 * S::N).enumerate() {
-        let at = block * 2 * S::N;
-        let mut acc = [start; 2];
-        for (&offset, &weight) in offsets.iter().zip(weights) {
-            let x = &from[at + offset..][..2 * S::N];
-            let (a, b) = (s.load(x), s.load(&x[S::N..]));
-            if SUM {
-                let w = s.splat(weight);
-                acc = [s.fma(w, a, acc[0]), s.fma(w, b, acc[1])];
-            } else {
-                acc = [s.max(acc[0], a), s.max(acc[1], b)];
-            }
+    let wide = ACROSS * S::N;
+    for (block, out) in row.chunks_mut(wide).enumerate() {
+        let from = &from[block * wide..];
+        match out.len().div_ceil(S::N) {
+            1 => finish(s, window::<S, SUM, 1>(s, from, offsets, weights, start), bounds, out),
+            2 => finish(s, window::<S, SUM, 2>(s, from, offsets, weights, start), bounds, out),
+            _ => finish(s, window::<S, SUM, ACROSS>(s, from, offsets, weights, start), bounds, out),
         }
-        let acc = [s.min(high, s.max(low, acc[0])), s.min(high, s.max(low, acc[1]))];
-        if out.len() == 2 * S::N {
-            s.store(acc[0], out);
-            s.store(acc[1], &mut out[S::N..]);
-        } else {
-            let mut buffer = [0.0f32; 32];
-            s.store(acc[0], &mut buffer);
-            s.store(acc[1], &mut buffer[S::N..]);
-            for (to, v) in out.iter_mut().zip(buffer) {
-                *to = v;
-            }
+    }
+}
+
+/// Vectors of a row handled at a time.
+const ACROSS: usize = 4;
+/// Taps without a loop between them.
+const CHUNK: usize = 9;
+
+#[inline(always)]
+fn window<S: Simd, const SUM: bool, const C: usize>(
+    s: S,
+    from: &[f32],
+    offsets: &[usize],
+    weights: &[f32],
+    start: S::V,
+) -> [S::V; C] {
+    let mut acc = [start; C];
+    for (offsets, weights) in offsets.chunks(CHUNK).zip(weights.chunks(CHUNK)) {
+        taps::<S, SUM, C>(s, from, offsets, weights, &mut acc);
+    }
+    acc
+}
+
+/// Up to [`CHUNK`] taps, in wasm in a function without a loop: see `tile::chunk`.
+#[cfg_attr(target_arch = "wasm32", inline(never))]
+#[cfg_attr(not(target_arch = "wasm32"), inline(always))]
+fn taps<S: Simd, const SUM: bool, const C: usize>(
+    s: S,
+    from: &[f32],
+    offsets: &[usize],
+    weights: &[f32],
+    acc: &mut [S::V; C],
+) {
+    let mut sums = *acc;
+    let mut taps = offsets.iter().zip(weights);
+    let _ = nine::<S, SUM, C>(s, from, &mut taps, &mut sums);
+    *acc = sums;
+}
+
+#[inline(always)]
+fn nine<'a, S: Simd, const SUM: bool, const C: usize>(
+    s: S,
+    from: &[f32],
+    taps: &mut impl Iterator<Item = (&'a usize, &'a f32)>,
+    acc: &mut [S::V; C],
+) -> Option<()> {
+    tap::<S, SUM, C>(s, from, taps.next()?, acc);
+    tap::<S, SUM, C>(s, from, taps.next()?, acc);
+    tap::<S, SUM, C>(s, from, taps.next()?, acc);
+    tap::<S, SUM, C>(s, from, taps.next()?, acc);
+    tap::<S, SUM, C>(s, from, taps.next()?, acc);
+    tap::<S, SUM, C>(s, from, taps.next()?, acc);
+    tap::<S, SUM, C>(s, from, taps.next()?, acc);
+    tap::<S, SUM, C>(s, from, taps.next()?, acc);
+    tap::<S, SUM, C>(s, from, taps.next()?, acc);
+    Some(())
+}
+
+#[inline(always)]
+fn tap<S: Simd, const SUM: bool, const C: usize>(
+    s: S,
+    from: &[f32],
+    (&offset, &weight): (&usize, &f32),
+    acc: &mut [S::V; C],
+) {
+    let x = &from[offset..][..C * S::N];
+    let w = s.splat(weight);
+    for (i, acc) in acc.iter_mut().enumerate() {
+        let x = s.load(&x[i * S::N..]);
+        *acc = if SUM { s.fma(w, x, *acc) } else { s.max(*acc, x) };
+    }
+}
+
+#[inline(always)]
+fn finish<S: Simd, const C: usize>(s: S, acc: [S::V; C], (lo, hi): (f32, f32), out: &mut [f32]) {
+    let (low, high) = (s.splat(lo), s.splat(hi));
+    let mut buffer = [0.0f32; 16 * ACROSS];
+    let whole = out.len() == C * S::N;
+    for (i, v) in acc.into_iter().enumerate() {
+        let v = s.min(high, s.max(low, v));
+        s.store(v, if whole { &mut out[i * S::N..] } else { &mut buffer[i * S::N..] });
+    }
+    if !whole {
+        for (to, v) in out.iter_mut().zip(buffer) {
+            *to = v;
         }
     }
 }

@@ -33,6 +33,10 @@ pub trait Simd: Copy {
     fn mul(self, a: Self::V, b: Self::V) -> Self::V;
     /// `a * b + c`, rounded once or twice as the CPU does it.
     fn fma(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    fn div(self, a: Self::V, b: Self::V) -> Self::V;
+    fn sqrt(self, a: Self::V) -> Self::V;
+    /// Each lane's lowest 9 bits moved to where sign and exponent are; the rest becomes 0.
+    fn shift_to_exponent(self, a: Self::V) -> Self::V;
     /// The larger; `b` if either is NaN.
     fn max(self, a: Self::V, b: Self::V) -> Self::V;
     /// The smaller; `b` if either is NaN.
@@ -81,6 +85,18 @@ impl Simd for Scalar {
     #[inline(always)]
     fn fma(self, a: [f32; 4], b: [f32; 4], c: [f32; 4]) -> [f32; 4] {
         self.add(self.mul(a, b), c)
+    }
+    #[inline(always)]
+    fn div(self, a: [f32; 4], b: [f32; 4]) -> [f32; 4] {
+        zip(a, b, |a, b| a / b)
+    }
+    #[inline(always)]
+    fn sqrt(self, a: [f32; 4]) -> [f32; 4] {
+        zip(a, a, |a, _| a.sqrt())
+    }
+    #[inline(always)]
+    fn shift_to_exponent(self, a: [f32; 4]) -> [f32; 4] {
+        zip(a, a, |a, _| f32::from_bits(a.to_bits() << 23))
     }
     #[inline(always)]
     fn max(self, a: [f32; 4], b: [f32; 4]) -> [f32; 4] {

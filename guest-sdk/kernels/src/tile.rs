@@ -53,6 +53,21 @@ pub(crate) fn run_low<S: Simd>(s: S, rows: usize, p: Panels<'_>, t: Target<'_, '
     }
 }
 
+/// As [`run`], for one or two rows and all of the right panel's columns: with fewer accumulators, sums would wait for
+/// each other.
+#[inline(always)]
+pub(crate) fn run_wide<S: Simd>(s: S, rows: usize, p: Panels<'_>, t: Target<'_, '_>) {
+    let vectors = (t.block.n - t.col).div_ceil(S::N).min(4);
+    match (vectors, rows) {
+        (1, 1) => fixed::<S, 1, 1, 0, 0>(s, p, t),
+        (2, 1) => fixed::<S, 1, 2, 0, 0>(s, p, t),
+        (_, 1) => fixed::<S, 1, 4, 0, 0>(s, p, t),
+        (1, _) => fixed::<S, 2, 1, 0, 0>(s, p, t),
+        (2, _) => fixed::<S, 2, 2, 0, 0>(s, p, t),
+        (_, _) => fixed::<S, 2, 4, 0, 0>(s, p, t),
+    }
+}
+
 #[inline(always)]
 fn by_rows<S: Simd, const C: usize, const OFFSET: usize>(
     s: S,
@@ -135,7 +150,16 @@ fn chunk<S: Simd, const R: usize, const C: usize, const ROW: usize, const OFFSET
 ) {
     let mut sums = *acc;
     let mut groups = left.iter().zip(left).zip(right.iter().zip(right));
-    let _ = steps::<S, R, C, ROW, OFFSET>(s, &mut groups, &mut sums);
+    if R == 1 {
+        // Few sums would wait for each other: every other step adds to a second set.
+        let mut odd = [[s.splat(0.0); C]; R];
+        let _ = steps::<S, R, C, ROW, OFFSET>(s, &mut groups, &mut sums, Some(&mut odd));
+        for (sums, odd) in sums.iter_mut().flatten().zip(odd.into_iter().flatten()) {
+            *sums = s.add(*sums, odd);
+        }
+    } else {
+        let _ = steps::<S, R, C, ROW, OFFSET>(s, &mut groups, &mut sums, None);
+    }
     *acc = sums;
 }
 
@@ -143,24 +167,33 @@ fn chunk<S: Simd, const R: usize, const C: usize, const ROW: usize, const OFFSET
 fn steps<'a, S: Simd, const R: usize, const C: usize, const ROW: usize, const OFFSET: usize>(
     s: S,
     groups: &mut impl Iterator<Item = Groups<'a>>,
-    acc: &mut [[S::V; C]; R],
+    even: &mut [[S::V; C]; R],
+    mut odd: Option<&mut [[S::V; C]; R]>,
 ) -> Option<()> {
-    step::<S, R, C, ROW, OFFSET>(s, groups.next()?, acc);
-    step::<S, R, C, ROW, OFFSET>(s, groups.next()?, acc);
-    step::<S, R, C, ROW, OFFSET>(s, groups.next()?, acc);
-    step::<S, R, C, ROW, OFFSET>(s, groups.next()?, acc);
-    step::<S, R, C, ROW, OFFSET>(s, groups.next()?, acc);
-    step::<S, R, C, ROW, OFFSET>(s, groups.next()?, acc);
-    step::<S, R, C, ROW, OFFSET>(s, groups.next()?, acc);
-    step::<S, R, C, ROW, OFFSET>(s, groups.next()?, acc);
-    step::<S, R, C, ROW, OFFSET>(s, groups.next()?, acc);
-    step::<S, R, C, ROW, OFFSET>(s, groups.next()?, acc);
-    step::<S, R, C, ROW, OFFSET>(s, groups.next()?, acc);
-    step::<S, R, C, ROW, OFFSET>(s, groups.next()?, acc);
-    step::<S, R, C, ROW, OFFSET>(s, groups.next()?, acc);
-    step::<S, R, C, ROW, OFFSET>(s, groups.next()?, acc);
-    step::<S, R, C, ROW, OFFSET>(s, groups.next()?, acc);
-    step::<S, R, C, ROW, OFFSET>(s, groups.next()?, acc);
+    pair::<S, R, C, ROW, OFFSET>(s, groups, even, &mut odd)?;
+    pair::<S, R, C, ROW, OFFSET>(s, groups, even, &mut odd)?;
+    pair::<S, R, C, ROW, OFFSET>(s, groups, even, &mut odd)?;
+    pair::<S, R, C, ROW, OFFSET>(s, groups, even, &mut odd)?;
+    pair::<S, R, C, ROW, OFFSET>(s, groups, even, &mut odd)?;
+    pair::<S, R, C, ROW, OFFSET>(s, groups, even, &mut odd)?;
+    pair::<S, R, C, ROW, OFFSET>(s, groups, even, &mut odd)?;
+    pair::<S, R, C, ROW, OFFSET>(s, groups, even, &mut odd)?;
+    Some(())
+}
+
+#[inline(always)]
+fn pair<'a, S: Simd, const R: usize, const C: usize, const ROW: usize, const OFFSET: usize>(
+    s: S,
+    groups: &mut impl Iterator<Item = Groups<'a>>,
+    even: &mut [[S::V; C]; R],
+    odd: &mut Option<&mut [[S::V; C]; R]>,
+) -> Option<()> {
+    step::<S, R, C, ROW, OFFSET>(s, groups.next()?, even);
+    let groups = groups.next()?;
+    match odd {
+        Some(odd) => step::<S, R, C, ROW, OFFSET>(s, groups, odd),
+        None => step::<S, R, C, ROW, OFFSET>(s, groups, even),
+    }
     Some(())
 }
 

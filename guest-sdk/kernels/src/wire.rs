@@ -3,6 +3,7 @@
 
 use crate::check::{Refused, ensure};
 use crate::gemm::{Epilogue, Gemm, Left, Right};
+use crate::map::{self, Input, Map, Program, Step};
 use crate::pack::{Image, Window};
 use crate::plane::{Plane, PlaneOp};
 use crate::winograd::Winograd;
@@ -13,6 +14,10 @@ pub const GEMM_WORDS: usize = 45;
 pub const WINOGRAD_WORDS: usize = 24;
 /// Words of a depthwise convolution's or pool's descriptor.
 pub const PLANE_WORDS: usize = 26;
+/// Words of a program's descriptor.
+pub const MAP_WORDS: usize = MAP_CONSTANTS + map::CONSTANTS + map::STEPS;
+/// Where the constants start, after the words of eight inputs.
+const MAP_CONSTANTS: usize = 7 + 4 * map::INPUTS;
 
 /// Operand kinds in a descriptor.
 const PACKED: u32 = 0;
@@ -330,5 +335,53 @@ impl<'a> Plane<'a> {
             output: writes.output,
             scratch: writes.scratch,
         })
+    }
+}
+
+impl<'a> Map<'a> {
+    /// The descriptor of this call, with addresses relative to `base`.
+    pub fn encode(&self, base: usize) -> [u32; MAP_WORDS] {
+        let mut w = Writer::new(base);
+        w.span(self.output);
+        w.span(self.scratch);
+        w.sizes([self.first, self.given, self.program.steps().len()]);
+        for input in &self.inputs[..self.given] {
+            w.optional(input.data);
+            w.sizes([input.repeat, input.period]);
+        }
+        w.at = MAP_CONSTANTS;
+        for constant in self.program.constants {
+            w.float(constant);
+        }
+        for step in self.program.steps() {
+            w.word(step.encode());
+        }
+        w.words
+    }
+
+    /// The call that a descriptor stands for. Not yet checked.
+    pub fn decode(
+        words: &[u32; MAP_WORDS],
+        writes: Writes<'a>,
+        shared: &impl Shared<'a>,
+    ) -> Result<Map<'a>, Refused> {
+        let r = &mut Reader { words, at: 4 };
+        let [first, given, count] = r.sizes();
+        ensure(given <= map::INPUTS && count <= map::STEPS, "map: too many inputs or steps")?;
+        let mut inputs = [Input { data: None, repeat: 1, period: 1 }; map::INPUTS];
+        for input in &mut inputs[..given] {
+            input.data = r.optional(shared)?;
+            [input.repeat, input.period] = r.sizes();
+        }
+        r.at = MAP_CONSTANTS;
+        let mut program = Program::default();
+        for constant in &mut program.constants {
+            *constant = r.float();
+        }
+        for _ in 0..count {
+            program.push(Step::decode(r.word())?)?;
+        }
+        let Writes { output, scratch } = writes;
+        Ok(Map { program, inputs, given, first, output, scratch })
     }
 }

@@ -2,7 +2,7 @@
 
 use core::cell::RefCell;
 
-use mayfly_kernels::{FLOATS_MAX, Gemm, MACS_MAX, Plane, RIGHT_COLS, Refused, Winograd};
+use mayfly_kernels::{FLOATS_MAX, Gemm, MACS_MAX, Map, Plane, RIGHT_COLS, Refused, Winograd};
 
 #[cfg(all(target_arch = "wasm32", feature = "kernels"))]
 mod host {
@@ -12,6 +12,7 @@ mod host {
         pub(super) safe fn gemm(descriptor: *const u32);
         pub(super) safe fn winograd(descriptor: *const u32);
         pub(super) safe fn plane(descriptor: *const u32);
+        pub(super) safe fn map(descriptor: *const u32);
     }
 }
 
@@ -81,6 +82,26 @@ pub(super) fn plane(call: &mut Plane<'_>) -> Result<(), Refused> {
     #[cfg(all(target_arch = "wasm32", feature = "kernels"))]
     if native() {
         host::plane(call.encode(0).as_ptr());
+        return Ok(());
+    }
+    call.run(Vectors);
+    Ok(())
+}
+
+/// The version of `mayfly_kernels_v1` that has `map`.
+#[cfg(all(target_arch = "wasm32", feature = "kernels"))]
+const VERSION_MAP: i32 = 2;
+
+/// Elements from which a program is worth a call of the host: encoding it takes as long as a few hundred steps here.
+#[cfg(all(target_arch = "wasm32", feature = "kernels"))]
+const MAP_NATIVE: usize = 256;
+
+/// Runs a program over elements.
+pub(super) fn map(call: &mut Map<'_>) -> Result<(), Refused> {
+    call.check()?;
+    #[cfg(all(target_arch = "wasm32", feature = "kernels"))]
+    if call.output.len() >= MAP_NATIVE && host::version() >= VERSION_MAP {
+        host::map(call.encode(0).as_ptr());
         return Ok(());
     }
     call.run(Vectors);

@@ -1,7 +1,7 @@
 //! Convolutions, with bias, residual and clamp in the same pass.
 
 use mayfly_kernels::pack::{self, Image, Window};
-use mayfly_kernels::{Epilogue, Gemm, Left, Right, SCRATCH_GEMM, Winograd, winograd};
+use mayfly_kernels::{Epilogue, Gemm, Left, Right, SCRATCH_GEMM, SCRATCH_MIN, Winograd, winograd};
 use tract_onnx::tract_core::internal::*;
 use tract_onnx::tract_core::ops::cnn::PoolSpec;
 
@@ -14,6 +14,9 @@ pub(super) enum Way {
     Direct,
     /// [`Winograd`].
     Winograd,
+    /// A matrix product whose rows are the few pixels of the output: the other way round, a panel of 16 columns would
+    /// stand nearly empty.
+    Narrow,
 }
 
 /// A convolution over one or two axes of an image with its channels first.
@@ -75,12 +78,14 @@ pub(super) fn pack_weights(spec: &PoolSpec, group: usize, way: Way, data: &[f32]
     let len = match way {
         Way::Direct => pack::left_len(filters, k),
         Way::Winograd => winograd::weights_len(filters, channels),
+        Way::Narrow => pack::right_len(k, filters),
     };
     let mut packed = vec![0.0; group * len];
     for (data, packed) in data.chunks_exact(filters * k).zip(packed.chunks_exact_mut(len)) {
         match way {
             Way::Direct => pack::left(data, filters, k, k, 1, packed),
             Way::Winograd => winograd::weights(data, filters, channels, packed),
+            Way::Narrow => pack::right(data, k, filters, 1, k, packed),
         }
     }
     tensor1(&packed)
@@ -146,6 +151,63 @@ impl Part<'_> {
             }
             Ok(())
         })
+    }
+
+    fn narrow(&self, output: &mut [f32]) -> TractResult<()> {
+        let Geometry { output: [oh, ow], window, .. } = *self.geometry;
+        let (pixels, filters) = (oh * ow, self.filters);
+        let k = self.channels * window.kernel[0] * window.kernel[1];
+        let cols = call::columns_max(pixels, k);
+        call::with_scratch(SCRATCH_MIN + pixels * (k + filters), |scratch| {
+            let (scratch, rest) = scratch.split_at_mut(SCRATCH_MIN);
+            let (patches, products) = rest.split_at_mut(pixels * k);
+            for (pixel, patch) in patches.chunks_exact_mut(k).enumerate() {
+                self.gather([pixel / ow, pixel % ow], patch);
+            }
+            for col in (0..filters).step_by(cols) {
+                call::gemm(&mut Gemm {
+                    m: pixels,
+                    n: cols.min(filters - col),
+                    k,
+                    batch: 1,
+                    left: Left::Strided { data: patches, row: k, col: 1, batch: 0 },
+                    right: Right::Packed { data: &self.weights[col * k..], batch: 0 },
+                    c: &mut products[col..],
+                    c_row: filters,
+                    c_batch: 0,
+                    epilogue: Epilogue {
+                        col_bias: self.bias.map(|bias| &bias[col..]),
+                        lo: self.bounds[0],
+                        hi: self.bounds[1],
+                        ..Epilogue::default()
+                    },
+                    scratch,
+                })?;
+            }
+            for (filter, output) in output.chunks_exact_mut(pixels).enumerate() {
+                let products = products[filter..].iter().step_by(filters);
+                output.iter_mut().zip(products).for_each(|(to, &v)| *to = v);
+            }
+            Ok(())
+        })
+    }
+
+    /// What the window sees at an output pixel: channel by channel, row by row.
+    fn gather(&self, [oy, ox]: [usize; 2], patch: &mut [f32]) {
+        let Geometry { input: [height, width], window, .. } = *self.geometry;
+        let place = |axis: usize, at: usize, tap: usize, len: usize| {
+            let at = at * window.stride[axis] + tap * window.dilation[axis];
+            at.checked_sub(window.pad[axis]).filter(|at| *at < len)
+        };
+        let mut patch = patch.iter_mut();
+        for plane in self.input.chunks_exact(height * width) {
+            for ky in 0..window.kernel[0] {
+                let row = place(0, oy, ky, height).map_or(&[][..], |y| &plane[y * width..]);
+                for (kx, to) in (0..window.kernel[1]).zip(&mut patch) {
+                    *to = place(1, ox, kx, width).and_then(|x| row.get(x).copied()).unwrap_or(0.0);
+                }
+            }
+        }
     }
 
     fn winograd(&self, output: &mut [f32]) -> TractResult<()> {
@@ -229,6 +291,7 @@ impl EvalOp for Conv {
                 match self.way {
                     Way::Direct => part.direct(out)?,
                     Way::Winograd => part.winograd(out)?,
+                    Way::Narrow => part.narrow(out)?,
                 }
             }
         }

@@ -6,12 +6,16 @@
 
 mod call;
 mod conv;
+mod fuse;
+mod images;
 mod lookup;
+mod map;
 mod plane;
 mod product;
 mod relocate;
 mod rewrite;
 mod tail;
+mod toom;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 mod vectors;
 

@@ -2,19 +2,14 @@
 
 use mayfly_kernels::pack;
 use tract_onnx::tract_core::internal::*;
-use tract_onnx::tract_core::ops::cnn::{self, KernelFormat, MaxPool, PoolSpec};
 use tract_onnx::tract_core::ops::einsum::EinSum;
-use tract_onnx::tract_core::ops::nn::DataFormat;
 
-use super::conv::{Conv, Way, floats, pack_weights};
+use super::conv::floats;
+use super::fuse::fuse;
+use super::images::image;
 use super::lookup::lookup;
-use super::plane::Window;
 use super::product::{Product, Side, Weights};
 use super::tail::Tail;
-
-/// Channels and tiles from which Winograd's fewer multiplications outweigh its transforms.
-const WINOGRAD_CHANNELS: usize = 24;
-const WINOGRAD_TILES: usize = 12;
 
 /// Replaces the operators of `model`, as it comes from its file, by ours wherever they fit; the rest is decluttered.
 ///
@@ -24,7 +19,7 @@ pub fn rewrite(mut model: TypedModel) -> TractResult<TypedModel> {
     // Images first: decluttering may turn convolutions of 1x1 into products, and move channels last to suit them.
     model.prop_consts()?;
     let model = replace_all(model, &image)?;
-    replace_all(model.into_decluttered()?, &|model, node| {
+    let model = replace_all(model.into_decluttered()?, &|model, node| {
         if let Some(patch) = image(model, node)? {
             return Ok(Some(patch));
         }
@@ -32,7 +27,8 @@ pub fn rewrite(mut model: TypedModel) -> TractResult<TypedModel> {
             return Ok(Some(patch));
         }
         einsum(model, node)
-    })
+    })?;
+    fuse(model)
 }
 
 type Replace<'a> = &'a dyn Fn(&TypedModel, &TypedNode) -> TractResult<Option<TypedModelPatch>>;
@@ -56,25 +52,12 @@ fn is_used(model: &TypedModel, node: &TypedNode) -> bool {
         || model.outputs.iter().any(|outlet| outlet.node == node.id)
 }
 
-fn all_floats(model: &TypedModel, node: &TypedNode) -> bool {
+pub(super) fn all_floats(model: &TypedModel, node: &TypedNode) -> bool {
     node.inputs.iter().all(|&input| {
         model
             .outlet_fact(input)
             .is_ok_and(|fact| !fact.is_exotic() && fact.datum_type == f32::datum_type())
     })
-}
-
-fn image(model: &TypedModel, node: &TypedNode) -> TractResult<Option<TypedModelPatch>> {
-    if !all_floats(model, node) {
-        return Ok(None);
-    }
-    if let Some(op) = node.op_as::<cnn::Conv>() {
-        return convolution(model, node, op);
-    }
-    if let Some(op) = node.op_as::<MaxPool>() {
-        return max_pool(model, node, op);
-    }
-    Ok(None)
 }
 
 fn einsum(model: &TypedModel, node: &TypedNode) -> TractResult<Option<TypedModelPatch>> {
@@ -84,33 +67,8 @@ fn einsum(model: &TypedModel, node: &TypedNode) -> TractResult<Option<TypedModel
     }
 }
 
-/// As [`splice`], for an operator over images: ours want the channels first.
-fn splice_image(
-    model: &TypedModel,
-    node: &TypedNode,
-    inputs: &[OutletId],
-    end: OutletId,
-    spec: &PoolSpec,
-    op: impl Into<Box<dyn TypedOp>>,
-) -> TractResult<Option<TypedModelPatch>> {
-    if !spec.data_format.c_is_last() {
-        return splice(model, node, inputs, end, op);
-    }
-    let first = usize::from(spec.data_format.has_n());
-    let last = channel_axis(spec);
-    let mut patch = TypedModelPatch::default();
-    let mut taps = patch.taps(model, inputs)?;
-    let name = format!("{}.channels-first", node.name);
-    taps[0] = patch.wire_node(name, AxisOp::Move(last, first), &taps[..1])?[0];
-    let out = patch.wire_node(&node.name, op.into(), &taps)?;
-    let name = format!("{}.channels-last", node.name);
-    let out = patch.wire_node(name, AxisOp::Move(first, last), &out)?;
-    patch.shunt_outside(model, end, out[0])?;
-    Ok(Some(patch))
-}
-
 /// Puts `op`, reading `inputs`, in the place of everything from `node` to the end of `tail`.
-fn splice(
+pub(super) fn splice(
     model: &TypedModel,
     node: &TypedNode,
     inputs: &[OutletId],
@@ -124,105 +82,8 @@ fn splice(
     Ok(Some(patch))
 }
 
-fn konst(model: &TypedModel, outlet: OutletId) -> TractResult<Option<Arc<Tensor>>> {
+pub(super) fn konst(model: &TypedModel, outlet: OutletId) -> TractResult<Option<Arc<Tensor>>> {
     Ok(model.outlet_fact(outlet)?.konst.clone())
-}
-
-/// Whether the images of a pool or convolution are laid out as the kernels read them.
-fn supported(spec: &PoolSpec) -> bool {
-    (1..=2).contains(&spec.kernel_shape.len())
-}
-
-/// The same window over images with their channels first.
-fn channels_first(spec: &PoolSpec) -> PoolSpec {
-    let data_format = match spec.data_format {
-        DataFormat::NCHW | DataFormat::NHWC => DataFormat::NCHW,
-        DataFormat::CHW | DataFormat::HWC => DataFormat::CHW,
-    };
-    PoolSpec { data_format, ..spec.clone() }
-}
-
-fn channel_axis(spec: &PoolSpec) -> usize {
-    let first = usize::from(spec.data_format.has_n());
-    if spec.data_format.c_is_last() { first + spec.kernel_shape.len() } else { first }
-}
-
-fn convolution(
-    model: &TypedModel,
-    node: &TypedNode,
-    op: &cnn::Conv,
-) -> TractResult<Option<TypedModelPatch>> {
-    let spec = &op.pool_spec;
-    let [_, kernel, bias] = *node.inputs else { return Ok(None) };
-    let (Some(kernel), Some(bias)) = (konst(model, kernel)?, konst(model, bias)?) else {
-        return Ok(None);
-    };
-    if op.q_params.is_some() || op.kernel_fmt != KernelFormat::OIHW || !supported(spec) {
-        return Ok(None);
-    }
-    let mut bias = floats(&bias)?.to_vec();
-    let filters = spec.output_channels;
-    if bias.len() == 1 {
-        bias = vec![bias[0]; filters];
-    }
-    if bias.len() != filters {
-        return Ok(None);
-    }
-    let depthwise = op.group == spec.input_channels && op.group == filters && op.group > 1;
-    let mut tail = Tail::collect(model, node, Some(channel_axis(spec)))?;
-    // A residual of another layout cannot be added in the same pass, and a depthwise kernel adds none.
-    if (depthwise || spec.data_format.c_is_last()) && tail.add.is_some() {
-        tail = Tail::without_residual(model, node, Some(channel_axis(spec)))?;
-    }
-    if let Some(more) = &tail.bias {
-        bias.iter_mut().zip(more).for_each(|(bias, more)| *bias += more);
-    }
-    let bias = Some(tensor1(&bias).into_arc_tensor());
-    let bounds = [tail.lo.to_bits(), tail.hi.to_bits()];
-    let mut inputs = tvec!(node.inputs[0]);
-    if depthwise {
-        let weights = Some(tensor1(floats(&kernel)?).into_arc_tensor());
-        let op = Window { spec: channels_first(spec), weights, bias, bounds };
-        return splice_image(model, node, &inputs, tail.end, spec, op);
-    }
-    inputs.extend(tail.add);
-    let way = way(model, node, op)?;
-    let weights = pack_weights(spec, op.group, way, floats(&kernel)?).into_arc_tensor();
-    let residual = tail.add.is_some();
-    let (first, group) = (channels_first(spec), op.group);
-    let op = Conv { spec: first, group, way, weights, bias, residual, bounds };
-    splice_image(model, node, &inputs, tail.end, spec, op)
-}
-
-fn way(model: &TypedModel, node: &TypedNode, op: &cnn::Conv) -> TractResult<Way> {
-    let spec = &op.pool_spec;
-    let square = *spec.kernel_shape == [3, 3]
-        && spec.strides().iter().all(|&s| s == 1)
-        && spec.dilations().iter().all(|&d| d == 1);
-    let wide = spec.input_channels / op.group >= WINOGRAD_CHANNELS
-        && spec.output_channels / op.group >= WINOGRAD_CHANNELS;
-    let shape = &model.outlet_fact(OutletId::new(node.id, 0))?.shape;
-    let Some(shape) = shape.as_concrete() else { return Ok(Way::Direct) };
-    let shape = spec.data_format.shape(shape)?;
-    let hw = shape.hw_dims();
-    let tiles: usize = hw.iter().map(|side| side.div_ceil(4)).product();
-    let fits = square && wide && tiles >= WINOGRAD_TILES;
-    Ok(if fits { Way::Winograd } else { Way::Direct })
-}
-
-fn max_pool(
-    model: &TypedModel,
-    node: &TypedNode,
-    op: &MaxPool,
-) -> TractResult<Option<TypedModelPatch>> {
-    if op.with_index_outputs.is_some() || !supported(&op.pool_spec) {
-        return Ok(None);
-    }
-    let spec = channels_first(&op.pool_spec);
-    let tail = Tail::without_residual(model, node, None)?;
-    let bounds = [tail.lo.to_bits(), tail.hi.to_bits()];
-    let window = Window { spec, weights: None, bias: None, bounds };
-    splice_image(model, node, &[node.inputs[0]], tail.end, &op.pool_spec, window)
 }
 
 /// Names of the axes of one operand, if each has one.

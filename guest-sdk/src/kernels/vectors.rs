@@ -65,6 +65,18 @@ impl Simd for Wasm {
         return f32x4_add(f32x4_mul(a, b), c);
     }
     #[inline(always)]
+    fn div(self, a: v128, b: v128) -> v128 {
+        f32x4_div(a, b)
+    }
+    #[inline(always)]
+    fn sqrt(self, a: v128) -> v128 {
+        f32x4_sqrt(a)
+    }
+    #[inline(always)]
+    fn shift_to_exponent(self, a: v128) -> v128 {
+        i32x4_shl(a, 23)
+    }
+    #[inline(always)]
     fn max(self, a: v128, b: v128) -> v128 {
         // `b < a ? a : b`: what x86's maxps does, and one instruction there.
         f32x4_pmax(b, a)

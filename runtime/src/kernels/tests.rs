@@ -10,6 +10,7 @@ use mayfly_kernels::{
 use super::Cpu;
 
 mod fuzz;
+mod map;
 
 /// A generator of its own: a failure must come back with the same numbers.
 struct Random(u64);

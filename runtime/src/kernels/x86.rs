@@ -2,7 +2,7 @@
 
 use core::arch::x86_64::*;
 
-use mayfly_kernels::{Gemm, Plane, Simd, Winograd};
+use mayfly_kernels::{Gemm, Map, Plane, Simd, Winograd};
 
 /// Proof that this CPU has AVX2 and FMA: only [`Avx2::detect`] makes one.
 #[derive(Debug, Clone, Copy)]
@@ -30,6 +30,15 @@ impl Avx2 {
     pub fn winograd(self, call: &mut Winograd<'_>) {
         #[target_feature(enable = "avx2,fma")]
         fn run(s: Avx2, call: &mut Winograd<'_>) {
+            call.run(s);
+        }
+        // SAFETY: `self` proves that the CPU has AVX2 and FMA.
+        unsafe { run(self, call) }
+    }
+
+    pub fn map(self, call: &mut Map<'_>) {
+        #[target_feature(enable = "avx2,fma")]
+        fn run(s: Avx2, call: &mut Map<'_>) {
             call.run(s);
         }
         // SAFETY: `self` proves that the CPU has AVX2 and FMA.
@@ -64,6 +73,15 @@ impl Avx512 {
     pub fn winograd(self, call: &mut Winograd<'_>) {
         #[target_feature(enable = "avx512f,avx2,fma")]
         fn run(s: Avx512, call: &mut Winograd<'_>) {
+            call.run(s);
+        }
+        // SAFETY: `self` proves that the CPU has AVX-512F, AVX2 and FMA.
+        unsafe { run(self, call) }
+    }
+
+    pub fn map(self, call: &mut Map<'_>) {
+        #[target_feature(enable = "avx512f,avx2,fma")]
+        fn run(s: Avx512, call: &mut Map<'_>) {
             call.run(s);
         }
         // SAFETY: `self` proves that the CPU has AVX-512F, AVX2 and FMA.
@@ -124,6 +142,21 @@ impl Simd for Avx2 {
         unsafe { _mm256_fmadd_ps(a, b, c) }
     }
     #[inline(always)]
+    fn div(self, a: __m256, b: __m256) -> __m256 {
+        // SAFETY: `self` proves that the CPU has AVX.
+        unsafe { _mm256_div_ps(a, b) }
+    }
+    #[inline(always)]
+    fn sqrt(self, a: __m256) -> __m256 {
+        // SAFETY: `self` proves that the CPU has AVX.
+        unsafe { _mm256_sqrt_ps(a) }
+    }
+    #[inline(always)]
+    fn shift_to_exponent(self, a: __m256) -> __m256 {
+        // SAFETY: `self` proves that the CPU has AVX2.
+        unsafe { _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_castps_si256(a))) }
+    }
+    #[inline(always)]
     fn max(self, a: __m256, b: __m256) -> __m256 {
         // SAFETY: `self` proves that the CPU has AVX.
         unsafe { _mm256_max_ps(a, b) }
@@ -178,6 +211,21 @@ impl Simd for Avx512 {
     fn fma(self, a: __m512, b: __m512, c: __m512) -> __m512 {
         // SAFETY: `self` proves that the CPU has AVX-512F.
         unsafe { _mm512_fmadd_ps(a, b, c) }
+    }
+    #[inline(always)]
+    fn div(self, a: __m512, b: __m512) -> __m512 {
+        // SAFETY: `self` proves that the CPU has AVX-512F.
+        unsafe { _mm512_div_ps(a, b) }
+    }
+    #[inline(always)]
+    fn sqrt(self, a: __m512) -> __m512 {
+        // SAFETY: `self` proves that the CPU has AVX-512F.
+        unsafe { _mm512_sqrt_ps(a) }
+    }
+    #[inline(always)]
+    fn shift_to_exponent(self, a: __m512) -> __m512 {
+        // SAFETY: `self` proves that the CPU has AVX-512F.
+        unsafe { _mm512_castsi512_ps(_mm512_slli_epi32::<23>(_mm512_castps_si512(a))) }
     }
     #[inline(always)]
     fn max(self, a: __m512, b: __m512) -> __m512 {

@@ -73,7 +73,7 @@ pub const ASSET_FUNCTIONS: Functions = &[("asset_len", "ii:I"), ("asset_read", "
 
 /// Native kernels; see `docs/kernels.md`.
 pub const KERNEL_FUNCTIONS: Functions =
-    &[("gemm", "i:"), ("plane", "i:"), ("version", ":i"), ("winograd", "i:")];
+    &[("gemm", "i:"), ("map", "i:"), ("plane", "i:"), ("version", ":i"), ("winograd", "i:")];
 
 /// Every import module.
 pub const MODULES: [(&str, Functions); 4] = [

@@ -4,11 +4,14 @@
     reason = "sizes here are small, and random words may be cut"
 )]
 
-use mayfly_kernels::wire::{GEMM_WORDS, PLANE_WORDS, WINOGRAD_WORDS, writes};
+use mayfly_kernels::map::{Arg, Op, SCRATCH, Step};
+use mayfly_kernels::wire::{GEMM_WORDS, MAP_WORDS, PLANE_WORDS, WINOGRAD_WORDS, writes};
 use mayfly_kernels::{SCRATCH_MIN, plane, winograd};
 
 use super::{Random, Shape, cpus};
-use crate::kernels::{Cpu, Kernel, gemm, plane as run_plane, winograd as run_winograd};
+use crate::kernels::{
+    Cpu, Kernel, gemm, map as run_map, plane as run_plane, winograd as run_winograd,
+};
 
 /// Bytes of the memory that descriptors are tried on.
 const MEMORY: usize = 1 << 20;
@@ -136,6 +139,36 @@ fn planes_refuse_what_is_wrong() {
         words.extend(if op == 0 { span(3, s.channels * s.taps()) } else { [0, 0] });
         words.extend(r.one_of(&[[0, 0], span(4, 10)]));
         words.extend([f32::NEG_INFINITY.to_bits(), f32::INFINITY.to_bits()]);
+        words.try_into().unwrap()
+    });
+}
+
+#[test]
+fn programs_refuse_what_is_wrong() {
+    fuzz::<MAP_WORDS>(run_map, 8, |r| {
+        let len = 1 + r.below(2000);
+        let given = 1 + r.below(3);
+        let steps = 1 + r.below(6);
+        let mut words = Vec::new();
+        words.extend([span(0, len), span(1, SCRATCH)].concat());
+        words.extend([r.below(50), given, steps].map(|word| word as u32));
+        for i in 0..8 {
+            let (repeat, period) = (1 + r.below(40), 1 + r.below(3000));
+            let in_place = [0, 0, repeat as u32, period as u32];
+            let [at, floats] = span(2 + i % 3, 3000);
+            let known = [at, floats, repeat as u32, period as u32];
+            words.extend(r.one_of(&[in_place, known, known]));
+        }
+        words.extend((0..16).map(|i| (i as f32).to_bits()));
+        for _ in 0..32 {
+            let ops = [Op::Add, Op::MulAdd, Op::Exp, Op::Clamp, Op::Erf, Op::Leaky];
+            let arg = |r: &mut Random| {
+                let input = Arg::Input(r.below(given) as u8);
+                r.one_of(&[input, Arg::Register(3), Arg::Constant(15)])
+            };
+            let args = [arg(r), arg(r), arg(r)];
+            words.push(Step { op: r.one_of(&ops), args, to: r.below(16) as u8 }.encode());
+        }
         words.try_into().unwrap()
     });
 }
