@@ -1,5 +1,6 @@
 //! The one wasmtime engine of the process: its pool, its ticker, and the door through which native code is loaded.
 
+mod cgroup;
 pub mod codegen;
 pub mod pages;
 pub mod pool;

@@ -163,9 +163,6 @@ impl Machine {
                 line.strip_prefix("MemTotal:")?.trim().strip_suffix("kB")?.trim().parse().ok()
             })
             .map_or(GIB, |kib: u64| kib << 10);
-        let cgroup = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"]
-            .iter()
-            .find_map(|path| read(path).trim().parse::<u64>().ok());
         // 47 bits on x86-64, of which a quarter stays for everything else.
         let bits = 3u64 << 45;
         let limit = rustix::process::getrlimit(rustix::process::Resource::As).current;
@@ -179,7 +176,7 @@ impl Machine {
             Err("this kernel has no PAGEMAP_SCAN")
         };
         Self {
-            memory: cgroup.map_or(total, |limit| limit.min(total)),
+            memory: super::cgroup::memory_limit().map_or(total, |limit| limit.min(total)),
             address_space: limit.map_or(bits, |limit| (limit / 4 * 3).min(bits)),
             scan,
         }
