@@ -3,7 +3,7 @@
 //! a child has no other descriptor, no environment, and no way to get more ([`confine`]).
 
 pub mod confine;
-mod wire;
+pub mod wire;
 
 use std::ffi::OsString;
 use std::fs::File;

@@ -1,7 +1,7 @@
 //! The sockets that clients see: one runtime per worker, every limit set explicitly, an accept loop that cannot die.
 
 mod connection;
-mod framing;
+pub mod framing;
 mod guarded_io;
 
 use std::net::SocketAddr;

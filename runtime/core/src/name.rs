@@ -249,10 +249,23 @@ mod tests {
     }
 
     #[test]
+    fn a_name_is_its_text_whatever_it_is_looked_at_through() {
+        let name = FunctionName::new("hello").unwrap();
+        assert_eq!((name.to_string(), format!("{name:>7}").len()), ("hello".into(), 5));
+        assert_eq!(std::borrow::Borrow::<str>::borrow(&name), "hello");
+        assert_eq!(String::from(name.clone()), "hello");
+        assert_eq!("hello".parse(), Ok(name.clone()));
+        assert_eq!(FunctionName::try_from("hello".to_owned()), Ok(name));
+        assert_eq!(FunctionName::try_from("no name".to_owned()), Err(NameError::Character));
+    }
+
+    #[test]
     fn a_digest_survives_text() {
         let digest = Digest::of(b"abc");
         assert_eq!(digest.to_string().parse(), Ok(digest));
         assert_eq!(digest.short(), "ba7816bf8f01");
+        assert!(format!("{digest:?}").contains("ba7816bf8f01"), "{digest:?}");
+        assert_eq!(String::from(digest), digest.to_string());
         assert_eq!("ba78".parse::<Digest>(), Err(DigestError));
         assert_eq!("zz".repeat(32).parse::<Digest>(), Err(DigestError));
     }
@@ -263,6 +276,8 @@ mod tests {
         for bad in [&b""[..], b"a b", b"a\nb", b"\xff", &[b'x'; 65]] {
             assert_eq!(RequestId::from_client(bad), None);
         }
+        let longest = "x".repeat(REQUEST_ID_BYTES_MAX);
+        assert_eq!(RequestId::from_client(longest.as_bytes()).unwrap().to_string(), longest);
         assert_eq!(RequestId::from_random(0x1f).as_str(), "000000000000001f");
     }
 }

@@ -6,6 +6,7 @@
 
 mod aborts;
 mod crowds;
+mod fuzzed;
 mod http_limits;
 mod imports;
 mod isolation;

@@ -54,13 +54,17 @@ pub fn limits(assignments: &[&str]) -> Settings {
 impl TestNode {
     /// As `mayfly serve` starts, but for sockets; the catalog is still empty.
     pub fn open(state: &Path) -> Self {
+        Self::open_with(state, Children::of(MAYFLY))
+    }
+
+    /// With children that are another program.
+    pub fn open_with(state: &Path, children: Children) -> Self {
         let metrics = Arc::new(Metrics::new());
         let config =
             LogConfig { format: Format::Json, requests: Requests::Off, output: Output::Discard };
         let logs = LogSink::start(config, metrics.logs_dropped.clone()).unwrap();
         let catalog = Arc::new(Catalog::default());
-        let config =
-            PublisherConfig { children: Children::of(MAYFLY), ..PublisherConfig::new(state) };
+        let config = PublisherConfig { children, ..PublisherConfig::new(state) };
         let publisher =
             Publisher::open(&config, engine(), catalog.clone(), metrics.clone(), logs.clone())
                 .unwrap();

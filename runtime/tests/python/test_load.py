@@ -56,7 +56,8 @@ def overload(mayfly, seconds):
     """Goodput at four times what a node can do, what a shed answer costs, and how soon all is as before."""
     # As many slots as a node has by itself: what a function may hold and still count as modest is a share of them.
     node = Node(mayfly, slots="auto")
-    node.deploy(node.wat(WORK % ROUNDS, "work"), "work")
+    # A function that only computes gains nothing from more instances than a few times the cores; each would wait longer.
+    node.deploy(node.wat(WORK % ROUNDS, "work"), "work", "--limit", "concurrency=16")
     with Watched(node, "overload") as _:
         peak = closed(node, "/work", 8, seconds)
         rows = {}
@@ -94,22 +95,24 @@ def redeploy(mayfly, seconds):
     modules = [module(node, text) for text in texts]
     put = lambda which: node.admin("PUT", "/v1/functions/f", modules[which])[0]
     check(put(0) == 200, "no first deploy")
+    # The revision that was acknowledged last, and when; nothing while another one is on its way.
     served, wrong, acked, stop = itertools.count(), [], (0, time.monotonic()), threading.Event()
 
     def ask():
         while not stop.is_set():
-            which, since = acked
-            due = time.monotonic() > since + 0.1
+            before, began = acked, time.monotonic()
             status, body = node.get("/f")
             next(served)
-            if status != 200 or body not in texts or (due and acked == (which, since) and body != texts[which]):
-                wrong.append((status, body))
+            settled = before and before == acked and began > before[1] + 0.1
+            if status != 200 or body not in texts or (settled and body != texts[before[0]]):
+                wrong.append((status, body, before))
     with Watched(node, "redeploy"):
         threads = [threading.Thread(target=ask) for _ in range(8)]
         for thread in threads:
             thread.start()
         deploys = 0
         for which in itertools.cycle([1, 0]):
+            acked = None
             check(put(which) == 200, "a redeploy was refused")
             acked = which, time.monotonic()
             deploys += 1
