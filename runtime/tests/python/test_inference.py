@@ -50,6 +50,35 @@ def tearDownModule():
     assert node.stop(), "mayfly serve did not end with code 0"
 
 
+def message(*fields):
+    """A protobuf message of numbers, texts and messages, each with its field's number."""
+    out = bytearray()
+    for number, value in fields:
+        if isinstance(value, int):
+            out += bytes([number << 3, value])
+        else:
+            value = value.encode() if isinstance(value, str) else value
+            size, length = bytearray(), len(value)
+            while length > 127:
+                size.append(length & 127 | 128)
+                length >>= 7
+            out += bytes([number << 3 | 2]) + size + bytes([length]) + value
+    return bytes(out)
+
+
+def chain(*operators):
+    """An ONNX file of these operators, one after the other, each named after its place."""
+    def port(name):
+        shape = message((1, message((1, 4))))
+        return message((1, name), (2, message((1, message((1, 1), (2, shape))))))
+
+    nodes = [
+        (1, message((1, f"v{i}"), (2, f"v{i + 1}"), (3, f"node-{i}"), (4, operator))) for i, operator in enumerate(operators)
+    ]
+    graph = message(*nodes, (2, "chain"), (11, port("v0")), (12, port(f"v{len(operators)}")))
+    return message((1, 8), (8, message((1, ""), (2, 13))), (7, graph))
+
+
 def tensor(name):
     pixels = numpy.asarray(Image.open(CLASSIFY / f"pictures/{name}_224.png").convert("RGB"))
     numbers = (pixels.astype(numpy.float32) - 127) / 128
@@ -165,6 +194,23 @@ class Triton(unittest.TestCase):
                     self.infer(model, name, values, binary, output)
                 self.assertIn(expected, str(caught.exception))
                 self.assertIn(caught.exception.status(), ("400", "404", "Error: 400", "Error: 404"), str(caught.exception))
+
+
+class Unsupported(unittest.TestCase):
+    def test_every_unknown_operator_is_named_with_its_node_before_any_traffic(self):
+        path = pathlib.Path(node.scratch.name) / "chain.onnx"
+        path.write_bytes(chain("Relu", "Frobnicate", "Neg", "Defenestrate"))
+        said = node.refuse(path, "--name", "chain", "--runner", options.runner)
+        self.assertIn("operators that are not supported: node-1 (Frobnicate), node-3 (Defenestrate)", said)
+        status, _ = call("GET", "/v2/models/chain")
+        self.assertEqual(status, 404, "it must not be routable")
+        # The same file without them is fine, so that it is them.
+        path.write_bytes(chain("Relu", "Neg"))
+        node.deploy(path, "chain", "--runner", options.runner)
+        given = json.dumps({"inputs": [{"name": "v0", "shape": [4], "datatype": "FP32", "data": [-1, 0, 1, 2]}]})
+        status, answer = call("POST", "/v2/models/chain/infer", given)
+        self.assertEqual(status, 200, answer)
+        self.assertEqual(json.loads(answer)["outputs"][0]["data"], [0, 0, -1, -2])
 
 
 class Malformed(unittest.TestCase):
