@@ -4,12 +4,18 @@
 SOAK ?= 20
 PYTHON ?= python3
 HOSTILE_PYTHON := $(TARGET_DIR)/hostile-python
+HOSTILE_RUN = timeout 2400 $(HOSTILE_PYTHON)/bin/python runtime/tests/python
+# Seconds that each fuzz target explores, and minutes of the long run under mixed load.
+FUZZ_SECONDS ?= 60
+SOAK_MINUTES ?= 30
+FUZZ_TARGETS := framing cgi_head frames inference module child_answer kernels names
 HOSTILE := MAYFLY_SOAK=$(SOAK) $(CARGO) test --release -p mayfly-runtime --test hostile --
 
 .PHONY: soak soak-http soak-nginx soak-h2 soak-slow soak-aborts soak-imports soak-isolation soak-deploys soak-crowds \
-	soak-mutants hostile-python
+	soak-mutants soak-storage soak-pressure soak-load soak-slow-clients soak-fuzz soak-pictures soak-long hostile-python
 
-soak: soak-http soak-nginx soak-h2 soak-slow soak-aborts soak-imports soak-isolation soak-deploys soak-crowds soak-admin soak-mutants ## The long part of docs/reliability.md
+soak: soak-http soak-nginx soak-h2 soak-slow soak-slow-clients soak-aborts soak-imports soak-fuzz soak-isolation soak-deploys \
+	soak-pictures soak-storage soak-crowds soak-load soak-pressure soak-admin soak-mutants soak-long ## The long part of docs/reliability.md
 
 soak-http: ## HTTP/1: framing vectors, limits, damaged messages
 	timeout 900 $(HOSTILE) smuggling http_limits
@@ -30,10 +36,13 @@ soak-aborts: ## Clients that leave at each phase
 soak-imports: ## Every import fuzzed
 	timeout 1800 $(HOSTILE) imports
 
-soak-isolation: build ## 100,000 instances, page scan on and off, while memory is compacted if we may
+soak-isolation: build ## 100,000 instances and hashes while memory is compacted if we may; then what the page scan would do
 	@if [ -w /proc/sys/vm/compact_memory ]; then compact=--compact; \
 	else echo "SKIPPED: compaction needs root; the rest runs without"; fi; \
-	timeout 3600 $(MAYFLY) verify isolation --alternations 100000 $$compact
+	[ ! -e $(GUESTS)/hello.wasm ] || guest="--guest $(GUESTS)/hello.wasm"; \
+	timeout 3600 $(MAYFLY) verify isolation --alternations 100000 --pagemap-scan off $$compact $$guest && \
+	{ timeout 600 $(MAYFLY) verify isolation --alternations 20000 --pagemap-scan on $$compact || \
+	echo "The page scan does not hold on this machine: it stays off."; }
 
 soak-deploys: ## Mutants, random modules, compile bombs
 	timeout 1800 $(HOSTILE) mutants
@@ -43,6 +52,31 @@ soak-crowds: ## Functions that crowd others out
 
 soak-admin: build hostile-python ## The admin API against its own description
 	timeout 900 $(HOSTILE_PYTHON)/bin/python runtime/tests/python/admin_schemathesis.py $(MAYFLY)
+
+soak-storage: build hostile-python ## A disk that fails at each call of a deploy, fills up, or cannot be written to (as root)
+	@if command -v strace >/dev/null; then $(HOSTILE_RUN)/test_storage.py $(MAYFLY); \
+	else echo "SKIPPED: strace is not installed (apt-get install strace); no call failed"; fi
+
+soak-pressure: build hostile-python ## Too few descriptors, too little memory or address space, clocks that jump
+	$(HOSTILE_RUN)/test_pressure.py $(MAYFLY)
+
+soak-load: build hostile-python ## Kills and overload, redeploys under load, eight clients deploying one name, removal under load
+	$(HOSTILE_RUN)/test_load.py $(MAYFLY)
+
+soak-pictures: build hostile-python ## Picture bombs and 2,000 damaged pictures for a model (needs `make guests`)
+	@if [ -e $(GUESTS)/classify.wasm ]; then $(HOSTILE_RUN)/test_pictures.py $(MAYFLY) $(GUESTS)/classify.wasm; \
+	else echo "SKIPPED: $(GUESTS)/classify.wasm is not there (make guests); no picture was posted"; fi
+
+soak-slow-clients: build hostile-python ## slowhttptest: heads, bodies and readers, 900 at once
+	$(HOSTILE_RUN)/test_slow_clients.py $(MAYFLY)
+
+soak-long: build hostile-python ## SOAK_MINUTES (30) of mixed load, traps and redeploys
+	timeout 7200 $(HOSTILE_PYTHON)/bin/python runtime/tests/python/soak.py $(MAYFLY) $(SOAK_MINUTES)
+
+soak-fuzz: ## Each fuzz target for FUZZ_SECONDS (60); needs a nightly toolchain
+	@if $(CARGO) +nightly fuzz --version >/dev/null 2>&1; then for target in $(FUZZ_TARGETS); do \
+		$(CARGO) +nightly fuzz run --sanitizer none --fuzz-dir runtime/fuzz $$target -- -max_total_time=$(FUZZ_SECONDS) -max_len=16384 || exit 1; done; \
+	else echo "SKIPPED: cargo-fuzz or a nightly toolchain is missing (cargo install cargo-fuzz); nothing was fuzzed"; fi
 
 soak-mutants: ## Whether the tests of the leaf crate notice a changed line
 	@if command -v cargo-mutants >/dev/null; then timeout 3600 $(CARGO) mutants -p mayfly-core --no-shuffle; \

@@ -24,14 +24,14 @@ class Node:
     `wrapper` is a command that starts it, as in `["prlimit", "--nofile=64"]`; `env` are variables for it alone.
     """
 
-    def __init__(self, mayfly, *options, state=None, wrapper=(), env=None, slots=16):
+    def __init__(self, mayfly, *options, state=None, wrapper=(), env=None, slots=16, gateway="127.0.0.1:0"):
         self.mayfly = os.path.abspath(mayfly)
         self.temporary = None if state else tempfile.TemporaryDirectory(prefix="mayfly-test-")
         self.state = pathlib.Path(state or self.temporary.name)
         self.scratch = tempfile.TemporaryDirectory(prefix="mayfly-test-files-")
         self.env = {key: value for key, value in os.environ.items() if not key.startswith("MAYFLY_")}
         self.env["MAYFLY_STATE_DIR"] = str(self.state)
-        listen = ["--gateway-listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]
+        listen = ["--gateway-listen", gateway, "--admin-listen", "127.0.0.1:0"]
         self.process = subprocess.Popen(
             [*wrapper, self.mayfly, "serve", "--engine-slots", str(slots), "--server-timing", *listen, *options],
             cwd=self.scratch.name, env=self.env | (env or {}), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,

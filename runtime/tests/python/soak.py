@@ -99,7 +99,8 @@ def main():
           f" descriptors {points[0][2]} to {points[-1][2]}, threads {points[0][3]} to {points[-1][3]};"
           f" bystander p99 {spans[0]['p99_ms']} then {spans[-1]['p99_ms']} ms, {sum(s['errors'] for s in spans)} errors", flush=True)
     check(traps > 0, "nothing trapped: nothing was tested")
-    check(grows <= MIB_PER_100K, f"memory grows by {grows:.2f} MiB for 100,000 requests")
+    # A shorter run sees the first touches of slots and arenas, not a slope.
+    check(minutes < 2 or grows <= MIB_PER_100K, f"memory grows by {grows:.2f} MiB for 100,000 requests")
     check(points[-1][2] <= points[0][2] + 5, "descriptors grow")
     check(points[-1][3] <= points[0][3] + 8, "threads grow")
     check(not sum(span["errors"] for span in spans), f"bystander: {spans}")

@@ -1,13 +1,15 @@
 """More than a node can do, and changes while it works: goodput under overload, redeploys, races of deploys.
 
-    python3 test_load.py path/to/mayfly [overload,redeploy,race,remove] [seconds of each phase]
+    python3 test_load.py path/to/mayfly [killed,overload,redeploy,race,remove] [seconds of each phase]
 """
 
+import http.client
 import itertools
 import json
 import pathlib
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 
@@ -187,7 +189,56 @@ def remove(mayfly, seconds):
     check(node.stop(), "the node did not end well")
 
 
-ROWS = {"overload": overload, "redeploy": redeploy, "race": race, "remove": remove}
+def killed(mayfly, seconds):
+    """SIGKILL every second or two behind clients that try again: soon back, nothing compiled anew, no wrong body."""
+    state = tempfile.TemporaryDirectory(prefix="mayfly-killed-")
+    node = Node(mayfly, state=state.name, slots=16)
+    for number in range(20):
+        text = f"function {number:03}"
+        check(node.admin("PUT", f"/v1/functions/f{number}", module(node, text))[0] == 200, "a deploy was refused")
+    where, wrong, good, last, gaps, stop = node.gateway, [], itertools.count(), [time.monotonic()], [], threading.Event()
+
+    def ask():
+        for number in itertools.cycle(range(20)):
+            if stop.is_set():
+                return
+            try:
+                status, body = node.get(f"/f{number}", timeout=2)
+            except (OSError, http.client.HTTPException):
+                time.sleep(0.005)
+                continue
+            if status == 200 and body == f"function {number:03}":
+                next(good)
+                last.append(time.monotonic())
+            elif status not in (503, 404):
+                wrong.append((status, body))
+    threads = [threading.Thread(target=ask) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for _ in range(max(3, seconds)):
+        time.sleep(0.7)
+        at = time.monotonic()
+        node.end()
+        began = time.monotonic()
+        node = Node(mayfly, state=state.name, slots=16, gateway=where)
+        started = time.monotonic() - began
+        while last[-1] < began + started and time.monotonic() < began + 10:
+            time.sleep(0.001)
+        gaps.append((last[-1] - at, started))
+        check(node.metrics()["mayfly_compiles_total"] == 0, "something was compiled anew")
+    stop.set()
+    for thread in threads:
+        thread.join()
+    gap = max(gap for gap, _ in gaps)
+    print(f"killed: {len(gaps)} times, {next(good)} answers, {len(wrong)} wrong; away for {1000 * gap:.0f} ms at most, of which"
+          f" {1000 * max(started for _, started in gaps):.0f} ms start", flush=True)
+    check(not wrong, f"killed: {wrong[:3]}")
+    check(gap <= 1, f"killed: away for {gap:.2f} s")
+    check(node.stop(), "the node did not end well")
+    state.cleanup()
+
+
+ROWS = {"killed": killed, "overload": overload, "redeploy": redeploy, "race": race, "remove": remove}
 
 
 def main():

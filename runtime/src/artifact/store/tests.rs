@@ -39,6 +39,25 @@ fn overwrite(path: &Path, bytes: &[u8]) {
 }
 
 #[test]
+fn every_bit_of_an_artifact_counts() {
+    let dir = private();
+    let store = open(dir.path());
+    let code: Vec<u8> = (0..700_u32).map(|n| n.wrapping_mul(37).to_le_bytes()[0]).collect();
+    let mac = store.put_artifact(key(1), &code).unwrap();
+    let path = store.path(Kind::Artifact, key(1).0);
+    let mut refused = 0;
+    for bit in 0..8 * code.len() {
+        let mut bad = code.clone();
+        bad[bit / 8] ^= 1 << (bit % 8);
+        overwrite(&path, &bad);
+        refused += usize::from(store.open_artifact(key(1), &mac).is_err());
+    }
+    assert_eq!(refused, 5600);
+    overwrite(&path, &code);
+    assert!(store.open_artifact(key(1), &mac).is_ok());
+}
+
+#[test]
 fn every_change_to_an_artifact_is_noticed() {
     let dir = private();
     let store = open(dir.path());
