@@ -4,6 +4,7 @@
 //! Exit codes: see [`cli::Cli`].
 
 mod cli;
+mod descriptors;
 
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -103,6 +104,7 @@ fn start_logs(config: &Config, metrics: &Metrics) -> anyhow::Result<LogSink> {
 
 /// A node from its parts to its end.
 fn run(config: &Config, metrics: Arc<Metrics>, logs: &LogSink) -> anyhow::Result<()> {
+    descriptors::raise(config.gateway.connections);
     // Neither a gateway worker nor the admin thread: publishes load code, and restoring takes every core.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
