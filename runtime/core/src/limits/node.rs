@@ -78,7 +78,7 @@ caps! {
     /// CPU time of one child process of publish.
     CHILD_CPU: Duration = Duration::from_secs(120), written_duration;
     /// Wall time of one child process of publish.
-    CHILD_WALL: Duration = Duration::from_secs(180), written_duration;
+    CHILD_WALL: Duration = Duration::from_secs(600), written_duration;
     /// Data segment of one child process of publish (`RLIMIT_DATA`: `RLIMIT_AS` would refuse the 4 GiB reservation).
     CHILD_DATA_BYTES: u64 = 4 * GIB, written_size;
     /// Bytes that a child process of publish may hand back.
