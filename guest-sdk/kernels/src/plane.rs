@@ -106,8 +106,11 @@ impl Plane<'_> {
         }
         let ones = [1.0f32; TAPS_MAX];
         let fill = if self.op == PlaneOp::Sum { 0.0 } else { f32::NEG_INFINITY };
+        // What is padding for one channel is so for all.
+        let total = padded.rows * padded.phases * padded.len;
+        self.scratch[..total].fill(fill);
         for channel in 0..self.channels {
-            self.pad(&padded, channel, fill);
+            self.pad(&padded, channel);
             let bias = self.bias.map_or(0.0, |bias| bias[channel]);
             let plane = self.out_height * self.out_width;
             let output = &mut self.output[channel * plane..(channel + 1) * plane];
@@ -138,34 +141,28 @@ impl Plane<'_> {
 
     /// Copies one plane into the scratch.
     #[inline(always)]
-    fn pad(&mut self, padded: &Padded, channel: usize, fill: f32) {
+    fn pad(&mut self, padded: &Padded, channel: usize) {
         let plane = self.height * self.width;
         let input = &self.input[channel * plane..(channel + 1) * plane];
         let [top, left] = self.window.pad;
-        for y in 0..padded.rows {
-            let rows = &mut self.scratch[y * padded.phases * padded.len..];
-            let rows = &mut rows[..padded.phases * padded.len];
-            if y < top || y - top >= self.height {
-                rows.fill(fill);
-                continue;
-            }
-            let row = &input[(y - top) * self.width..][..self.width];
-            for (phase, to) in rows.chunks_exact_mut(padded.len).enumerate() {
-                spread(row, padded.phases, phase, left, fill, to);
+        let row_len = padded.phases * padded.len;
+        let rows = self.scratch.chunks_exact_mut(row_len).take(padded.rows).skip(top);
+        for (to, row) in rows.zip(input.chunks_exact(self.width)) {
+            for (phase, to) in to.chunks_exact_mut(padded.len).enumerate() {
+                spread(row, padded.phases, phase, left, to);
             }
         }
     }
 }
 
-/// `to[i] = row[i * stride + phase - left]`, or `fill` outside of the row.
+/// `to[i] = row[i * stride + phase - left]`, where that is in the row.
 #[inline(always)]
-fn spread(row: &[f32], stride: usize, phase: usize, left: usize, fill: f32, to: &mut [f32]) {
+fn spread(row: &[f32], stride: usize, phase: usize, left: usize, to: &mut [f32]) {
     let skip = left.saturating_sub(phase).div_ceil(stride).min(to.len());
-    let (head, body) = to.split_at_mut(skip);
-    head.fill(fill);
     let row = row.get(skip * stride + phase - left.min(skip * stride + phase)..).unwrap_or(&[]);
+    let body = &mut to[skip..];
     let count = row.len().div_ceil(stride).min(body.len());
-    let (body, tail) = body.split_at_mut(count);
+    let body = &mut body[..count];
     match stride {
         1 => body.copy_from_slice(&row[..count]),
         2 => {
@@ -183,7 +180,6 @@ fn spread(row: &[f32], stride: usize, phase: usize, left: usize, fill: f32, to: 
             }
         }
     }
-    tail.fill(fill);
 }
 
 /// One output row, four vectors at a time so that consecutive sums overlap.

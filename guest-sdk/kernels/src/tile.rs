@@ -134,7 +134,7 @@ fn accumulate<S: Simd, const R: usize, const C: usize, const ROW: usize, const O
 }
 
 /// Steps without a loop between them.
-const CHUNK: usize = 16;
+const CHUNK: usize = 32;
 
 /// Up to [`CHUNK`] steps in wasm, in a function without a loop. Where a loop turns, a guest looks at its deadline and
 /// may call out; Cranelift keeps what lives across that in memory, and an accumulator that goes through memory at each
@@ -170,6 +170,14 @@ fn steps<'a, S: Simd, const R: usize, const C: usize, const ROW: usize, const OF
     even: &mut [[S::V; C]; R],
     mut odd: Option<&mut [[S::V; C]; R]>,
 ) -> Option<()> {
+    pair::<S, R, C, ROW, OFFSET>(s, groups, even, &mut odd)?;
+    pair::<S, R, C, ROW, OFFSET>(s, groups, even, &mut odd)?;
+    pair::<S, R, C, ROW, OFFSET>(s, groups, even, &mut odd)?;
+    pair::<S, R, C, ROW, OFFSET>(s, groups, even, &mut odd)?;
+    pair::<S, R, C, ROW, OFFSET>(s, groups, even, &mut odd)?;
+    pair::<S, R, C, ROW, OFFSET>(s, groups, even, &mut odd)?;
+    pair::<S, R, C, ROW, OFFSET>(s, groups, even, &mut odd)?;
+    pair::<S, R, C, ROW, OFFSET>(s, groups, even, &mut odd)?;
     pair::<S, R, C, ROW, OFFSET>(s, groups, even, &mut odd)?;
     pair::<S, R, C, ROW, OFFSET>(s, groups, even, &mut odd)?;
     pair::<S, R, C, ROW, OFFSET>(s, groups, even, &mut odd)?;
