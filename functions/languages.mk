@@ -92,7 +92,7 @@ $(TOOLCHAINS)/onnx/installed: runtime/tests/onnx/requirements.txt
 onnx-conformance: build toolchain $(TOOLCHAINS)/onnx/installed ## The ONNX standard's node cases, each inside a guest
 	$(CARGO) build --profile guest --target $(GUEST_TARGET) -p onnx-cases
 	$(TOOLCHAINS)/onnx/bin/python runtime/tests/python/onnx_conformance.py --mayfly $(MAYFLY) \
-		--guest $(GUESTS)/onnx-cases.wasm --list runtime/tests/onnx/passing.txt $(ONNX_CONFORMANCE)
+		--guest $(GUESTS)/onnx_cases.wasm --list runtime/tests/onnx/passing.txt $(ONNX_CONFORMANCE)
 
 MODELS_DIR ?= ../shared/models
 

@@ -4,6 +4,7 @@ use tract_onnx::pb::ModelProto;
 use tract_onnx::prelude::*;
 
 use super::model::{Model, Port};
+use super::operators;
 use super::proto;
 use super::tensor::Tensor;
 
@@ -93,7 +94,9 @@ impl Options {
     }
 
     fn optimise(self, name: &str, mut proto: ModelProto) -> Result<Model> {
-        let onnx = tract_onnx::onnx().with_ignore_value_info(self.ignore_value_info);
+        let mut onnx = tract_onnx::onnx().with_ignore_value_info(self.ignore_value_info);
+        operators::register(&mut onnx);
+        operators::expand(&mut proto)?;
         proto::check(&onnx, &proto)?;
         proto::repair(&mut proto);
         proto::fix_dims(&mut proto, &self.dims, &self.shapes)?;

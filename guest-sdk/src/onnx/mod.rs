@@ -36,6 +36,7 @@
 
 mod load;
 mod model;
+mod operators;
 mod proto;
 mod serve;
 mod tensor;

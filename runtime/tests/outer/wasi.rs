@@ -264,9 +264,13 @@ fn shown(mut command: Command, stdin: &[u8]) -> Shown {
     let writer = std::thread::spawn(move || drop(pipe.write_all(&stdin)));
     let output = child.wait_with_output().unwrap();
     writer.join().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
     // Shown by the test runner if the test fails.
-    eprint!("{}", String::from_utf8_lossy(&output.stderr));
-    Shown { exit: output.status.code(), stdout: output.stdout }
+    eprint!("{stderr}");
+    // Wasmtime has another exit code, 1, where it is a call to the host that traps. A program may end with 1 as well.
+    let failed = stderr.contains("failed to run main module");
+    let exit = if failed { Some(TRAPPED) } else { output.status.code() };
+    Shown { exit, stdout: output.stdout }
 }
 
 #[test]
