@@ -1,7 +1,6 @@
 //! What a deploy makes: an immutable revision of a function, as it is recorded and as it is served.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::time::SystemTime;
@@ -111,9 +110,9 @@ pub enum Snapshot {
         memory_bytes: u64,
         /// Bytes of it that differ from zero, rounded to pages of 4 KiB: the copy-on-write image.
         image_bytes: u64,
-        /// Where the image begins and ends in memory, holes included; both 0 if an older Mayfly took the snapshot.
+        /// Where its runs of pages begin and end in memory; holes below 256 KiB are left in.
         #[serde(default)]
-        image: [u64; 2],
+        image: Vec<[u64; 2]>,
         /// What the guest says it keeps of weights, in bytes; nothing if it does not say.
         #[serde(default)]
         weight_bytes: Option<u64>,
@@ -212,12 +211,12 @@ impl Revision {
         })
     }
 
-    /// Where the image is in an instance's memory, in bytes; empty if there is none.
+    /// Where the image's runs are in an instance's memory, in bytes; none if there is no image.
     #[must_use]
-    pub fn image(&self) -> Range<u64> {
-        match self.record.snapshot {
-            Snapshot::Taken { image: [start, end], .. } => start..end,
-            Snapshot::NoInit | Snapshot::Refused { .. } => 0..0,
+    pub fn image(&self) -> &[[u64; 2]] {
+        match &self.record.snapshot {
+            Snapshot::Taken { image, .. } => image,
+            Snapshot::NoInit | Snapshot::Refused { .. } => &[],
         }
     }
 

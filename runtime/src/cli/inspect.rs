@@ -88,7 +88,10 @@ fn memory(function: &Value) -> Vec<String> {
     let (snapshot, measured) = (&function["revision"]["snapshot"], &function["memory"]);
     let mut lines = Vec::new();
     if text(snapshot, "/state") == "taken" {
-        let extent = number(snapshot, "/image/1").saturating_sub(number(snapshot, "/image/0"));
+        let runs = snapshot["image"].as_array().map_or(&[][..], Vec::as_slice);
+        let edge = |run: Option<&Value>, side| run.and_then(|run| run[side].as_u64());
+        let extent =
+            edge(runs.last(), 1).unwrap_or(0).saturating_sub(edge(runs.first(), 0).unwrap_or(0));
         let weights = match snapshot["weight_bytes"].as_u64() {
             Some(bytes) => format!(", {} of it weights", human_size(bytes)),
             None => String::new(),
@@ -152,7 +155,7 @@ mod tests {
     #[test]
     fn memory_is_told_as_far_as_it_is_known() {
         let mut function = json!({"revision": {"snapshot": {
-            "state": "taken", "memory_bytes": 8 << 20, "image_bytes": 3 << 20, "image": [4096, 5246976], "weight_bytes": 2 << 20,
+            "state": "taken", "memory_bytes": 8 << 20, "image_bytes": 3 << 20, "image": [[4096, 1052672], [3149824, 5246976]], "weight_bytes": 2 << 20,
         }}});
         assert_eq!(
             memory(&function),

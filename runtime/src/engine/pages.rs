@@ -5,7 +5,6 @@
 //! page by page, about 0.5 us for each 16, is put back in one call after the response is out.
 
 use std::fs::File;
-use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -109,32 +108,36 @@ fn kind(entry: u64) -> (bool, bool) {
 }
 
 /// A slot that was just given back, and the image that is to be mapped in it again.
-#[derive(Debug, Clone)]
-pub struct Warm {
+#[derive(Debug, Clone, Copy)]
+pub struct Warm<'i> {
     base: usize,
-    image: Range<u64>,
+    image: &'i [[u64; 2]],
 }
 
-impl Warm {
-    /// Remembers where an instance's memory is, if its image is large enough to matter. `image` counts from there.
+impl<'i> Warm<'i> {
+    /// Remembers where an instance's memory is, if its image is large enough to matter.
     #[must_use]
-    pub fn new(memory: &[u8], image: Range<u64>) -> Option<Self> {
-        let fits = image.start < image.end && image.end <= memory.len() as u64;
-        let matters = fits && image.end - image.start >= WARM_FROM_BYTES;
-        matters.then(|| Self { base: memory.as_ptr().addr(), image })
+    pub fn new(memory: &[u8], image: &'i [[u64; 2]]) -> Option<Self> {
+        let bytes: u64 = image.iter().map(|[start, end]| end.saturating_sub(*start)).sum();
+        let inside = image.iter().all(|[_, end]| *end <= memory.len() as u64);
+        (inside && bytes >= WARM_FROM_BYTES).then(|| Self { base: memory.as_ptr().addr(), image })
     }
 
     /// Maps the image's pages where they are in the page cache already. By then another instance may have the slot, or
     /// another revision: nothing is changed but what the kernel has mapped, and errors mean only that it has not.
     pub fn again(self) {
-        let mut at = self.image.start / PAGE * PAGE;
-        while at < self.image.end {
-            let len = WARM_STEP_BYTES.min(self.image.end - at);
-            let (Ok(offset), Ok(len)) = (usize::try_from(at), usize::try_from(len)) else { return };
-            if populate(self.base + offset, len).is_err() {
-                return;
+        for &[start, end] in self.image {
+            let mut at = start / PAGE * PAGE;
+            while at < end {
+                let len = WARM_STEP_BYTES.min(end - at);
+                let (Ok(offset), Ok(len)) = (usize::try_from(at), usize::try_from(len)) else {
+                    return;
+                };
+                if populate(self.base + offset, len).is_err() {
+                    return;
+                }
+                at += WARM_STEP_BYTES;
             }
-            at += WARM_STEP_BYTES;
         }
     }
 }
@@ -201,11 +204,14 @@ mod tests {
     fn an_image_is_mapped_again_and_nothing_is_written() {
         let mut block = vec![0u8; 8 << 20];
         block[5 << 20] = 7;
-        let warm = Warm::new(&block, 0..4 << 20).unwrap();
+        let warm = Warm::new(&block, &[[0, 1 << 20], [3 << 20, 4 << 20]]).unwrap();
         warm.again();
         assert_eq!(block[5 << 20], 7);
         assert!(block[..4 << 20].iter().all(|byte| *byte == 0));
-        assert!(Warm::new(&block, 0..4096).is_none(), "a small image is left to its faults");
-        assert!(Warm::new(&block, 0..16 << 20).is_none(), "beyond the memory there is no image");
+        assert!(Warm::new(&block, &[[0, 4096]]).is_none(), "a small image is left to its faults");
+        assert!(
+            Warm::new(&block, &[[0, 16 << 20]]).is_none(),
+            "beyond the memory there is no image"
+        );
     }
 }

@@ -226,7 +226,7 @@ impl Work<'_> {
         let snapshot = Snapshot::Taken {
             memory_bytes: found.memory_bytes,
             image_bytes: found.image_bytes,
-            image: [found.image.start, found.image.end],
+            image: found.image,
             weight_bytes,
         };
         Ok((code, snapshot, snapshotted.log))

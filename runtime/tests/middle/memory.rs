@@ -42,7 +42,7 @@ fn a_revision_knows_its_image_and_what_a_request_dirties() {
             panic!("{report:?}")
         };
         assert_eq!((image_bytes, weight_bytes), (4096 + (2 << 20), Some(2 << 20)));
-        assert_eq!(image, [0, 65536 + (2 << 20)]);
+        assert_eq!(image, [[0, 65536 + (2 << 20)]]);
         assert_eq!(revision(harness, "dirties").footprint.seen(), None, "nothing ran yet");
         for requests in 1..=2 {
             let response = harness.head_only("/dirties").await;

@@ -16,6 +16,10 @@ use crate::revision::Abi;
 const WASM_PAGE: u64 = 64 << 10;
 /// Granularity of copy-on-write.
 const HOST_PAGE: u64 = 4 << 10;
+/// Holes of an image below this are not worth an entry of their own.
+const HOLE: u64 = 256 << 10;
+/// Runs of an image that are told apart; the last one reaches to the end.
+const RUNS: usize = 64;
 /// Names in an error message.
 const NAMES_SHOWN: usize = 10;
 
@@ -36,8 +40,8 @@ pub struct Inspection {
     pub memory_bytes: u64,
     /// Bytes of 4-KiB pages that its data segments touch.
     pub image_bytes: u64,
-    /// Where the first of these pages begins and the last one ends.
-    pub image: Range<u64>,
+    /// Where runs of these pages begin and end; holes below 256 KiB are left in.
+    pub image: Vec<[u64; 2]>,
     /// Elements its table starts with.
     pub table_elements: u64,
     /// Assets by name, in order, and where they are in the file.
@@ -55,7 +59,7 @@ pub(super) fn inspect(wasm: &[u8], types: TypesRef<'_>) -> Result<Inspection, Re
     let mut obstacles = Vec::new();
     let mut assets = Vec::new();
     let (mut memory_bytes, mut tables, mut table_elements) = (None, 0, 0);
-    let (mut image_bytes, mut image) = (0, 0..0);
+    let (mut image_bytes, mut image) = (0, Vec::new());
     let parser = |error| Refusal::from_parser(&error);
     for payload in Parser::new(0).parse_all(wasm) {
         match payload.map_err(parser)? {
@@ -235,11 +239,11 @@ fn asset(
     Ok(Some((name.to_owned(), start..start + section.data().len())))
 }
 
-/// Bytes of the pages that active segments touch, and where they begin and end. Segments of a snapshot are sorted and apart; those of an upload may overlap, and
+/// Bytes of the pages that active segments touch, and their runs. Segments of a snapshot are sorted and apart; those of an upload may overlap, and
 /// then this counts a page twice.
-fn touched(section: wasmparser::DataSectionReader<'_>) -> wasmparser::Result<(u64, Range<u64>)> {
+fn touched(section: wasmparser::DataSectionReader<'_>) -> wasmparser::Result<(u64, Vec<[u64; 2]>)> {
     let (mut pages, mut seen) = (0, 0);
-    let mut lowest = u64::MAX;
+    let mut runs: Vec<[u64; 2]> = Vec::new();
     for data in section {
         let data = data?;
         let DataKind::Active { offset_expr, .. } = data.kind else { continue };
@@ -250,13 +254,20 @@ fn touched(section: wasmparser::DataSectionReader<'_>) -> wasmparser::Result<(u6
             continue;
         }
         let start = u64::from(value.cast_unsigned());
-        lowest = lowest.min(start / HOST_PAGE);
+        let runs_full = runs.len() >= RUNS;
         let first = (start / HOST_PAGE).max(seen);
         let end = (start + data.data.len() as u64).div_ceil(HOST_PAGE);
         pages += end.saturating_sub(first);
         seen = end.max(seen);
+        match runs.last_mut() {
+            // An upload's segments may come in any order: then a run is only larger than it need be.
+            Some([_, last]) if first * HOST_PAGE <= *last + HOLE || runs_full => {
+                *last = (*last).max(end * HOST_PAGE);
+            }
+            _ => runs.push([first * HOST_PAGE, end * HOST_PAGE]),
+        }
     }
-    Ok((pages * HOST_PAGE, lowest.min(seen) * HOST_PAGE..seen * HOST_PAGE))
+    Ok((pages * HOST_PAGE, runs))
 }
 
 fn note(obstacles: &mut Vec<&'static str>, what: &'static str) {

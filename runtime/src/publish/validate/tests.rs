@@ -227,7 +227,7 @@ fn a_snapshot_is_measured_in_pages() {
     ));
     let found = validate_snapshot(&module, &Limits::default()).unwrap();
     assert_eq!((found.image_bytes, found.memory_bytes), (3 * 4096, 65536));
-    assert_eq!(found.image, 0..15 * 4096);
+    assert_eq!(found.image, [[0, 15 * 4096]]);
 }
 
 #[test]
