@@ -241,6 +241,23 @@ fn ten_thousand_traps_cost_no_slot() {
 }
 
 #[test]
+fn a_thousand_overflows_and_refusals_end_one_guest_each() {
+    let harness = Harness::get();
+    let slots = harness.node.free_slots();
+    harness.run(async {
+        harness.deploy_guest("overflows", "recurses", &[]).await;
+        harness.deploy_guest("wants-more", "grows-and-dies", &["memory=4MiB"]).await;
+        for (name, expected) in [("overflows", "stack-overflow"), ("wants-more", "memory-limit")] {
+            for _ in 0..1_000 {
+                let reply = get(harness, &format!("/{name}")).await;
+                assert_eq!(outcome(&reply), expected);
+            }
+        }
+        harness.settled(slots).await;
+    });
+}
+
+#[test]
 fn a_client_that_leaves_ends_its_guest() {
     let harness = Harness::get();
     let slots = harness.node.free_slots();
