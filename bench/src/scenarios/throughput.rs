@@ -45,7 +45,11 @@ fn entries(bench: &Bench, mayfly: &Mayfly) -> anyhow::Result<Vec<Entry>> {
         })
         .into();
     for peer in bench.peers.iter().filter(|peer| peer.serves("hello")) {
-        entries.push(Entry { case: "hello", subject: peer.name.clone(), spec: peer.spec("hello", None) });
+        entries.push(Entry {
+            case: "hello",
+            subject: peer.name.clone(),
+            spec: peer.spec("hello", None),
+        });
     }
     Ok(entries)
 }
