@@ -6,7 +6,8 @@ use mayfly_abi::limits as abi_limits;
 use mayfly_core::limits::node;
 use wasmparser::types::TypesRef;
 use wasmparser::{
-    DataKind, ExternalKind, FuncType, FunctionBody, Operator, Parser, Payload, TypeRef, ValType,
+    DataKind, ExternalKind, FuncType, FunctionBody, GlobalType, Operator, Parser, Payload, TypeRef,
+    ValType,
 };
 
 use super::Refusal;
@@ -81,10 +82,7 @@ pub(super) fn inspect(wasm: &[u8], types: TypesRef<'_>) -> Result<Inspection, Re
             }
             Payload::GlobalSection(section) => {
                 for global in section {
-                    let ty = global.map_err(parser)?.ty;
-                    if ty.mutable && matches!(ty.content_type, ValType::Ref(_)) {
-                        note(&mut obstacles, "a mutable global that holds a reference");
-                    }
+                    check_global(global.map_err(parser)?.ty, &mut obstacles);
                 }
             }
             Payload::ExportSection(section) => {
@@ -125,6 +123,12 @@ pub(super) fn inspect(wasm: &[u8], types: TypesRef<'_>) -> Result<Inspection, Re
         table_elements,
         assets,
     })
+}
+
+fn check_global(ty: GlobalType, obstacles: &mut Vec<&'static str>) {
+    if ty.mutable && matches!(ty.content_type, ValType::Ref(_)) {
+        note(obstacles, "a mutable global that holds a reference");
+    }
 }
 
 impl Exports {
