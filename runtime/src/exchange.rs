@@ -6,6 +6,7 @@
 
 mod body;
 mod error;
+mod notes;
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -25,6 +26,7 @@ use parking_lot::Mutex;
 use crate::invocation::Verdict;
 pub use body::{Aborted, ResponseBody, Streamed};
 pub use error::{BodyError, WriteError};
+use notes::Notes;
 
 /// Head of a guest's response, already checked.
 #[derive(Debug)]
@@ -60,6 +62,8 @@ pub struct Exchange {
     overran: AtomicBool,
     /// Body bytes read by the guest.
     request_bytes: AtomicU64,
+    /// Times on the way.
+    pub notes: Notes,
 }
 
 struct RequestSide {
@@ -93,6 +97,7 @@ impl Exchange {
             response: Mutex::new(ResponseSide::default()),
             overran: AtomicBool::new(false),
             request_bytes: AtomicU64::new(0),
+            notes: Notes::default(),
         })
     }
 

@@ -7,6 +7,7 @@
 mod judge;
 mod ledger;
 mod respond;
+mod timing;
 
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
@@ -30,6 +31,7 @@ use crate::sandbox::{Inbound, Sandbox, Stop};
 use ledger::Ledger;
 pub use ledger::Verdict;
 pub use respond::X_REQUEST_ID;
+use timing::Clock;
 
 /// Runs the function that a request is for and gives its response, or the one that says why there is none.
 pub async fn handle(
@@ -172,23 +174,22 @@ enum Stand {
 
 impl Run {
     async fn drive(mut self, head_only: bool) -> Response<ResponseBody> {
+        let clock = self.node.server_timing.then(|| Clock::start(self.ledger.queue_ns()));
         // A revision that ran long last time spares the worker the first tick.
         let stand = if self.revision.slow.load(Ordering::Relaxed) {
             Stand::Overran
         } else {
             std::future::poll_fn(|cx| Poll::Ready(self.poll_guest(cx))).await
         };
-        let timing = self.node.server_timing;
         if let Stand::Ended(verdict) = stand {
-            return respond::at_once(self.ledger, &self.exchange, verdict, timing);
+            return respond::at_once(self.ledger, &self.exchange, verdict, clock);
         }
-        let timing = timing.then(|| self.ledger.queue_ns());
         let (id, exchange) = (self.ledger.request_id, self.exchange.clone());
         let task = match stand {
             Stand::Overran => self.move_to_guests(),
             _ => Task::new(tokio::spawn(self.supervise())),
         };
-        respond::when_started(exchange, task, id, head_only, timing).await
+        respond::when_started(exchange, task, id, head_only, clock).await
     }
 
     /// One poll, timed; a panic of ours ends this request and no other.
@@ -281,6 +282,7 @@ async fn run(sandbox: Sandbox, slot: Slot) -> Verdict {
         }
     };
     let ready = Instant::now();
+    exchange.notes.set_instantiated(nanos(ready - began));
     let memory = instance.get_module_export(&mut store, &revision.module.memory);
     store.data_mut().memory = memory.and_then(wasmtime::Extern::into_memory);
     let mut result = Ok(());
@@ -303,7 +305,6 @@ async fn run(sandbox: Sandbox, slot: Slot) -> Verdict {
         instantiate_ns: nanos(ready - began),
         call_ns: nanos(ended - ready),
         dropped_log_bytes,
-        marks: store.data().marks,
     };
     // The client's side is told before the instance is reset, which costs up to milliseconds after much work.
     exchange.finish(verdict.clone());

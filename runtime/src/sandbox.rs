@@ -90,8 +90,6 @@ pub struct Sandbox {
     pub revision: Arc<Revision>,
     /// The guest's one memory, once it is instantiated.
     pub memory: Option<Memory>,
-    /// Microseconds since arrival at which the guest called `mark(i)`, plus one; 0 = never.
-    pub marks: [u32; 8],
     limiter: Limiter,
     logs: LogSink,
     log: Option<Arc<Mutex<GuestLog>>>,
@@ -116,7 +114,6 @@ impl Sandbox {
             meter,
             revision,
             memory: None,
-            marks: [0; 8],
             limiter,
             logs,
             log: None,

@@ -213,12 +213,10 @@ async fn write(
     Ok(if exchange.started() { 0 } else { ERR_STATE })
 }
 
-fn mark(mut caller: Caller<'_, Sandbox>, id: u32) {
-    let sandbox = caller.data_mut();
+fn mark(caller: Caller<'_, Sandbox>, id: u32) {
+    let sandbox = caller.data();
     let us = u32::try_from(sandbox.inbound.arrived.elapsed().as_micros()).unwrap_or(u32::MAX - 1);
-    if let Some(slot) = sandbox.marks.get_mut(id as usize) {
-        *slot = us.saturating_add(1);
-    }
+    sandbox.exchange.notes.mark(id, us);
 }
 
 fn asset_len(mut caller: Caller<'_, Sandbox>, name: u32, name_len: u32) -> Result<i64> {

@@ -24,15 +24,13 @@ pub struct Verdict {
     pub call_ns: u64,
     /// Log output over the limit.
     pub dropped_log_bytes: u64,
-    /// The guest's marks: microseconds since arrival, plus one.
-    pub marks: [u32; 8],
 }
 
 impl Verdict {
     /// A verdict of an end that took no measurable time.
     #[must_use]
     pub fn of(outcome: Outcome) -> Self {
-        Self { outcome, instantiate_ns: 0, call_ns: 0, dropped_log_bytes: 0, marks: [0; 8] }
+        Self { outcome, instantiate_ns: 0, call_ns: 0, dropped_log_bytes: 0 }
     }
 }
 

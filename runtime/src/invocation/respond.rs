@@ -1,6 +1,5 @@
 //! From a verdict or a started exchange to an HTTP response.
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -9,12 +8,12 @@ use http::{HeaderName, HeaderValue, Response, StatusCode};
 use mayfly_core::{Outcome, RequestId};
 
 use super::ledger::{Ledger, Verdict};
+use super::timing::Clock;
 use crate::exchange::{Exchange, Head, ResponseBody, Streamed};
 use crate::node::Task;
 
 /// The id under which a request is logged.
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 
 /// The response to a request that reached no guest.
 pub fn refuse(ledger: Ledger, outcome: Outcome) -> Response<ResponseBody> {
@@ -28,7 +27,7 @@ pub fn at_once(
     ledger: Ledger,
     exchange: &Exchange,
     verdict: Verdict,
-    timing: bool,
+    clock: Option<Clock>,
 ) -> Response<ResponseBody> {
     let id = ledger.request_id;
     let answered = verdict.outcome == Outcome::Answered;
@@ -37,8 +36,8 @@ pub fn at_once(
         Some((head, body)) => with_head(head, ResponseBody::Whole(body), id),
         None => problem(&verdict.outcome, id),
     };
-    if timing {
-        add_timing(&mut response, ledger.queue_ns(), &verdict);
+    if let Some(clock) = clock {
+        clock.add_whole(&mut response, exchange, &verdict);
     }
     ledger.close(verdict);
     response
@@ -50,32 +49,36 @@ pub async fn when_started(
     task: Task<()>,
     id: RequestId,
     head_only: bool,
-    timing: Option<u64>,
+    clock: Option<Clock>,
 ) -> Response<ResponseBody> {
     let Some(head) = exchange.head().await else {
         let verdict = exchange.verdict();
         let verdict = verdict
             .unwrap_or_else(|| Verdict::of(Outcome::Internal("the guest's task is gone".into())));
         let mut response = problem(&verdict.outcome, id);
-        if let Some(queue_ns) = timing {
-            add_timing(&mut response, queue_ns, &verdict);
+        if let Some(clock) = clock {
+            clock.add_whole(&mut response, &exchange, &verdict);
         }
         return response;
     };
     // A guest that has ended by now, with all it wrote here, gets a length; the others are streamed.
     if let Some(body) = exchange.take_whole() {
         let mut response = with_head(head, ResponseBody::Whole(body), id);
-        if let (Some(queue_ns), Some(verdict)) = (timing, exchange.verdict()) {
-            add_timing(&mut response, queue_ns, &verdict);
+        if let (Some(clock), Some(verdict)) = (clock, exchange.verdict()) {
+            clock.add_whole(&mut response, &exchange, &verdict);
         }
         // It ends by itself: what is left is the reset of its instance.
         task.detach();
         return response;
     }
-    let body = ResponseBody::Streamed(Streamed::new(exchange, Box::new(task)));
+    let body = ResponseBody::Streamed(Streamed::new(exchange.clone(), Box::new(task)));
     // Dropping the body tells the guest that nobody listens.
     let body = if head_only { ResponseBody::Whole(Bytes::new()) } else { body };
-    with_head(head, body, id)
+    let mut response = with_head(head, body, id);
+    if let Some(clock) = clock {
+        clock.add_to_head(&mut response, &exchange);
+    }
+    response
 }
 
 fn with_head(head: Head, body: ResponseBody, id: RequestId) -> Response<ResponseBody> {
@@ -115,23 +118,5 @@ pub fn problem(outcome: &Outcome, id: RequestId) -> Response<ResponseBody> {
 fn add_id(response: &mut Response<ResponseBody>, id: RequestId) {
     if let Ok(value) = HeaderValue::from_str(id.as_str()) {
         response.headers_mut().insert(X_REQUEST_ID, value);
-    }
-}
-
-fn add_timing(response: &mut Response<ResponseBody>, queue_ns: u64, verdict: &Verdict) {
-    let mut text = String::with_capacity(96);
-    for (name, ns) in
-        [("queue", queue_ns), ("instantiate", verdict.instantiate_ns), ("call", verdict.call_ns)]
-    {
-        let glue = if text.is_empty() { "" } else { ", " };
-        // Milliseconds with three decimals, as the header's specification has them.
-        let _ = write!(text, "{glue}{name};dur={}.{:03}", ns / 1_000_000, ns / 1_000 % 1_000);
-    }
-    for (id, us) in verdict.marks.iter().enumerate().filter(|(_, us)| **us > 0) {
-        let us = us - 1;
-        let _ = write!(text, ", mark{id};dur={}.{:03}", us / 1_000, us % 1_000);
-    }
-    if let Ok(value) = HeaderValue::from_str(&text) {
-        response.headers_mut().insert(SERVER_TIMING, value);
     }
 }

@@ -50,8 +50,8 @@ impl Harness {
         let engine = Engine::new(&config).unwrap();
         let catalog = Arc::new(Catalog::default());
         let publisher = publisher(&state, &engine, &catalog, &metrics, &logs);
-        let node =
-            Node::new(&NodeConfig::default(), engine, catalog, metrics, logs.clone()).unwrap();
+        let config = NodeConfig { server_timing: true, ..NodeConfig::default() };
+        let node = Node::new(&config, engine, catalog, metrics, logs.clone()).unwrap();
         Self { node, publisher, logs, _state: state }
     }
 

@@ -6,3 +6,4 @@ mod harness;
 mod inference;
 mod memory;
 mod samples;
+mod timing;
