@@ -170,7 +170,7 @@ impl Exchange {
 
     // --- the guest's side: response ---
 
-    /// Sends the head.
+    /// Sends the head. The client is not woken for it: see [`Exchange::wake_client`].
     ///
     /// # Errors
     /// [`WriteError::State`] when one was sent before.
@@ -182,7 +182,6 @@ impl Exchange {
         side.started = true;
         side.status = Some(head.status);
         side.head = Some(head);
-        wake(&mut side.client);
         Ok(())
     }
 
@@ -224,8 +223,19 @@ impl Exchange {
         }
         side.buffered += bytes.len();
         side.chunks.push_back(bytes);
-        wake(&mut side.client);
+        if side.buffered >= node::RESPONSE_BUFFER_BYTES / 4 {
+            wake(&mut side.client);
+        }
         Ok(())
+    }
+
+    /// Tells the client's side what was written so far: when the guest waits, and at each of its ticks. A guest that
+    /// ends within a tick of its first byte so has a whole response, with a length, whatever thread it ran on.
+    pub fn wake_client(&self) {
+        let mut side = self.response.lock();
+        if side.head.is_some() || !side.chunks.is_empty() {
+            wake(&mut side.client);
+        }
     }
 
     /// Ends the response: whole if the guest answered, else cut off where it is. Only the first end counts.

@@ -198,6 +198,9 @@ impl Run {
         let guest = self.guest.as_mut();
         let polled = std::panic::catch_unwind(AssertUnwindSafe(|| guest.poll(cx)));
         self.meter.end();
+        if matches!(polled, Ok(Poll::Pending)) {
+            self.exchange.wake_client();
+        }
         match polled {
             Ok(Poll::Ready(verdict)) => Stand::Ended(verdict),
             Ok(Poll::Pending) if self.exchange.overran() => Stand::Overran,
@@ -265,6 +268,7 @@ async fn run(sandbox: Sandbox, slot: Slot) -> Verdict {
     store.set_epoch_deadline(1);
     store.epoch_deadline_callback(|mut context| {
         let sandbox = context.data_mut();
+        sandbox.exchange.wake_client();
         match sandbox.meter.tick() {
             Tick::GoOn => Ok(UpdateDeadline::Continue(1)),
             Tick::Over(outcome) => Err(Stop(outcome).into()),
