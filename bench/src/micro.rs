@@ -161,7 +161,7 @@ impl Micro {
         };
         let calls = names.iter().filter_map(|name| export(name)).collect();
         let assets = Some(Arc::new(prepared.validated.assets.clone()));
-        self.route(prepared, LoadedModule { pre, calls, memory, assets });
+        self.route(prepared, LoadedModule { pre, calls, memory, assets, idle_bytes: 0 });
         Ok(())
     }
 

@@ -5,6 +5,7 @@ pub mod codegen;
 pub mod pages;
 pub mod pool;
 pub mod ticker;
+pub mod warm;
 
 use std::sync::Arc;
 
@@ -87,6 +88,8 @@ pub struct LoadedModule {
     pub memory: ModuleExport,
     /// Assets that init reads for each request, if there is no snapshot.
     pub assets: Option<Arc<Assets>>,
+    /// Bytes of a request's dirty pages that an idle slot may hold for the next one.
+    pub idle_bytes: u64,
 }
 
 impl Engine {
@@ -161,7 +164,8 @@ impl Engine {
             .map_err(|e| EngineError::Load(format!("{e:#}")))?;
         let memory = module.get_export_index("memory").ok_or(EngineError::Export("memory"))?;
         let calls = entry_calls(&module, abi)?.into();
-        Ok(LoadedModule { pre, calls, memory, assets })
+        let idle_bytes = self.0.plan.idle_bytes();
+        Ok(LoadedModule { pre, calls, memory, assets, idle_bytes })
     }
 
     #[expect(

@@ -22,7 +22,6 @@ use mayfly_core::limits::node;
 use wasmtime::{Store, UpdateDeadline};
 
 use crate::catalog::Entry;
-use crate::engine::pages::Warm;
 use crate::exchange::{Caps, Exchange, RequestBody, ResponseBody};
 use crate::meter::{Meter, Tick};
 use crate::node::{Node, Slot, Task};
@@ -313,8 +312,8 @@ async fn run(sandbox: Sandbox, slot: Slot) -> Verdict {
     // The client's side is told before the instance is reset, which costs up to milliseconds after much work.
     exchange.finish(verdict.clone());
     let memory = store.data().memory;
-    let image = memory.and_then(|memory| Warm::new(memory.data(&store), revision.image()));
-    if image.is_some() {
+    let warm = memory.and_then(|memory| revision.warm(memory.data(&store), verdict.call_ns));
+    if warm.is_some() {
         // So large an instance is reset only after its response was written, even if the guest was quick.
         tokio::task::yield_now().await;
     }
@@ -322,8 +321,8 @@ async fn run(sandbox: Sandbox, slot: Slot) -> Verdict {
         revision.footprint.note(memory.data(&store));
     }
     drop(store);
-    if let Some(image) = image {
-        image.again();
+    if let Some(warm) = warm {
+        warm.again();
     }
     drop(slot);
     verdict

@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::OnceCell;
 
 use crate::engine::LoadedModule;
-use crate::engine::pages::Footprint;
+use crate::engine::pages::{Footprint, Run};
+use crate::engine::warm::Warm;
 use crate::metrics::RevisionMetrics;
 
 /// What a deploy says beside the module's bytes.
@@ -211,13 +212,14 @@ impl Revision {
         })
     }
 
-    /// Where the image's runs are in an instance's memory, in bytes; none if there is no image.
+    /// What is to be put back into the slot of an instance with this memory, whose call took so long.
     #[must_use]
-    pub fn image(&self) -> &[[u64; 2]] {
-        match &self.record.snapshot {
+    pub fn warm(&self, memory: &[u8], call_ns: u64) -> Option<Warm<'_>> {
+        let image: &[Run] = match &self.record.snapshot {
             Snapshot::Taken { image, .. } => image,
             Snapshot::NoInit | Snapshot::Refused { .. } => &[],
-        }
+        };
+        Warm::new(memory, image, self.footprint.expected(), self.module.idle_bytes, call_ns)
     }
 
     /// Caps of one invocation.

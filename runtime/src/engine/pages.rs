@@ -1,26 +1,24 @@
 //! Which pages of an instance are its own, and which still come from the image that all instances share.
-//!
-//! A reset drops every page of a slot, the shared ones too: wasmtime knows only the kernel's page scan as a way to keep
-//! those, and that one misses pages that are being moved (see [`pool`](super::pool)). What a request would then pay
-//! page by page, about 0.5 us for each 16, is put back in one call after the response is out.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
+use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
 use serde::Serialize;
 
 /// Granularity of copy-on-write, in bytes.
 pub const PAGE: u64 = 4 << 10;
 
-/// Images below this are not put back: their few faults cost less than the call.
-const WARM_FROM_BYTES: u64 = 1 << 20;
-/// Mapped by one call; others can change the address space between two.
-const WARM_STEP_BYTES: u64 = 8 << 20;
 /// Requests between two measurements, which cost about a microsecond for each MiB of memory.
 const EVERY: u64 = 1_024;
+/// Requests before a measurement whose slots are left as the reset leaves them: the next to have one of those is
+/// measured, and what was put back for it is not to be taken for what it dirtied.
+const BARE: u64 = 8;
+/// Runs that are remembered; guests dirty 4 to 30, and each costs a call.
+const RUNS: usize = 64;
 /// Entries of the page map that are read at once.
 const ENTRIES: usize = 4_096;
 
@@ -36,11 +34,16 @@ pub struct Pages {
     pub shared: u64,
 }
 
+/// A run of neighbouring pages: its first byte and the one after its last, in the memory.
+pub type Run = [u64; 2];
+
 /// What the measured requests of a revision left.
 #[derive(Debug, Default)]
 pub struct Footprint {
     requests: AtomicU64,
     seen: Mutex<Option<Measured>>,
+    /// Where the dirty pages of `seen.most` were.
+    dirty: ArcSwapOption<Vec<Run>>,
 }
 
 /// See [`Footprint`].
@@ -61,11 +64,24 @@ impl Footprint {
         if before >= 2 && !before.is_multiple_of(EVERY) {
             return;
         }
-        let Some(pages) = measure(memory) else { return };
+        let Some((pages, runs)) = measure(memory) else { return };
         let mut seen = self.seen.lock();
         let old = seen.unwrap_or(Measured { requests: 0, most: pages, last: pages });
-        let most = if pages.dirty > old.most.dirty { pages } else { old.most };
+        let more = old.requests == 0 || pages.dirty > old.most.dirty;
+        let most = if more { pages } else { old.most };
         *seen = Some(Measured { requests: old.requests + 1, most, last: pages });
+        if more {
+            self.dirty.store(Some(Arc::new(runs)));
+        }
+    }
+
+    /// Where the next request in a slot will probably write; nothing before that is known, and none for the slots that
+    /// the next measurement may see.
+    #[must_use]
+    pub fn expected(&self) -> Option<Arc<Vec<Run>>> {
+        let requests = self.requests.load(Ordering::Relaxed);
+        let measured_soon = requests < 2 || requests % EVERY >= EVERY - BARE;
+        if measured_soon { None } else { self.dirty.load_full() }
     }
 
     /// What was seen so far; nothing before the first request, or where the kernel does not tell.
@@ -75,85 +91,45 @@ impl Footprint {
     }
 }
 
-/// Counts the pages of some memory of this process; nothing if the kernel does not tell.
+/// Counts the pages of some memory of this process, and says where its first dirty runs are; nothing if the kernel
+/// does not tell.
 #[must_use]
-pub fn measure(memory: &[u8]) -> Option<Pages> {
+pub fn measure(memory: &[u8]) -> Option<(Pages, Vec<Run>)> {
     static PAGE_MAP: OnceLock<Option<File>> = OnceLock::new();
     let map = PAGE_MAP.get_or_init(|| File::open("/proc/self/pagemap").ok()).as_ref()?;
     let first = memory.as_ptr().addr() as u64 / PAGE;
-    let end = first + (memory.len() as u64).div_ceil(PAGE);
-    let (mut pages, mut in_run) = (Pages::default(), false);
+    let count = (memory.len() as u64).div_ceil(PAGE);
+    let (mut pages, mut runs, mut in_run) = (Pages::default(), Vec::new(), false);
     let mut buffer = vec![0; ENTRIES * 8];
-    let mut at = first;
-    while at < end {
-        let count = usize::try_from(end - at).unwrap_or(usize::MAX).min(ENTRIES);
-        let bytes = &mut buffer[..count * 8];
-        map.read_exact_at(bytes, at * 8).ok()?;
-        for entry in bytes.as_chunks::<8>().0 {
+    for start in (0..count).step_by(ENTRIES) {
+        let entries = usize::try_from(count - start).unwrap_or(usize::MAX).min(ENTRIES);
+        let bytes = &mut buffer[..entries * 8];
+        map.read_exact_at(bytes, (first + start) * 8).ok()?;
+        for (page, entry) in (start..).zip(bytes.as_chunks::<8>().0) {
             let (present, shared) = kind(u64::from_le_bytes(*entry));
             let dirty = present && !shared;
             pages.shared += u64::from(present && shared);
             pages.dirty += u64::from(dirty);
-            pages.runs += u64::from(dirty && !in_run);
+            if dirty && !in_run {
+                pages.runs += 1;
+                runs.push([page * PAGE, page * PAGE]);
+                runs.truncate(RUNS);
+            }
+            if dirty
+                && pages.runs <= RUNS as u64
+                && let Some(run) = runs.last_mut()
+            {
+                run[1] = (page + 1) * PAGE;
+            }
             in_run = dirty;
         }
-        at += count as u64;
     }
-    Some(pages)
+    Some((pages, runs))
 }
 
 /// Whether a page is there (or swapped out), and whether it is a file's: bits 63, 62 and 61 of the page map.
 fn kind(entry: u64) -> (bool, bool) {
     (entry >> 62 != 0, entry >> 61 & 1 == 1)
-}
-
-/// A slot that was just given back, and the image that is to be mapped in it again.
-#[derive(Debug, Clone, Copy)]
-pub struct Warm<'i> {
-    base: usize,
-    image: &'i [[u64; 2]],
-}
-
-impl<'i> Warm<'i> {
-    /// Remembers where an instance's memory is, if its image is large enough to matter.
-    #[must_use]
-    pub fn new(memory: &[u8], image: &'i [[u64; 2]]) -> Option<Self> {
-        let bytes: u64 = image.iter().map(|[start, end]| end.saturating_sub(*start)).sum();
-        let inside = image.iter().all(|[_, end]| *end <= memory.len() as u64);
-        (inside && bytes >= WARM_FROM_BYTES).then(|| Self { base: memory.as_ptr().addr(), image })
-    }
-
-    /// Maps the image's pages where they are in the page cache already. By then another instance may have the slot, or
-    /// another revision: nothing is changed but what the kernel has mapped, and errors mean only that it has not.
-    pub fn again(self) {
-        for &[start, end] in self.image {
-            let mut at = start / PAGE * PAGE;
-            while at < end {
-                let len = WARM_STEP_BYTES.min(end - at);
-                let (Ok(offset), Ok(len)) = (usize::try_from(at), usize::try_from(len)) else {
-                    return;
-                };
-                if populate(self.base + offset, len).is_err() {
-                    return;
-                }
-                at += WARM_STEP_BYTES;
-            }
-        }
-    }
-}
-
-#[cfg(target_os = "linux")]
-#[expect(unsafe_code, reason = "part of how the engine's slots are reset; the call moves no bytes")]
-fn populate(start: usize, len: usize) -> rustix::io::Result<()> {
-    let start = std::ptr::without_provenance_mut(start);
-    // SAFETY: MADV_POPULATE_READ reads: it changes no byte of any mapping, and no protection. If the range is mapped
-    // otherwise by now, or not at all, it maps less or fails.
-    unsafe { rustix::mm::madvise(start, len, rustix::mm::Advice::LinuxPopulateRead) }
-}
-
-#[cfg(not(target_os = "linux"))]
-fn populate(_: usize, _: usize) -> rustix::io::Result<()> {
-    Err(rustix::io::Errno::NOSYS)
 }
 
 #[cfg(test)]
@@ -173,13 +149,14 @@ mod tests {
     fn pages_and_runs_are_counted() {
         let mut block = vec![0u8; OWN_MAPPING];
         let memory = fresh(&mut block);
-        let Some(before) = measure(memory) else { return };
+        let Some((before, _)) = measure(memory) else { return };
         for page in [3, 4, 5, 10, 40, 41] {
             memory[page << 12] = 1;
         }
-        let after = measure(memory).unwrap();
+        let (after, runs) = measure(memory).unwrap();
         assert_eq!((before.dirty, before.runs), (0, 0), "{before:?}");
         assert_eq!((after.dirty, after.runs, after.shared), (6, 3, 0), "{after:?}");
+        assert_eq!(runs, [[3 << 12, 6 << 12], [10 << 12, 11 << 12], [40 << 12, 42 << 12]]);
     }
 
     #[test]
@@ -192,26 +169,17 @@ mod tests {
         footprint.note(memory);
         let Some(first) = footprint.seen() else { return };
         assert_eq!((first.requests, first.most.dirty), (1, 1));
+        assert_eq!(footprint.expected(), None, "the next one is measured too");
         memory[8 << 12] = 1;
         for _ in 0..10 {
             footprint.note(memory);
         }
         let second = footprint.seen().unwrap();
         assert_eq!((second.requests, second.most.dirty, second.last.runs), (2, 2, 2));
-    }
-
-    #[test]
-    fn an_image_is_mapped_again_and_nothing_is_written() {
-        let mut block = vec![0u8; 8 << 20];
-        block[5 << 20] = 7;
-        let warm = Warm::new(&block, &[[0, 1 << 20], [3 << 20, 4 << 20]]).unwrap();
-        warm.again();
-        assert_eq!(block[5 << 20], 7);
-        assert!(block[..4 << 20].iter().all(|byte| *byte == 0));
-        assert!(Warm::new(&block, &[[0, 4096]]).is_none(), "a small image is left to its faults");
-        assert!(
-            Warm::new(&block, &[[0, 16 << 20]]).is_none(),
-            "beyond the memory there is no image"
-        );
+        assert_eq!(*footprint.expected().unwrap(), [[0, 1 << 12], [8 << 12, 9 << 12]]);
+        for _ in footprint.requests.load(Ordering::Relaxed)..EVERY - BARE {
+            footprint.note(memory);
+        }
+        assert_eq!(footprint.expected(), None, "a measurement is near");
     }
 }

@@ -1,7 +1,7 @@
 //! How many instances fit this machine, decided once and said aloud.
 //!
 //! Every total of the pool derives from one number, the slots. Each costs 4 GiB and some of address space, and up to
-//! `keep_resident` of memory while it is idle.
+//! `keep_resident` and `idle_bytes` of memory while it is idle.
 
 use mayfly_core::units::{format_size, human_size};
 use wasmtime::{Config, Enabled, PoolingAllocationConfig};
@@ -24,6 +24,8 @@ const IDLE_SHARE: u64 = 4;
 /// scratch fits; without it the lowest bytes are reset blindly.
 const KEEP_RESIDENT_SCAN: u64 = 16 * MIB;
 const KEEP_RESIDENT_BLIND: u64 = 256 << 10;
+/// Dirty memory that an idle slot has ready for the next request, where the scan keeps none: 5 MiB are a ResNet-18's.
+const IDLE_BYTES_MAX: u64 = 16 * MIB;
 /// Elements of one table, at most; 8 bytes of address space each.
 const TABLE_ELEMENTS: usize = 100_000;
 
@@ -115,6 +117,17 @@ impl PoolPlan {
         })
     }
 
+    /// Bytes that each idle slot may hold besides `keep_resident`: all together stay within their share of the budget.
+    #[must_use]
+    pub fn idle_bytes(&self) -> u64 {
+        if self.pagemap_scan {
+            // The slot keeps what was dirtied by itself.
+            return 0;
+        }
+        let share = self.memory_budget / IDLE_SHARE / (self.slots as u64).max(1);
+        share.saturating_sub(self.keep_resident as u64).min(IDLE_BYTES_MAX) & !0xfff
+    }
+
     /// Puts the plan into a wasmtime configuration.
     pub fn apply(&self, config: &mut Config) {
         let slots = u32::try_from(self.slots).unwrap_or(u32::MAX);
@@ -127,7 +140,7 @@ impl PoolPlan {
             .max_tables_per_module(1)
             .table_elements(TABLE_ELEMENTS)
             .max_core_instance_size(4 << 20)
-            // Every slot may stay warm: what that costs is bounded by `keep_resident`.
+            // Every slot may stay warm: what that costs is bounded by `keep_resident` and `idle_bytes`.
             .max_unused_warm_slots(slots)
             .linear_memory_keep_resident(self.keep_resident)
             .table_keep_resident(64 << 10)
@@ -197,13 +210,15 @@ mod tests {
         let small = PoolPlan::for_machine(&config, &machine(GIB)).unwrap();
         assert_eq!(small.slots, 25);
         assert!(
-            small.slots as u64 * small.keep_resident as u64 <= small.memory_budget / IDLE_SHARE
+            small.slots as u64 * (small.keep_resident as u64 + small.idle_bytes())
+                <= small.memory_budget / IDLE_SHARE
         );
         let large = PoolPlan::for_machine(&config, &machine(64 * GIB)).unwrap();
         assert_eq!((large.slots, large.keep_resident as u64), (512, KEEP_RESIDENT_BLIND));
         let scanning = EngineConfig { pagemap_scan: Some(true), ..EngineConfig::default() };
         let scanning = PoolPlan::for_machine(&scanning, &machine(64 * GIB)).unwrap();
         assert_eq!((scanning.slots, scanning.keep_resident as u64), (512, KEEP_RESIDENT_SCAN));
+        assert_eq!((large.idle_bytes(), scanning.idle_bytes()), (IDLE_BYTES_MAX, 0));
         assert!(
             !large.pagemap_scan,
             "unless it is asked for: it does not hold while memory is compacted"
