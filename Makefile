@@ -11,7 +11,7 @@ MAYFLY := $(TARGET_DIR)/release/mayfly
 STATE ?= state
 
 .PHONY: help run build guests toolchain test fmt lint docs-check unit deny clean-state \
-	bench bench-quick bench-full bench-peers bench-bin
+	bench bench-quick bench-full bench-models bench-peers bench-bin
 
 help: ## What there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | column -t -s '	'
@@ -74,6 +74,17 @@ bench-quick: bench-bin ## One minute of it
 
 bench-full: bench-bin languages ## All of it: longer rounds, 1,000 functions, slow rungs
 	$(BENCH) --size full
+
+# Directories with the models to compare; those that are nowhere are left out. ResNet-18 is made by bench-peers.
+BENCH_MODELS ?= $(TARGET_DIR)/bench-peers/models
+
+bench-models: build ## Models in the sandbox beside native tract, ONNX Runtime and ONNX Runtime Web
+	$(CARGO) build --profile guest --target $(GUEST_TARGET) -p runner
+	$(CARGO) build --release -p mayfly --features onnx --example time_tract
+	$(TARGET_DIR)/bench-peers/python/bin/python bench/models/compare.py --mayfly $(MAYFLY) \
+		--runner $(GUESTS)/runner.wasm \
+		--tract $(TARGET_DIR)/release/examples/time_tract --peers $(TARGET_DIR)/bench-peers \
+		$(addprefix --models ,$(BENCH_MODELS)) $(BENCH_MODELS_OPTIONS)
 
 bench-peers: toolchain ## Install the runtimes to compare with, as far as the registries have them
 	bench/peers/install.sh $(TARGET_DIR)/bench-peers

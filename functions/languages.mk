@@ -94,6 +94,17 @@ onnx-conformance: build toolchain $(TOOLCHAINS)/onnx/installed ## The ONNX stand
 	$(TOOLCHAINS)/onnx/bin/python runtime/tests/python/onnx_conformance.py --mayfly $(MAYFLY) \
 		--guest $(GUESTS)/onnx_cases.wasm --list runtime/tests/onnx/passing.txt $(ONNX_CONFORMANCE)
 
+$(TOOLCHAINS)/resnet18/resnet18.onnx: functions/resnet18/tools/requirements.txt functions/resnet18/tools/make_model.py
+	$(PYTHON) -m venv $(TOOLCHAINS)/resnet18
+	$(TOOLCHAINS)/resnet18/bin/pip install -q -r $<
+	$(TOOLCHAINS)/resnet18/bin/python functions/resnet18/tools/make_model.py $@
+
+.PHONY: measure-inference
+measure-inference: build guests $(TOOLCHAINS)/resnet18/resnet18.onnx ## ResNet-18 through a node: outputs in every mode, times, memory, deploys
+	$(TOOLCHAINS)/resnet18/bin/python runtime/tests/python/measure_inference.py --mayfly $(MAYFLY) \
+		--runner $(GUESTS)/runner.wasm --model $(TOOLCHAINS)/resnet18/resnet18.onnx \
+		--second functions/classify/efficientnet_lite0_w8.onnx $(MEASURE)
+
 MODELS_DIR ?= ../shared/models
 
 compare-models: build guests $(TOOLCHAINS)/triton/installed ## Every ONNX file of MODELS_DIR: protocol against ONNX Runtime

@@ -17,7 +17,7 @@ wasmtime_serve() {
     cargo build --release --lib --target wasm32-wasip1 --target-dir "$dir/build" &&
     cargo run --bin componentize --target-dir "$dir/build" -- \
         "$dir/build/wasm32-wasip1/release/hello_p2.wasm" "$dir/hello-p2.wasm" &&
-    "$dir/bin/wasmtime" compile -W concurrency-support=n -o "$dir/hello-p2.cwasm" "$dir/hello-p2.wasm"
+    "$dir/bin/wasmtime" compile -o "$dir/hello-p2.cwasm" "$dir/hello-p2.wasm"
 }
 (wasmtime_serve) || missing "wasmtime serve"
 

@@ -16,6 +16,11 @@
     allow(dead_code, reason = "off wasm there is no snapshot, and the allocator is the system's")
 )]
 mod heaps;
+#[cfg_attr(
+    not(any(target_family = "wasm", test)),
+    allow(dead_code, reason = "off wasm there is no snapshot, and the allocator is the system's")
+)]
+mod large;
 
 use std::alloc::{GlobalAlloc, Layout};
 use std::cell::UnsafeCell;
@@ -41,6 +46,7 @@ pub(crate) fn weight_bytes() -> u64 {
 }
 
 /// Runs `work` in init and makes the arena large enough for a request that needs as much memory as `work` did.
+#[cfg(feature = "onnx")]
 pub(crate) fn rehearse<R>(work: impl FnOnce() -> R) -> R {
     #[cfg(target_family = "wasm")]
     ALLOCATOR.with(Heaps::begin_rehearsal);

@@ -1,16 +1,18 @@
 //! Where blocks come from, in init and afterwards.
 
-use std::alloc::{GlobalAlloc as _, Layout, System};
+use std::alloc::Layout;
 use std::cell::Cell;
 
 use dlmalloc::Dlmalloc;
+
+use super::large::Large;
 
 /// Blocks below this come from the small heap in init.
 const SMALL: usize = 4 << 10;
 /// Blocks from this on count as weights.
 const WEIGHT: usize = 16 << 10;
 /// What the small heap takes at once. The first is taken before there are any weights, and should be the only one: a
-/// later one lies above them, and the image reaches to it. What is not used of it is zero pages.
+/// later one may lie above them, and the image reaches to it. What is not used of it is zero pages.
 const SMALL_REGION: usize = 8 << 20;
 /// The arena of a function that rehearses nothing; only address space until it is used.
 const ARENA: usize = 8 << 20;
@@ -20,9 +22,10 @@ const WASM_PAGE: usize = 64 << 10;
 
 /// All memory of a module, in its first life (init) or its second (requests).
 pub(super) struct Heaps {
-    small: Dlmalloc<SmallRegions>,
+    small: Dlmalloc<Region>,
+    large: Large,
     /// Empty until init ends.
-    arena: Dlmalloc<Arena>,
+    arena: Dlmalloc<Region>,
     sealed: bool,
     live: usize,
     weights: usize,
@@ -35,8 +38,9 @@ pub(super) struct Heaps {
 impl Heaps {
     pub(super) const fn new() -> Self {
         Self {
-            small: Dlmalloc::new_with_allocator(SmallRegions),
-            arena: Dlmalloc::new_with_allocator(Arena::new()),
+            small: Dlmalloc::new_with_allocator(Region::new()),
+            large: Large::new(grow, memory_end),
+            arena: Dlmalloc::new_with_allocator(Region::new()),
             sealed: false,
             live: 0,
             weights: 0,
@@ -61,16 +65,10 @@ impl Heaps {
     /// Ends init. Without memory for an arena, requests make it grow.
     pub(super) fn seal(&mut self) {
         let size = (self.need + self.need / 8 + ARENA_SPARE).max(ARENA);
-        let size = size.next_multiple_of(WASM_PAGE);
-        if let Ok(layout) = Layout::from_size_align(size, WASM_PAGE) {
-            // SAFETY: the size is not 0. The block is never given back, so the arena may have it for good; zeroed,
-            // because allocators leave notes in what they free, and each would be a page of the snapshot.
-            let block = unsafe { System.alloc(layout) };
-            if !block.is_null() {
-                // SAFETY: the block is ours and `size` long.
-                unsafe { wipe(block, size) };
-                self.arena.allocator_mut().give(block, size);
-            }
+        if let Some(top) = self.large.take_top(size) {
+            let arena = self.arena.allocator_mut();
+            arena.give(top.start, top.len());
+            arena.beyond.set(memory_end());
         }
         self.sealed = true;
     }
@@ -79,23 +77,39 @@ impl Heaps {
     /// As [`GlobalAlloc::alloc`](std::alloc::GlobalAlloc::alloc).
     pub(super) unsafe fn alloc(&mut self, layout: Layout, zeroed: bool) -> *mut u8 {
         let (size, align) = (layout.size(), layout.align());
+        let home = self.home(layout);
         // SAFETY: the caller's promise is the same as each heap's.
-        let block = unsafe {
-            match (self.home(layout), zeroed) {
-                (Home::Arena, false) => self.arena.malloc(size, align),
-                (Home::Arena, true) => self.arena.calloc(size, align),
-                (Home::Small, false) => self.small.malloc(size, align),
-                (Home::Small, true) => self.small.calloc(size, align),
-                (Home::System, false) => System.alloc(layout),
-                (Home::System, true) => System.alloc_zeroed(layout),
+        let mut block = unsafe { self.take(home, size, align, zeroed) };
+        if block.is_null() && home == Home::Small {
+            let region = self.large.alloc(SMALL_REGION, WASM_PAGE);
+            if !region.is_null() {
+                self.small.allocator_mut().give(region.addr(), SMALL_REGION);
+                // SAFETY: as above.
+                block = unsafe { self.take(home, size, align, zeroed) };
             }
-        };
+        }
         if !self.sealed && !block.is_null() {
             self.live += size;
             self.peak = self.peak.max(self.live);
             self.weights += if size >= WEIGHT { size } else { 0 };
         }
         block
+    }
+
+    /// # Safety
+    /// As [`GlobalAlloc::alloc`](std::alloc::GlobalAlloc::alloc).
+    unsafe fn take(&mut self, home: Home, size: usize, align: usize, zeroed: bool) -> *mut u8 {
+        // SAFETY: the caller's promise is the same as each heap's.
+        unsafe {
+            match (home, zeroed) {
+                (Home::Arena, false) => self.arena.malloc(size, align),
+                (Home::Arena, true) => self.arena.calloc(size, align),
+                (Home::Small, false) => self.small.malloc(size, align),
+                (Home::Small, true) => self.small.calloc(size, align),
+                // Its memory is zero in either case.
+                (Home::Large, _) => self.large.alloc(size, align),
+            }
+        }
     }
 
     /// # Safety
@@ -119,7 +133,7 @@ impl Heaps {
             wipe(block, size);
             match self.home(layout) {
                 Home::Small => self.small.free(block, size, align),
-                Home::System | Home::Arena => System.dealloc(block, layout),
+                Home::Large | Home::Arena => self.large.free(block, size),
             }
         }
     }
@@ -153,14 +167,15 @@ impl Heaps {
         match layout.size() {
             _ if self.sealed => Home::Arena,
             0..SMALL => Home::Small,
-            _ => Home::System,
+            _ => Home::Large,
         }
     }
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Home {
     Small,
-    System,
+    Large,
     Arena,
 }
 
@@ -173,49 +188,16 @@ unsafe fn wipe(block: *mut u8, len: usize) {
     std::hint::black_box(block);
 }
 
-/// Regions of the small heap.
-struct SmallRegions;
-
-// SAFETY: each region is a block of `System`'s that is never given back.
-unsafe impl dlmalloc::Allocator for SmallRegions {
-    fn alloc(&self, size: usize) -> (*mut u8, usize, u32) {
-        let size = size.max(SMALL_REGION);
-        let Ok(layout) = Layout::from_size_align(size, 16) else {
-            return (std::ptr::null_mut(), 0, 0);
-        };
-        // SAFETY: the size is not 0.
-        (unsafe { System.alloc(layout) }, size, 0)
-    }
-    fn remap(&self, _: *mut u8, _: usize, _: usize, _: bool) -> *mut u8 {
-        std::ptr::null_mut()
-    }
-    fn free_part(&self, _: *mut u8, _: usize, _: usize) -> bool {
-        false
-    }
-    fn free(&self, _: *mut u8, _: usize) -> bool {
-        false
-    }
-    fn can_release_part(&self, _: u32) -> bool {
-        false
-    }
-    fn allocates_zeros(&self) -> bool {
-        false
-    }
-    fn page_size(&self) -> usize {
-        4 << 10
-    }
-}
-
-/// One region, handed out whole, and then what memory grows by.
-struct Arena {
+/// What a heap takes its blocks from: a region that it is given and takes whole, and perhaps what memory grows by.
+struct Region {
     start: Cell<usize>,
     end: Cell<usize>,
     taken: Cell<bool>,
-    /// Where memory ended when the arena was made: what lies beyond is the arena's too.
+    /// Where memory ended when the arena was made: what lies beyond is the arena's too. Only it grows.
     beyond: Cell<usize>,
 }
 
-impl Arena {
+impl Region {
     const fn new() -> Self {
         Self {
             start: Cell::new(0),
@@ -225,15 +207,10 @@ impl Arena {
         }
     }
 
-    fn give(&mut self, block: *mut u8, size: usize) {
-        let start = block.addr();
-        *self = Self {
-            start: Cell::new(start),
-            end: Cell::new(start + size),
-            taken: Cell::new(false),
-            beyond: Cell::new(memory_end()),
-        };
-        block.expose_provenance();
+    fn give(&mut self, start: usize, len: usize) {
+        self.start.set(start);
+        self.end.set(start + len);
+        self.taken.set(false);
     }
 
     fn holds(&self, block: *mut u8) -> bool {
@@ -242,17 +219,17 @@ impl Arena {
     }
 }
 
-// SAFETY: the region is the arena's alone, and so is what memory grows by.
-unsafe impl dlmalloc::Allocator for Arena {
+// SAFETY: the region is this heap's alone and zero, and so is what memory grows by.
+unsafe impl dlmalloc::Allocator for Region {
     fn alloc(&self, size: usize) -> (*mut u8, usize, u32) {
         let whole = self.end.get() - self.start.get();
-        if !self.taken.replace(true) && size <= whole {
+        if size <= whole && !self.taken.replace(true) {
             return (std::ptr::with_exposed_provenance_mut(self.start.get()), whole, 0);
         }
-        let size = size.next_multiple_of(WASM_PAGE);
         if self.beyond.get() == usize::MAX {
-            self.beyond.set(memory_end());
+            return (std::ptr::null_mut(), 0, 0);
         }
+        let size = size.next_multiple_of(WASM_PAGE);
         (grow(size), size, 0)
     }
     fn remap(&self, _: *mut u8, _: usize, _: usize, _: bool) -> *mut u8 {
@@ -290,14 +267,36 @@ fn grow(size: usize) -> *mut u8 {
 }
 
 #[cfg(not(target_family = "wasm"))]
-fn memory_end() -> usize {
-    usize::MAX
-}
+pub(super) use off_wasm::{grow, memory_end};
 
-/// Off wasm memory has no end to grow at.
+/// A memory for tests, of each thread: only address space until it is used.
 #[cfg(not(target_family = "wasm"))]
-fn grow(_: usize) -> *mut u8 {
-    std::ptr::null_mut()
+mod off_wasm {
+    use std::cell::Cell;
+
+    const MEMORY: usize = 512 << 20;
+
+    thread_local! {
+        static NEXT: Cell<usize> = Box::leak(vec![0u8; MEMORY].into_boxed_slice())
+            .as_mut_ptr().expose_provenance().next_multiple_of(super::WASM_PAGE).into();
+        static END: Cell<usize> = const { Cell::new(0) };
+    }
+
+    pub(in super::super) fn memory_end() -> usize {
+        NEXT.get()
+    }
+
+    pub(in super::super) fn grow(size: usize) -> *mut u8 {
+        let start = NEXT.get();
+        if END.get() == 0 {
+            END.set(start + MEMORY - super::WASM_PAGE);
+        }
+        if start + size > END.get() {
+            return std::ptr::null_mut();
+        }
+        NEXT.set(start + size);
+        std::ptr::with_exposed_provenance_mut(start)
+    }
 }
 
 #[cfg(test)]
@@ -371,9 +370,11 @@ mod tests {
         heaps.seal();
         // SAFETY: the block is not used.
         unsafe {
+            let end = memory_end();
             assert!(!heaps.alloc(layout(40 << 20), false).is_null());
-            // Off wasm there is nothing beyond the arena.
-            assert!(heaps.alloc(layout(40 << 20), false).is_null());
+            assert_eq!(memory_end(), end, "nothing had to grow");
+            let more = heaps.alloc(layout(40 << 20), false);
+            assert!(heaps.arena.allocator().holds(more) && memory_end() > end);
         }
     }
 
