@@ -1,9 +1,11 @@
 //! Child processes: started on given cores, read through /proc, never left behind.
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::Context as _;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
@@ -206,12 +208,23 @@ fn children(pid: u32) -> Vec<u32> {
     [direct, further].concat()
 }
 
-/// An address on loopback that is free now.
+/// An address on loopback that is free now, and none of the last few that were given: those may not be in use yet.
 ///
 /// # Errors
 /// When there is none.
 pub fn free_address() -> anyhow::Result<SocketAddr> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
+    static GIVEN: Mutex<VecDeque<SocketAddr>> = Mutex::new(VecDeque::new());
+    loop {
+        let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
+        if !given.contains(&address) {
+            given.push_back(address);
+            if given.len() > 64 {
+                given.pop_front();
+            }
+            return Ok(address);
+        }
+    }
 }
 
 /// Asks the kernel to drop every file under `dir`, or `dir` itself, from the page cache. Written pages are synced

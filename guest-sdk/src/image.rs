@@ -12,8 +12,9 @@
 
 use std::io::Cursor;
 
+use fast_image_resize::images::{Image, ImageRef};
+use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
 use image::error::{ImageError, ImageResult};
-use image::imageops::{self, FilterType};
 use image::{DynamicImage, ImageDecoder, ImageReader, Limits, RgbImage};
 
 use crate::{Error, Result};
@@ -100,7 +101,8 @@ impl Picture {
         if self.0.dimensions() == (width, height) {
             return self;
         }
-        Self(imageops::resize(&self.0, width, height, FilterType::Triangle))
+        let all = [0, 0, self.width(), self.height()];
+        self.part(all, width, height)
     }
 
     /// Cuts the largest piece of these proportions out of the middle and resizes it to this size.
@@ -118,8 +120,23 @@ impl Picture {
         }
         let [x, y, part_width, part_height] =
             [x, y, part_width, part_height].map(|side| u32::try_from(side).unwrap_or(u32::MAX));
-        let part = imageops::crop_imm(&self.0, x, y, part_width, part_height);
-        Self(imageops::resize(&*part, width, height, FilterType::Triangle))
+        self.part([x, y, part_width, part_height], width, height)
+    }
+
+    /// The piece `[x, y, width, height]`, stretched to this size.
+    fn part(&self, [x, y, part_width, part_height]: [u32; 4], width: u32, height: u32) -> Self {
+        let mut part = Image::new(width, height, PixelType::U8x3);
+        let [left, top, across, down] = [x, y, part_width, part_height].map(f64::from);
+        let how = ResizeOptions::new()
+            .resize_alg(ResizeAlg::Convolution(FilterType::Bilinear))
+            .crop(left, top, across, down)
+            .use_alpha(false);
+        // Errors are of pieces outside the picture and of bytes that do not match its size: neither is possible here,
+        // and of a picture of no pixels any other is black.
+        if let Ok(all) = ImageRef::new(self.width(), self.height(), self.rgb(), PixelType::U8x3) {
+            let _ = Resizer::new().resize(&all, &mut part, &how);
+        }
+        Self(RgbImage::from_raw(width, height, part.into_vec()).unwrap_or_default())
     }
 
     /// The numbers for a model: `(colour - mean) / scale`, with one mean and scale for each of red, green and blue.
