@@ -9,7 +9,7 @@ use crate::record::Unit;
 pub const WIDTH: f64 = 760.0;
 /// Colours, chosen to be told apart with every common colour blindness; subjects get them in turn.
 pub const COLOURS: [&str; 8] =
-    ["#c2410c", "#2563eb", "#059669", "#7c3aed", "#b45309", "#0891b2", "#be185d", "#4d7c0f"];
+    ["#c2410c", "#2563eb", "#059669", "#7c3aed", "#334155", "#0891b2", "#be185d", "#4d7c0f"];
 
 /// A mapping from values to pixels.
 #[derive(Debug, Clone, Copy)]

@@ -128,8 +128,12 @@ fn same_work(first: &mut Option<Vec<i64>>, subject: &str, server: &Server) -> an
         serde_json::from_slice(&server.answer.body).context("the answer is not JSON")?;
     let list =
         answer.as_array().or_else(|| answer.as_object()?.values().find_map(|v| v.as_array()));
-    let classes: Vec<i64> =
-        list.into_iter().flatten().filter_map(|guess| guess.get("index")?.as_i64()).take(3).collect();
+    let classes: Vec<i64> = list
+        .into_iter()
+        .flatten()
+        .filter_map(|guess| guess.get("index")?.as_i64())
+        .take(3)
+        .collect();
     anyhow::ensure!(!classes.is_empty(), "{subject} names no class");
     let expected = first.get_or_insert_with(|| classes.clone());
     anyhow::ensure!(
