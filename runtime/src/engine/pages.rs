@@ -19,6 +19,8 @@ const EVERY: u64 = 1_024;
 const BARE: u64 = 8;
 /// Runs that are remembered; guests dirty 4 to 30, and each costs a call.
 const RUNS: usize = 64;
+/// Fewer dirty pages are not remembered but left to their faults: 16 us.
+const EXPECTED_FROM_PAGES: u64 = 32;
 /// Entries of the page map that are read at once.
 const ENTRIES: usize = 4_096;
 
@@ -42,7 +44,7 @@ pub type Run = [u64; 2];
 pub struct Footprint {
     requests: AtomicU64,
     seen: Mutex<Option<Measured>>,
-    /// Where the dirty pages of `seen.most` were.
+    /// Where the dirty pages of `seen.most` were, if there were enough of them.
     dirty: ArcSwapOption<Vec<Run>>,
 }
 
@@ -70,13 +72,13 @@ impl Footprint {
         let more = old.requests == 0 || pages.dirty > old.most.dirty;
         let most = if more { pages } else { old.most };
         *seen = Some(Measured { requests: old.requests + 1, most, last: pages });
-        if more {
+        if more && pages.dirty >= EXPECTED_FROM_PAGES {
             self.dirty.store(Some(Arc::new(runs)));
         }
     }
 
-    /// Where the next request in a slot will probably write; nothing before that is known, and none for the slots that
-    /// the next measurement may see.
+    /// Where the next request in a slot will probably write; nothing if that is little or not known yet, and for the
+    /// slots that the next measurement may see.
     #[must_use]
     pub fn expected(&self) -> Option<Arc<Vec<Run>>> {
         let requests = self.requests.load(Ordering::Relaxed);
@@ -170,13 +172,15 @@ mod tests {
         let Some(first) = footprint.seen() else { return };
         assert_eq!((first.requests, first.most.dirty), (1, 1));
         assert_eq!(footprint.expected(), None, "the next one is measured too");
-        memory[8 << 12] = 1;
+        for page in 8..48 {
+            memory[page << 12] = 1;
+        }
         for _ in 0..10 {
             footprint.note(memory);
         }
         let second = footprint.seen().unwrap();
-        assert_eq!((second.requests, second.most.dirty, second.last.runs), (2, 2, 2));
-        assert_eq!(*footprint.expected().unwrap(), [[0, 1 << 12], [8 << 12, 9 << 12]]);
+        assert_eq!((second.requests, second.most.dirty, second.last.runs), (2, 41, 2));
+        assert_eq!(*footprint.expected().unwrap(), [[0, 1 << 12], [8 << 12, 48 << 12]]);
         for _ in footprint.requests.load(Ordering::Relaxed)..EVERY - BARE {
             footprint.note(memory);
         }

@@ -12,8 +12,6 @@ use super::pages::{PAGE, Run};
 
 /// Images below this are not mapped again: their few faults cost less than the call.
 const IMAGE_FROM_BYTES: u64 = 1 << 20;
-/// Fewer dirty pages are left to their faults: 16 us.
-const DIRTY_FROM_PAGES: u64 = 32;
 /// A call that took less than this for each page has not touched so many of them, whose first bytes are in no cache.
 const CALL_NS_PER_PAGE: u64 = 20;
 /// Mapped by one call; others can change the address space between two.
@@ -45,7 +43,7 @@ impl<'i> Warm<'i> {
         let image = if inside && bytes(image) >= IMAGE_FROM_BYTES { image } else { &[] };
         let dirty = dirty.filter(|runs| {
             let pages = bytes(runs).min(idle_bytes) / PAGE;
-            (DIRTY_FROM_PAGES..=call_ns / CALL_NS_PER_PAGE).contains(&pages)
+            (1..=call_ns / CALL_NS_PER_PAGE).contains(&pages)
         });
         let base = memory.as_ptr().addr();
         (!image.is_empty() || dirty.is_some()).then_some(Self {
