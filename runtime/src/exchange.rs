@@ -247,6 +247,20 @@ impl Exchange {
         }
     }
 
+    /// Waits until the client's side has everything, after the guest's end; or nobody wants it any more.
+    pub async fn taken(&self) {
+        poll_fn(|cx| {
+            let mut side = self.response.lock();
+            let left = side.head.is_some() || !side.chunks.is_empty();
+            if side.gone || side.broken() || !left {
+                return Poll::Ready(());
+            }
+            side.guest = Some(cx.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+
     /// How it ended, if it has.
     pub fn verdict(&self) -> Option<Verdict> {
         self.response.lock().end.clone()
@@ -309,6 +323,7 @@ impl Exchange {
         if side.end.is_none() || side.broken() {
             return None;
         }
+        wake(&mut side.guest);
         let first = side.chunks.pop_front().unwrap_or_default();
         if side.chunks.is_empty() {
             return Some(first);

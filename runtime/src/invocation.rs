@@ -219,11 +219,19 @@ impl Run {
         });
         match tokio::time::timeout_at(deadline, on_worker).await {
             Ok(Some(verdict)) => self.ledger.close(verdict),
-            Err(_) => self.ledger.close(Verdict::of(self.meter.wall_over())),
+            Err(_) => {
+                let over = self.over();
+                self.ledger.close(over);
+            }
             Ok(None) => {
                 self.move_to_guests().join().await;
             }
         }
+    }
+
+    /// The verdict at the end of the wall's time: the guest's own if only its reset is left.
+    fn over(&self) -> Verdict {
+        self.exchange.verdict().unwrap_or_else(|| Verdict::of(self.meter.wall_over()))
     }
 
     fn move_to_guests(self) -> Task<()> {
@@ -241,7 +249,7 @@ impl Run {
         });
         let verdict = match tokio::time::timeout_at(deadline, to_the_end).await {
             Ok(verdict) => verdict,
-            Err(_) => Verdict::of(self.meter.wall_over()),
+            Err(_) => self.over(),
         };
         // A function that has become quick starts on a worker again.
         if self.meter.used() < node::TICK / 2 {
@@ -314,8 +322,9 @@ async fn run(sandbox: Sandbox, slot: Slot) -> Verdict {
     let memory = store.data().memory;
     let warm = memory.and_then(|memory| revision.warm(memory.data(&store), verdict.call_ns));
     if warm.is_some() {
-        // So large an instance is reset only after its response was written, even if the guest was quick.
-        tokio::task::yield_now().await;
+        // So large an instance is reset only once its response is on its way, even if the guest was quick: the thread
+        // that is to write it may have been woken on this one's core, and would wait there for the reset.
+        let _ = tokio::time::timeout(node::RESPONSE_FIRST, exchange.taken()).await;
     }
     if let Some(memory) = memory {
         revision.footprint.note(memory.data(&store));

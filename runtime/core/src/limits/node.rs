@@ -49,6 +49,8 @@ caps! {
     QUEUE_PER_SLOT: usize = 2, written_count;
     /// Response bytes between a guest and a client; when full the guest waits.
     RESPONSE_BUFFER_BYTES: usize = 256 << 10, written_size;
+    /// How long the reset of a large instance waits for its response to be taken; a slow client's goes out long after.
+    RESPONSE_FIRST: Duration = Duration::from_millis(2), written_duration;
     /// Bytes that one host call takes from or gives to a guest at most; a larger request is done in parts.
     HOSTCALL_BYTES: usize = 64 << 10, written_size;
     /// Bytes of CGI head: as the reactor ABI's.
