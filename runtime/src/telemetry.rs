@@ -6,7 +6,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::time::FormatTime;
 
-use crate::logs::{Format, LogSink};
+use crate::logs::{Format, LogSink, timestamp};
 
 /// Checks a level or filter and gives it back.
 ///
@@ -61,7 +61,7 @@ struct Utc;
 
 impl FormatTime for Utc {
     fn format_time(&self, w: &mut tracing_subscriber::fmt::format::Writer<'_>) -> std::fmt::Result {
-        write!(w, "{}", humantime::format_rfc3339_micros(std::time::SystemTime::now()))
+        write!(w, "{}", timestamp(std::time::SystemTime::now()))
     }
 }
 

@@ -7,6 +7,7 @@ use mayfly_core::outcome::Level;
 use mayfly_core::{FunctionName, RequestId};
 use serde::Serialize;
 
+use super::timestamp;
 use crate::metrics::PhaseTimes;
 
 /// Where a guest wrote a line.
@@ -159,7 +160,7 @@ impl Entry {
     /// One JSON object, without a line end.
     #[must_use]
     pub fn to_json(&self) -> String {
-        let timestamp = humantime::format_rfc3339_micros(self.time).to_string();
+        let timestamp = timestamp(self.time).to_string();
         let json = match &self.body {
             Body::Line { function, revision, request_id, stream, text, truncated } => {
                 serde_json::to_string(&JsonLine {
@@ -182,7 +183,7 @@ impl Entry {
     /// One line for people, without a line end.
     #[must_use]
     pub fn to_human(&self) -> String {
-        let time = humantime::format_rfc3339_micros(self.time);
+        let time = timestamp(self.time);
         match &self.body {
             Body::Line { function, revision, request_id, stream, text, truncated } => {
                 let cut = if *truncated { " [cut]" } else { "" };

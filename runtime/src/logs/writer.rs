@@ -11,7 +11,7 @@ use prometheus::IntCounter;
 
 use super::record::{Body, Entry, InvocationRecord, Stream};
 use super::ring::Rings;
-use super::{Format, Output, escape};
+use super::{Format, Output, escape, timestamp};
 
 /// What workers send. Kept small, because the queue holds thousands.
 pub(super) enum Record {
@@ -108,7 +108,7 @@ impl Writer {
         let dropped = self.dropped.get();
         let new = dropped.saturating_sub(*reported);
         *reported = dropped;
-        let time = humantime::format_rfc3339_micros(SystemTime::now());
+        let time = timestamp(SystemTime::now());
         let line = match self.format {
             Format::Human => {
                 format!("{time}  WARN {new} log records dropped: the queue was full\n")
