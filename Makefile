@@ -72,19 +72,31 @@ bench: bench-bin languages ## The core report, in at most ten minutes on two cor
 bench-quick: bench-bin ## One minute of it
 	$(BENCH) --size quick
 
-bench-full: bench-bin languages ## All of it: longer rounds, 1,000 functions, slow rungs
+bench-full: bench-bin languages ## All of it: longer rounds and more of them, 1,000 functions
 	$(BENCH) --size full
 
-# Directories with the models to compare; those that are nowhere are left out. ResNet-18 is made by bench-peers.
+# Directories with the models to compare (docs/inference.md says where they come from); those that are nowhere are left
+# out. ResNet-18 is made by bench-peers.
 BENCH_MODELS ?= $(TARGET_DIR)/bench-peers/models
 
-bench-models: build ## Models in the sandbox beside native tract, ONNX Runtime and ONNX Runtime Web
+budgets: guests ## The counts of bench/budgets.toml in a release build, instructions included (needs valgrind; not in `test`)
+	$(CARGO) test --release -p mayfly-bench --test budgets -- --nocapture
+
+bench-models: bench-models-ready build ## Models in the sandbox beside native tract, ONNX Runtime and ONNX Runtime Web
 	$(CARGO) build --profile guest --target $(GUEST_TARGET) -p runner
 	$(CARGO) build --release -p mayfly --features onnx --example time_tract
 	$(TARGET_DIR)/bench-peers/python/bin/python bench/models/compare.py --mayfly $(MAYFLY) \
 		--runner $(GUESTS)/runner.wasm \
 		--tract $(TARGET_DIR)/release/examples/time_tract --peers $(TARGET_DIR)/bench-peers \
 		$(addprefix --models ,$(BENCH_MODELS)) $(BENCH_MODELS_OPTIONS)
+
+.PHONY: budgets bench-models-ready
+# In one line, before anything is built.
+bench-models-ready:
+	@test -x $(TARGET_DIR)/bench-peers/python/bin/python || \
+		{ echo "bench-models: ONNX Runtime is not installed; run \`make bench-peers\` once"; exit 1; }
+	@ls $(addsuffix /*.onnx,$(BENCH_MODELS)) >/dev/null 2>&1 || \
+		{ echo "bench-models: no model in $(BENCH_MODELS); \`make bench-peers\` makes the ResNet-18, and docs/inference.md names the others"; exit 1; }
 
 bench-peers: toolchain ## Install the runtimes to compare with, as far as the registries have them
 	bench/peers/install.sh $(TARGET_DIR)/bench-peers

@@ -14,25 +14,20 @@ import json
 import os
 import pathlib
 import platform
-import socket
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
 
 import numpy as np
 
 HERE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parents[1] / "runtime/tests/python"))
+from node import Node  # noqa: E402
+from onnx_peer import spread  # noqa: E402
+
 TYPES = {"FP32": np.float32, "INT32": np.int32, "INT64": np.int64}
 CONTESTANTS = ["tract", "onnxruntime", "onnxruntime-web", "kernels", "portable"]
-
-
-def spread(shape):
-    """Numbers between -0.5 and 0.5 that any language can make: Knuth's multiplicative hash of the index."""
-    index = np.arange(np.prod(shape), dtype=np.uint64)
-    hashed = (index * np.uint64(2654435761)) % np.uint64(1 << 32)
-    return (hashed / 2.0**32 - 0.5).astype(np.float32).reshape(shape)
 
 
 def picture():
@@ -103,61 +98,15 @@ class Process:
         self.process.wait(20)
 
 
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
-
-class Node:
-    """A `mayfly serve` of our own."""
-
-    def __init__(self, mayfly, runner, state, kernels):
-        self.mayfly, self.runner, self.state = mayfly, runner, state
-        self.port, self.admin = free_port(), free_port()
-        self.log = open(state.with_suffix(".log"), "w")
-        self.process = subprocess.Popen(
-            [
-                mayfly, "serve", "--state-dir", str(state), "--server-timing",
-                "--gateway-listen", f"127.0.0.1:{self.port}", "--admin-listen", f"127.0.0.1:{self.admin}",
-                f"--engine-native-kernels={'true' if kernels else 'false'}",
-            ],
-            stdout=self.log, stderr=self.log,
-        )
-        for _ in range(300):
-            try:
-                socket.create_connection(("127.0.0.1", self.port), 1).close()
-                return
-            except OSError:
-                time.sleep(0.1)
-        raise RuntimeError(f"mayfly does not listen; see {self.log.name}")
-
-    def deploy(self, name, path, inputs):
-        command = [self.mayfly, "deploy", str(path), "--name", name, "--runner", self.runner]
-        for key, value in inputs.items():
-            command += ["--input", f"{key}={shape(value)}"]
-        environment = {
-            **os.environ,
-            "MAYFLY_STATE_DIR": str(self.state),
-            "MAYFLY_ADMIN_LISTEN": f"127.0.0.1:{self.admin}",
-        }
-        done = subprocess.run(command, env=environment, capture_output=True, text=True)
-        if done.returncode:
-            raise RuntimeError(f"deploy of {name}: {done.stderr}")
-
-    def cpu(self):
-        """CPU nanoseconds of all threads so far."""
-        total = 0
-        for task in pathlib.Path(f"/proc/{self.process.pid}/task").iterdir():
-            try:
-                total += int((task / "schedstat").read_text().split()[0])
-            except FileNotFoundError:
-                continue
-        return total
-
-    def close(self):
-        self.process.terminate()
-        self.process.wait(30)
+def process_cpu(pid):
+    """CPU nanoseconds of all its threads so far."""
+    total = 0
+    for task in pathlib.Path(f"/proc/{pid}/task").iterdir():
+        try:
+            total += int((task / "schedstat").read_text().split()[0])
+        except FileNotFoundError:
+            continue
+    return total
 
 
 class Served:
@@ -165,7 +114,7 @@ class Served:
 
     def __init__(self, node, name, inputs):
         self.node, self.path = node, f"/v2/models/{name}/infer"
-        self.connection = http.client.HTTPConnection("127.0.0.1", node.port, timeout=120)
+        self.connection = http.client.HTTPConnection(node.gateway, timeout=120)
         listed, data = [], b""
         for key, value in inputs.items():
             raw = value.tobytes()
@@ -183,11 +132,11 @@ class Served:
         self.answer = None
 
     def run(self):
-        before = self.node.cpu()
+        before = process_cpu(self.node.pid)
         self.connection.request("POST", self.path, self.body, self.headers)
         response = self.connection.getresponse()
         body = response.read()
-        cpu = (self.node.cpu() - before) / 1e6
+        cpu = (process_cpu(self.node.pid) - before) / 1e6
         if response.status != 200:
             raise RuntimeError(f"{self.path}: {response.status} {body[:300]!r}")
         self.answer = response.headers["Inference-Header-Content-Length"], body
@@ -228,7 +177,8 @@ def start(options, nodes, name, path, inputs, folder):
             if contestant in commands:
                 contestants[contestant] = Process(commands[contestant], folder)
             else:
-                nodes[contestant].deploy(name, path, inputs)
+                shapes = [f"--input={key}={shape(value)}" for key, value in inputs.items()]
+                nodes[contestant].deploy(path, name, "--runner", options.runner, *shapes)
                 contestants[contestant] = Served(nodes[contestant], name, inputs)
         except (RuntimeError, OSError) as error:
             print(f"  {contestant} is left out: {error}", file=sys.stderr)
@@ -314,7 +264,7 @@ def main():
     with tempfile.TemporaryDirectory(prefix="mayfly-models-") as folder:
         folder = pathlib.Path(folder)
         nodes = {
-            name: Node(options.mayfly, options.runner, folder / name, name == "kernels")
+            name: Node(options.mayfly, f"--engine-native-kernels={str(name == 'kernels').lower()}", slots="auto")
             for name in CONTESTANTS[3:]
         }
         try:
@@ -336,7 +286,7 @@ def main():
                 results[model] = summarise(times, outputs)
         finally:
             for node in nodes.values():
-                node.close()
+                node.stop()
     report(results)
     if options.json:
         options.json.write_text(json.dumps(results))

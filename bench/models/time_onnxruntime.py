@@ -1,18 +1,19 @@
 """Times a model in ONNX Runtime on one thread, for compare.py: speaks as guest-sdk/examples/time_tract.rs does."""
 
+import pathlib
 import sys
 import time
 
 import numpy as np
-import onnxruntime
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "runtime/tests/python"))
+from onnx_peer import one_thread  # noqa: E402
 
 TYPES = {"FP32": np.float32, "INT32": np.int32, "INT64": np.int64}
 
 
 def main(path, arguments):
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    session = one_thread(path)
     inputs = {}
     for argument in arguments:
         # From the right: a name may have colons.

@@ -1,5 +1,7 @@
-//! The ceiling: the gateway's HTTP library with nothing behind it. The same crate versions, runtime and settings as the
-//! gateway's, one fixed answer.
+//! The ceiling: the gateway's HTTP library with nothing behind it. The same crate versions and runtime as the gateway's, one
+//! fixed answer, and the settings that make it fastest. With the gateway's (limits for heads, which take hyper an
+//! allocation; responses never held back; sockets polled every 16 turns in place of 61) it spends a tenth more CPU per
+//! request, and a ceiling is not to be lowered by what we chose.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;

@@ -115,7 +115,7 @@ impl Rung {
                 name: "reused",
                 starts: "the request is there, and an instance that answered others before",
                 stops: answered,
-                warm: "everything, the instance included. Others call this warm; Mayfly never does it, so this rung exists in the harness alone",
+                warm: "everything, the instance included. Others call this warm; Mayfly never does it, so this rung exists in the harness alone: host state and call, without finding and admitting the function and without taking the answer apart, which the other rungs include",
                 from: in_process,
             },
         }

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::guests::Guest;
 use crate::process::free_address;
-use crate::record::Subject;
+use crate::record::{Build, Subject};
 use crate::server::{Server, Spec};
 
 /// One installation with a state directory of its own, which is removed with this value.
@@ -73,6 +73,23 @@ impl Mayfly {
         }
     }
 
+    /// Which build it is, for the record; `None` if the binary cannot be read.
+    #[must_use]
+    pub fn build(&self) -> Option<Build> {
+        let digest = mayfly_core::Digest::of(&std::fs::read(&self.binary).ok()?);
+        let binary: String = digest.as_bytes()[..8].iter().map(|b| format!("{b:02x}")).collect();
+        let git = |words: &[&str]| {
+            let output =
+                Command::new("git").args(words).output().ok().filter(|o| o.status.success());
+            output.map(|o| String::from_utf8_lossy(&o.stdout).trim().to_owned())
+        };
+        let mut commit = git(&["rev-parse", "--short=12", "HEAD"]).unwrap_or_default();
+        if git(&["status", "--porcelain"]).is_some_and(|changed| !changed.is_empty()) {
+            commit.push('+');
+        }
+        Some(Build { binary, commit })
+    }
+
     /// What starts a node whose first answer is `path`'s.
     #[must_use]
     pub fn spec(&self, workers: usize, path: &str, status: u16) -> Spec {
@@ -110,8 +127,24 @@ impl Mayfly {
         path: &str,
         status: u16,
     ) -> anyhow::Result<Node> {
+        self.start_with(workers, cores, path, status, &[])
+    }
+
+    /// The same, with more arguments.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn start_with(
+        &self,
+        workers: usize,
+        cores: &[usize],
+        path: &str,
+        status: u16,
+        arguments: &[String],
+    ) -> anyhow::Result<Node> {
         let admin = free_address()?;
-        let more = ["--admin-listen".into(), admin.to_string().into()];
+        let mut more: Vec<OsString> = vec!["--admin-listen".into(), admin.to_string().into()];
+        more.extend(arguments.iter().map(OsString::from));
         let server = self.spec_with(workers, path, status, &more).start(cores)?;
         Ok(Node { server, admin })
     }

@@ -292,7 +292,8 @@ impl Micro {
         })
     }
 
-    /// Calls one instance over and over, which Mayfly never does; microseconds of each call.
+    /// Calls one instance over and over, which Mayfly never does; microseconds of each call. Not in it, and in
+    /// [`Micro::answer`]: finding and admitting the function, and taking the answer.
     ///
     /// # Errors
     /// When the guest traps.

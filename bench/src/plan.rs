@@ -16,6 +16,8 @@ pub struct Plan {
     pub load: Duration,
     /// How long it is warmed up before.
     pub warm_up: Duration,
+    /// How long each program is loaded before the first of it is measured: V8 compiles what is hot for up to a second.
+    pub settle: Duration,
     /// In-process starts of one rung per round, at most.
     pub starts: usize,
     /// Time for the starts of one rung of one guest in one round, at most (one start is always made).
@@ -30,8 +32,6 @@ pub struct Plan {
     pub in_flight: usize,
     /// Whether models are measured.
     pub models: bool,
-    /// Whether the models' slowest rungs (compiling a model's code takes half a minute) are measured.
-    pub slow_rungs: bool,
     /// Whether functions in other languages than Rust are missed where they are not built.
     pub languages: bool,
     /// Whether the peers that were installed are measured.
@@ -48,6 +48,7 @@ impl Plan {
             // A busy machine may give a process no turn for tens of milliseconds.
             load: Duration::from_millis(200),
             warm_up: Duration::from_millis(10),
+            settle: Duration::from_millis(10),
             starts: 2,
             rung: Duration::from_millis(200),
             process_starts: 1,
@@ -55,7 +56,6 @@ impl Plan {
             images: &[0, 1],
             in_flight: 2,
             models: false,
-            slow_rungs: false,
             languages: false,
             peers: false,
         }
@@ -66,17 +66,17 @@ impl Plan {
     pub fn quick() -> Self {
         Self {
             size: "quick",
-            rounds: 5,
-            load: Duration::from_millis(300),
+            rounds: 6,
+            load: Duration::from_millis(250),
             warm_up: Duration::from_millis(100),
+            settle: Duration::from_millis(200),
             starts: 200,
             rung: Duration::from_millis(150),
-            process_starts: 4,
+            process_starts: 6,
             functions: &[1, 10],
             images: &[0, 1],
             in_flight: 32,
             models: false,
-            slow_rungs: false,
             languages: false,
             peers: false,
         }
@@ -90,6 +90,7 @@ impl Plan {
             rounds: 6,
             load: Duration::from_millis(800),
             warm_up: Duration::from_millis(200),
+            settle: Duration::from_millis(1_500),
             starts: 500,
             rung: Duration::from_millis(400),
             process_starts: 6,
@@ -97,7 +98,6 @@ impl Plan {
             images: &[0, 1, 45, 100],
             in_flight: 64,
             models: true,
-            slow_rungs: false,
             languages: true,
             peers: true,
         }
@@ -115,7 +115,6 @@ impl Plan {
             process_starts: 20,
             functions: &[1, 10, 100, 1_000],
             in_flight: 128,
-            slow_rungs: true,
             ..Self::core()
         }
     }
@@ -131,6 +130,7 @@ impl Plan {
             started_unix_s: started.map_or(0, |d| d.as_secs()),
             took_s: 0.0,
             machine: Machine::probe(),
+            build: None,
             subjects: Vec::new(),
             series: Vec::new(),
             warnings: Vec::new(),

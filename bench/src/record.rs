@@ -8,8 +8,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::machine::Machine;
 
-/// Names this format; a reader refuses any other.
-pub const SCHEMA: &str = "mayfly-bench/1";
+/// Names this format.
+pub const SCHEMA: &str = "mayfly-bench/2";
+/// Formats that can be read as well: 1 is 2 without `build`.
+const READABLE: [&str; 2] = [SCHEMA, "mayfly-bench/1"];
 
 /// Samples kept of one round at most; what is over is thinned evenly at random, and `seen` says from how many.
 pub const SAMPLES_PER_ROUND: usize = 1_000;
@@ -30,6 +32,9 @@ pub struct Run {
     pub took_s: f64,
     /// Where it ran.
     pub machine: Machine,
+    /// Which build was measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub build: Option<Build>,
     /// What was measured.
     pub subjects: Vec<Subject>,
     /// Every figure.
@@ -38,6 +43,16 @@ pub struct Run {
     pub warnings: Vec<String>,
     /// What was not measured, and why.
     pub skipped: Vec<Skipped>,
+}
+
+/// Which build of Mayfly was measured.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Build {
+    /// The first 16 digits of the SHA-256 of its binary.
+    pub binary: String,
+    /// Git commit of the directory that the harness ran in, with `+` if files differed from it; empty outside of one.
+    pub commit: String,
 }
 
 /// A program under measurement.
@@ -134,7 +149,7 @@ fn five_digits(x: f64) -> f64 {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Series {
-    /// `ladder`, `throughput`, `load`, `density`, `deploy`, `scaling`, `micro`, `figures`, `control`.
+    /// As [`crate::scenarios::ALL`] names them, or `control`.
     pub scenario: String,
     /// What of it: a guest, a rung, a load factor.
     pub case: String,
@@ -266,7 +281,7 @@ impl Run {
             serde_json::from_str(&text).with_context(|| format!("{}", path.display()))?;
         let found = schema.get("schema").and_then(serde_json::Value::as_str).unwrap_or("none");
         anyhow::ensure!(
-            found == SCHEMA,
+            READABLE.contains(&found),
             "{}: its schema is '{found}', and this harness reads '{SCHEMA}'; use the mayfly-bench that wrote it",
             path.display()
         );
@@ -309,7 +324,15 @@ mod tests {
         let path = dir.path().join("run.json");
         run.write(&path).unwrap();
         assert_eq!(Run::read(&path).unwrap(), run);
-        let other = std::fs::read_to_string(&path).unwrap().replace(SCHEMA, "mayfly-bench/0");
+        let written = std::fs::read_to_string(&path).unwrap();
+        // A record from before there was a `build`.
+        std::fs::write(&path, written.replace(SCHEMA, "mayfly-bench/1")).unwrap();
+        assert_eq!(Run::read(&path).unwrap().build, None);
+        let build = Build { binary: "0123456789abcdef".into(), commit: "0123456789ab+".into() };
+        run.build = Some(build);
+        run.write(&path).unwrap();
+        assert_eq!(Run::read(&path).unwrap(), run);
+        let other = written.replace(SCHEMA, "mayfly-bench/0");
         std::fs::write(&path, other).unwrap();
         assert!(Run::read(&path).unwrap_err().to_string().contains("mayfly-bench/0"));
     }

@@ -16,7 +16,7 @@ pub struct Row {
     pub name: [String; 3],
     /// Its unit.
     pub unit: Unit,
-    /// Median with its interval.
+    /// Median with its interval or range.
     pub median: Estimate,
     /// 99th percentile, if there are samples enough for one.
     pub p99: Option<Estimate>,
@@ -49,7 +49,7 @@ fn row(series: &Series) -> Option<Row> {
         unit: series.unit,
         median: stats::estimate(&net, 0.5)?,
         p99: if kept >= P99_SAMPLES { stats::estimate(&net, 0.99) } else { None },
-        samples: (series.rounds.iter().map(|r| r.seen).sum(), series.rounds.len()),
+        samples: (series.rounds.iter().map(|r| r.seen).sum(), net.len()),
     })
 }
 
@@ -88,13 +88,23 @@ fn digits(x: f64) -> String {
     }
 }
 
-/// `low to high`, in the unit of the figure.
+/// `low to high`, in the unit of the figure; `range low to high` of so few rounds that it is no 95 % interval.
 #[must_use]
-pub fn interval(estimate: &Estimate, unit: Unit) -> String {
+pub fn interval(estimate: &Estimate, rounds: usize, unit: Unit) -> String {
     if estimate.low == estimate.high {
         return "–".into();
     }
-    format!("{} to {}", amount(estimate.low, unit), amount(estimate.high, unit))
+    let word = if rounds < stats::INTERVAL_ROUNDS { "range " } else { "" };
+    format!("{word}{} to {}", amount(estimate.low, unit), amount(estimate.high, unit))
+}
+
+/// Which build was measured, in words.
+#[must_use]
+pub fn build(run: &Run) -> String {
+    run.build.as_ref().map_or_else(String::new, |build| {
+        let commit = if build.commit.is_empty() { "unknown" } else { &build.commit };
+        format!("Binary {}, commit {commit}.", build.binary)
+    })
 }
 
 /// Median of a series, our own cost taken off.
@@ -181,6 +191,13 @@ pub fn headlines(run: &Run) -> Vec<Headline> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_range_of_few_rounds_is_not_called_an_interval() {
+        let estimate = Estimate { value: 2.0, low: 1.0, high: 3.0 };
+        assert_eq!(interval(&estimate, 5, Unit::Count), "range 1 to 3");
+        assert_eq!(interval(&estimate, 6, Unit::Count), "1 to 3");
+    }
 
     #[test]
     fn amounts_have_three_digits_and_a_unit() {

@@ -59,8 +59,16 @@ pub const ALL: [(&str, &str, Scenario); 9] = [
         "requests per second and CPU per request on one core, and latency of one client",
         throughput::run,
     ),
-    ("load", "latency under open-loop load of 0.5, 1 and 2 times capacity", throughput::run_open),
-    ("density", "memory per idle function, per slot, per request under way", density::run),
+    (
+        "load",
+        "latency under open-loop load of 0.5 and 1 times capacity, and what is answered at 2 times",
+        throughput::run_open,
+    ),
+    (
+        "density",
+        "memory per idle function, per slot of the pool, per request under way on top of that",
+        density::run,
+    ),
     ("deploy", "deploy time by stage", deploy::run),
     ("scaling", "cores, image size, number of functions", scaling::run),
     ("languages", "hello in each language: size, start, memory", languages::run),
@@ -77,6 +85,7 @@ impl Bench {
         let watch = Watch::start(&mut run);
         let mayfly = Mayfly::find(places.mayfly.as_deref())?;
         run.subjects.push(mayfly.subject());
+        run.build = mayfly.build();
         let mut found = Vec::new();
         for (name, peer) in peers::all(&places.peers, &places.models) {
             match peer {

@@ -29,6 +29,10 @@ fn every_scenario_runs_and_leaves_figures() {
         let seen: u64 = samples.flat_map(|s| &s.rounds).map(|r| r.seen).sum();
         assert!(seen > 0, "{scenario} left nothing");
     }
+    assert!(run.build.is_some_and(|build| build.binary.len() == 16));
+    // A slot's memory is touched at the start; 256 KiB of it stay.
+    let slot = run.series.iter().find(|s| s.id() == "density/slots/mayfly/pss_per_slot").unwrap();
+    assert!(slot.rounds[0].samples[0] > 100_000.0, "{:?}", slot.rounds);
     let page = std::fs::read_to_string(out.path().join("smoke.html")).unwrap();
     assert!(page.contains("The cold-start ladder of hello"));
     // The same record compares as the same.

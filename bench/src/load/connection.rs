@@ -13,12 +13,23 @@ use super::http1::{Progress, Reader};
 /// What is read at once.
 const READ_BYTES: usize = 64 << 10;
 
+/// A request under way.
+#[derive(Debug, Clone, Copy)]
+pub struct Underway {
+    /// When it was due.
+    pub due: Instant,
+    /// When it could be sent: it was due, and a connection was free.
+    pub able: Instant,
+    /// When its first byte went out.
+    pub sent: Instant,
+}
+
 pub struct Connection {
     stream: TcpStream,
     address: SocketAddr,
     token: Token,
-    /// When the request under way was due, and when its first byte went out.
-    pub busy: Option<(Instant, Instant)>,
+    /// What is not answered yet.
+    pub busy: Option<Underway>,
     unsent: usize,
     received: Vec<u8>,
     reader: Reader,
@@ -31,9 +42,9 @@ impl Connection {
         Ok(Self { stream, address, token, busy: None, unsent: 0, received, reader })
     }
 
-    /// Sends a request that was due at `due`.
-    pub fn send(&mut self, bytes: &[u8], due: Instant) -> anyhow::Result<()> {
-        self.busy = Some((due, Instant::now()));
+    /// Sends a request that was due at `due` and could be sent from `able` on.
+    pub fn send(&mut self, bytes: &[u8], due: Instant, able: Instant) -> anyhow::Result<()> {
+        self.busy = Some(Underway { due, able, sent: Instant::now() });
         self.unsent = bytes.len();
         self.write(bytes)
     }

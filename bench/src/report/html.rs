@@ -98,12 +98,12 @@ fn definitions(out: &mut String) {
 }
 
 fn tables(run: &Run, out: &mut String) {
-    *out += "<section><h2>Every figure</h2><p class=\"words\">Medians with 95 % intervals from a bootstrap over rounds. Our own cost (clock, client, loopback) is taken off where it is known.</p>";
+    *out += "<section><h2>Every figure</h2><p class=\"words\">Medians with 95 % intervals over rounds (Student's t); of fewer than six rounds, the range of their medians. Our own cost (clock, client, loopback) is taken off where it is known.</p>";
     for scenario in scenarios(run) {
         let rows = rows(run, scenario);
         let _ = write!(
             out,
-            "<details><summary>{scenario} <small>{} series</small></summary><div class=\"wide\"><table><tr><th>case<th>subject<th>figure<th class=\"n\">median<th>95 % interval<th class=\"n\">p99<th class=\"n\">samples</tr>",
+            "<details><summary>{scenario} <small>{} series</small></summary><div class=\"wide\"><table><tr><th>case<th>subject<th>figure<th class=\"n\">median<th>95 % interval, or range<th class=\"n\">p99<th class=\"n\">samples</tr>",
             rows.len()
         );
         for row in rows {
@@ -116,7 +116,7 @@ fn tables(run: &Run, out: &mut String) {
                 escape(subject),
                 escape(figure),
                 amount(row.median.value, row.unit),
-                interval(&row.median, row.unit),
+                interval(&row.median, row.samples.1, row.unit),
                 row.samples.0
             );
         }
@@ -158,6 +158,7 @@ fn facts(run: &Run, out: &mut String) {
         ("Mitigations", or(&m.mitigations, "none")),
         ("Load at start", format!("{:.2}", m.load)),
         ("Compiler", m.rustc.clone()),
+        ("Build", or(&super::build(run), "not recorded")),
         ("Command", run.command.join(" ")),
     ] {
         let _ = write!(out, "<dt>{name}<dd>{}", escape(&value));

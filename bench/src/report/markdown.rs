@@ -20,12 +20,14 @@ pub fn render(run: &Run) -> String {
         let what =
             crate::scenarios::ALL.iter().find(|(name, ..)| *name == scenario).map_or("", |s| s.1);
         let _ = writeln!(out, "\n## {scenario}\n\n{}.\n", capital(what));
-        out += "| case | subject | figure | median | 95 % interval | p99 | samples (rounds) |\n";
+        out += "| case | subject | figure | median | 95 % interval, or range | p99 | samples (rounds) |\n";
         out += "| --- | --- | --- | ---: | --- | ---: | ---: |\n";
         for row in rows(run, scenario) {
             let [c, s, f] = &row.name;
-            let (median, range) =
-                (amount(row.median.value, row.unit), interval(&row.median, row.unit));
+            let (median, range) = (
+                amount(row.median.value, row.unit),
+                interval(&row.median, row.samples.1, row.unit),
+            );
             let p99 = row.p99.map_or_else(String::new, |p| amount(p.value, row.unit));
             let (n, rounds) = row.samples;
             let _ =
@@ -63,7 +65,7 @@ fn facts(run: &Run, out: &mut String) {
     let hypervisor = if m.hypervisor.is_empty() { "no hypervisor seen" } else { &m.hypervisor };
     let _ = writeln!(
         out,
-        "\n{}, {} cores at {:.0} MHz, {}, {}; {} of memory, {} of swap; kernel {}, {}; huge pages: {}; governor: {}; mitigations: {}; load at start {:.2}. Built with {}.\n",
+        "\n{}, {} cores at {:.0} MHz, {}, {}; {} of memory, {} of swap; kernel {}, {}; huge pages: {}; governor: {}; mitigations: {}; load at start {:.2}. Built with {}. {}\n",
         m.cpu,
         m.cores,
         m.mhz,
@@ -77,7 +79,8 @@ fn facts(run: &Run, out: &mut String) {
         if m.governor.is_empty() { "not shown" } else { &m.governor },
         m.mitigations,
         m.load,
-        m.rustc
+        m.rustc,
+        super::build(run)
     );
     let _ =
         writeln!(out, "Run `{}`, size {}, {:.0} s.", run.command.join(" "), run.size, run.took_s);

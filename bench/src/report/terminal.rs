@@ -17,12 +17,12 @@ pub fn render(run: &Run) -> String {
         for row in rows {
             let [c, s, f] = &row.name;
             let median = amount(row.median.value, row.unit);
-            let range = interval(&row.median, row.unit);
+            let range = interval(&row.median, row.samples.1, row.unit);
             let p99 =
                 row.p99.map_or_else(String::new, |p| format!("p99 {}", amount(p.value, row.unit)));
             let _ = writeln!(
                 out,
-                "  {c:<case$}  {s:<subject$}  {f:<figure$}  {median:>9}  {range:<22}  {p99:<13}  n={}",
+                "  {c:<case$}  {s:<subject$}  {f:<figure$}  {median:>9}  {range:<28}  {p99:<13}  n={}",
                 row.samples.0
             );
         }

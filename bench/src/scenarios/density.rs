@@ -1,4 +1,5 @@
-//! Memory: of an idle node, of each idle function, of a slot that was used, of a request under way.
+//! Memory: of an idle node, of each slot of its pool, of each idle function, of a slot that was used, of a request under
+//! way. The last two come on top of the slots, which a node reserves and touches when it starts.
 
 use std::io::Write as _;
 use std::net::TcpStream;
@@ -7,12 +8,15 @@ use std::time::Duration;
 use super::Bench;
 use crate::guests::variant;
 use crate::load::{Load, Pace};
-use crate::mayfly::Node;
+use crate::mayfly::{Mayfly, Node};
 use crate::process::Usage;
-use crate::record::{Better, Series, Unit};
+use crate::record::{Series, Unit};
 
 /// For allocators and kernels to settle.
 const SETTLE: Duration = Duration::from_millis(200);
+
+/// Slots of two nodes that differ in nothing else. The larger is half of what `auto` gives a machine of 25 GB.
+const SLOTS: (usize, usize) = (8, 264);
 
 /// Runs it.
 ///
@@ -20,8 +24,12 @@ const SETTLE: Duration = Duration::from_millis(200);
 /// When Mayfly cannot be deployed to.
 pub fn run(bench: &mut Bench) -> anyhow::Result<()> {
     functions(bench)?;
-    for _ in 0..bench.plan.rounds.min(3) {
-        requests(bench)?;
+    let empty = bench.install()?;
+    let mayfly = bench.install()?;
+    mayfly.deploy_all(&[bench.guests.get("hello")?, bench.guests.get("echo")?])?;
+    for _ in 0..bench.plan.rounds {
+        slots(bench, &empty)?;
+        requests(bench, &mayfly)?;
     }
     Ok(())
 }
@@ -48,7 +56,7 @@ fn functions(bench: &mut Bench) -> anyhow::Result<()> {
         let more: Vec<_> = (deployed..wanted).map(|i| variant(&hello, i)).collect();
         mayfly.deploy_all(&more)?;
         deployed = wanted;
-        for _ in 0..bench.plan.rounds.min(3) {
+        for _ in 0..bench.plan.rounds {
             let node = mayfly.start(1, &[], "/", 404)?;
             let now = usage(&node);
             let x = deployed as f64;
@@ -65,11 +73,22 @@ fn functions(bench: &mut Bench) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What a slot of the pool costs a node that was just started, used or not.
+fn slots(bench: &mut Bench, mayfly: &Mayfly) -> anyhow::Result<()> {
+    let mut pss = [0; 2];
+    for (pss, slots) in pss.iter_mut().zip([SLOTS.0, SLOTS.1]) {
+        let argument = format!("--engine-slots={slots}");
+        let node = mayfly.start_with(1, &[], "/", 404, &[argument])?;
+        *pss = usage(&node).pss;
+        bench.run.add(bytes(&format!("slots/{slots}"), "pss", slots as f64, *pss));
+    }
+    let each = pss[1].saturating_sub(pss[0]) / (SLOTS.1 - SLOTS.0) as u64;
+    bench.run.add(bytes("slots", "pss_per_slot", 1.0, each));
+    Ok(())
+}
+
 /// Requests whose bodies are on their way hold their instances: so many at once, then none.
-fn requests(bench: &mut Bench) -> anyhow::Result<()> {
-    let mayfly = bench.install()?;
-    let guests = [bench.guests.get("hello")?, bench.guests.get("echo")?];
-    mayfly.deploy_all(&guests)?;
+fn requests(bench: &mut Bench, mayfly: &Mayfly) -> anyhow::Result<()> {
     let node = mayfly.start(1, &[], "/hello", 200)?;
     let before = usage(&node);
     let n = bench.plan.in_flight;
@@ -86,12 +105,6 @@ fn requests(bench: &mut Bench) -> anyhow::Result<()> {
     let x = n as f64;
     bench.run.add(bytes("in-flight/echo", "pss_per_request", x, each(&during)));
     bench.run.add(bytes("idle-slot/echo", "pss_per_slot", x, each(&after)));
-    if let Some(fit) = bench.run.machine.memory.checked_div(each(&during).max(1)) {
-        let mut series =
-            Series::new("density", "in-flight/echo", "mayfly", "fit_in_memory", Unit::Count);
-        series.better = Better::Higher;
-        bench.run.add(series.at(x).round(vec![fit as f64]));
-    }
     // A slot after a load of plain requests, one at a time: what a busy small node keeps.
     let load = Load {
         pace: Pace::Closed,

@@ -48,7 +48,7 @@ fn over_cores(bench: &mut Bench) -> anyhow::Result<()> {
     let mayfly = bench.install()?;
     mayfly.deploy_all(&[bench.guests.get("hello")?])?;
     for workers in [1, bench.run.machine.cores.max(2)] {
-        for _ in 0..bench.plan.rounds.min(5) {
+        for _ in 0..bench.plan.rounds.min(6) {
             let on = if workers == 1 { cores().0 } else { Vec::new() };
             load(
                 bench,
@@ -73,7 +73,7 @@ fn functions(bench: &mut Bench) -> anyhow::Result<()> {
         mayfly.deploy_all(&more)?;
         deployed = wanted;
         let path = format!("/hello-{}", deployed / 2);
-        for _ in 0..bench.plan.rounds.min(5) {
+        for _ in 0..bench.plan.rounds.min(6) {
             let case = format!("functions/{deployed}");
             load(bench, &mayfly, &case, deployed as f64, (1, &cores().0), &path)?;
         }

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use anyhow::Context as _;
 use rand::seq::SliceRandom as _;
 
 use super::Bench;
@@ -10,14 +11,17 @@ use crate::guests::Guest;
 use crate::load::{Load, Measured, Pace, generate};
 use crate::mayfly::Mayfly;
 use crate::process::{Spent, cores, pin};
-use crate::record::{Series, Unit};
+use crate::record::{Better, Series, Unit};
 use crate::server::{Server, Spec};
 use crate::stats;
 
-/// Enough to keep one core busy, few enough that none waits long.
-const CONNECTIONS: usize = 16;
+/// Connections of closed loops. Some programs answer most with few, some with many: the first round tries both, and the
+/// better is used from then on.
+const CONNECTIONS: [usize; 2] = [16, 64];
 /// For open loops: more than are under way at any load that a server keeps up with.
 const OPEN_CONNECTIONS: usize = 64;
+/// Loads of open loops, in capacities.
+const FACTORS: [f64; 3] = [0.5, 1.0, 2.0];
 /// Part of a core that the generator may be busy before it is itself what is measured.
 const CLIENT_BUSY: f64 = 0.9;
 
@@ -26,6 +30,8 @@ struct Entry {
     case: &'static str,
     subject: String,
     spec: Spec,
+    /// What suits it best, once that is known.
+    connections: Option<usize>,
 }
 
 /// What all must answer: equal work is checked by comparing bytes.
@@ -42,6 +48,7 @@ fn entries(bench: &Bench, mayfly: &Mayfly) -> anyhow::Result<Vec<Entry>> {
             case,
             subject: "mayfly".into(),
             spec: mayfly.spec(1, &format!("/{case}"), 200),
+            connections: None,
         })
         .into();
     for peer in bench.peers.iter().filter(|peer| peer.serves("hello")) {
@@ -49,6 +56,7 @@ fn entries(bench: &Bench, mayfly: &Mayfly) -> anyhow::Result<Vec<Entry>> {
             case: "hello",
             subject: peer.name.clone(),
             spec: peer.spec("hello", None),
+            connections: None,
         });
     }
     Ok(entries)
@@ -67,7 +75,7 @@ pub fn run(bench: &mut Bench) -> anyhow::Result<()> {
         entries.shuffle(&mut rng);
         bench.control();
         let mut broken = Vec::new();
-        for entry in &entries {
+        for entry in &mut entries {
             if let Err(why) = closed(bench, entry) {
                 bench.run.skip(
                     format!("throughput/{}/{}", entry.case, entry.subject),
@@ -117,36 +125,61 @@ pub fn measure(server: &Server, load: Load) -> anyhow::Result<(Measured, Spent)>
     Ok((measured, used))
 }
 
-fn closed(bench: &mut Bench, entry: &Entry) -> anyhow::Result<()> {
-    let server = start(entry)?;
+/// Loads a program until it is as fast as it gets: V8 compiles what is hot, caches fill.
+fn settle(bench: &Bench, server: &Server) -> anyhow::Result<()> {
+    let (pace, connections, warm_up) = (Pace::Closed, CONNECTIONS[0], bench.plan.settle);
+    let load = Load { pace, connections, warm_up, time: Duration::from_millis(1), seed: 0 };
+    measure(server, load).map(|_| ())
+}
+
+/// The closed loop on as many connections as suit the program best.
+fn capacity(
+    bench: &Bench,
+    entry: &mut Entry,
+    server: &Server,
+) -> anyhow::Result<(Load, Measured, Spent)> {
     let (warm_up, time) = (bench.plan.warm_up, bench.plan.load);
-    let load = Load { pace: Pace::Closed, connections: CONNECTIONS, warm_up, time, seed: 0 };
-    let (measured, used) = measure(&server, load)?;
-    anyhow::ensure!(measured.answered > 0, "no request was answered");
+    let mut best: Option<(Load, Measured, Spent)> = None;
+    for connections in CONNECTIONS {
+        if entry.connections.is_some_and(|known| known != connections) {
+            continue;
+        }
+        let load = Load { pace: Pace::Closed, connections, warm_up, time, seed: 0 };
+        let (measured, used) = measure(server, load)?;
+        let before = best.as_ref().map_or(0.0, |(_, other, _)| other.per_second());
+        if best.is_none() || measured.per_second() > before {
+            best = Some((load, measured, used));
+        }
+    }
+    let best = best.context("no closed loop was measured")?;
+    entry.connections = Some(best.0.connections);
+    anyhow::ensure!(best.1.answered > 0, "no request was answered");
+    Ok(best)
+}
+
+fn closed(bench: &mut Bench, entry: &mut Entry) -> anyhow::Result<()> {
+    let server = start(entry)?;
+    settle(bench, &server)?;
+    let (load, measured, used) = capacity(bench, entry, &server)?;
     let series =
         |figure: &str, unit| Series::new("throughput", entry.case, &entry.subject, figure, unit);
     let each = |x: f64| vec![x / measured.answered as f64];
     bench.run.add(series("requests", Unit::PerS).round(vec![measured.per_second()]));
     bench.run.add(series("cpu_per_request", Unit::Us).round(each(used.cpu_us)));
     bench.run.add(series("faults_per_request", Unit::Count).round(each(used.minor_faults as f64)));
-    bench.run.add(series("latency", Unit::Us).round(measured.latency_us.clone()));
-    let server_busy = used.cpu_us / 1e6 / measured.seconds;
-    if measured.generator_busy > CLIENT_BUSY && server_busy < CLIENT_BUSY {
-        bench.run.warn(format!(
-            "the client was saturated ({:.0} % busy, server {:.0} %) against {}: its requests per second are too low; CPU per request is not affected",
-            measured.generator_busy * 100.0,
-            server_busy * 100.0,
-            entry.subject
-        ));
-    }
-    if measured.failed > 0 {
-        bench.run.warn(format!(
-            "{} of {} answers of {} were not 2xx",
-            measured.failed, measured.answered, entry.subject
-        ));
-    }
-    let one = Load { connections: 1, time: time / 4, warm_up: warm_up / 4, ..load };
-    let (measured, _) = measure(&server, one)?;
+    // No latency: where each connection waits for its answer it is connections over requests per second, nothing else.
+    let mut connections = series("connections", Unit::Count);
+    connections.better = Better::Neither;
+    bench.run.add(connections.round(vec![load.connections as f64]));
+    doubts(
+        bench,
+        entry,
+        &measured,
+        &used,
+        "requests per second are too low; CPU per request is not affected",
+    );
+    let (warm_up, time) = (load.warm_up / 4, load.time / 4);
+    let (measured, _) = measure(&server, Load { connections: 1, warm_up, time, ..load })?;
     let alone = Series::new(
         "throughput",
         &format!("{}/one-client", entry.case),
@@ -156,6 +189,25 @@ fn closed(bench: &mut Bench, entry: &Entry) -> anyhow::Result<()> {
     );
     bench.run.add(alone.with_overhead(null_us()?).round(measured.latency_us));
     Ok(())
+}
+
+/// Says when the client was what was measured, and when the server answered with errors.
+fn doubts(bench: &mut Bench, entry: &Entry, measured: &Measured, used: &Spent, effect: &str) {
+    let server_busy = used.cpu_us / 1e6 / measured.seconds;
+    if measured.generator_busy > CLIENT_BUSY && server_busy < CLIENT_BUSY {
+        // Without the shares, which differ from round to round: it is said once.
+        bench.run.warn(format!(
+            "the client was saturated (over {:.0} % busy, the server was not) against {}: its {effect}",
+            CLIENT_BUSY * 100.0,
+            entry.subject
+        ));
+    }
+    if measured.failed > 0 {
+        bench.run.warn(format!(
+            "{} of {} answers of {} were not 2xx",
+            measured.failed, measured.answered, entry.subject
+        ));
+    }
 }
 
 /// What a request costs that nobody works on: generator, two system calls each side, loopback. Measured against a
@@ -210,7 +262,7 @@ pub fn run_open(bench: &mut Bench) -> anyhow::Result<()> {
     for round in 0..bench.plan.rounds {
         entries.shuffle(&mut rng);
         bench.control();
-        for entry in &entries {
+        for entry in &mut entries {
             if let Err(why) = open(bench, entry, round) {
                 bench.run.skip(format!("load/{}", entry.subject), format!("{why:#}"));
             }
@@ -219,21 +271,21 @@ pub fn run_open(bench: &mut Bench) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn capacity(bench: &mut Bench, entry: &Entry, server: &Server) -> anyhow::Result<f64> {
+/// Answers per second that the closed loops found, or, if they were not run, that one finds now.
+fn known_capacity(bench: &Bench, entry: &mut Entry, server: &Server) -> anyhow::Result<f64> {
     if let Some(series) = bench.run.get("throughput", entry.case, &entry.subject, "requests") {
         let rounds: Vec<f64> = series.rounds.iter().flat_map(|r| r.samples.clone()).collect();
         return Ok(stats::median(&rounds));
     }
-    let (warm_up, time) = (bench.plan.warm_up, bench.plan.load);
-    let load = Load { pace: Pace::Closed, connections: CONNECTIONS, warm_up, time, seed: 0 };
-    Ok(measure(server, load)?.0.per_second())
+    Ok(capacity(bench, entry, server)?.1.per_second())
 }
 
-fn open(bench: &mut Bench, entry: &Entry, round: usize) -> anyhow::Result<()> {
+fn open(bench: &mut Bench, entry: &mut Entry, round: usize) -> anyhow::Result<()> {
     let server = start(entry)?;
-    let capacity = capacity(bench, entry, &server)?;
+    settle(bench, &server)?;
+    let capacity = known_capacity(bench, entry, &server)?;
     anyhow::ensure!(capacity > 0.0, "its capacity is not known");
-    for factor in [0.5, 1.0, 2.0] {
+    for factor in FACTORS {
         let load = Load {
             pace: Pace::Open { per_second: capacity * factor },
             connections: OPEN_CONNECTIONS,
@@ -241,15 +293,26 @@ fn open(bench: &mut Bench, entry: &Entry, round: usize) -> anyhow::Result<()> {
             time: bench.plan.load / 2,
             seed: round as u64,
         };
-        let (measured, _) = measure(&server, load)?;
+        let (measured, used) = measure(&server, load)?;
         let case = format!("hello@{factor}");
         let series = |figure: &str, unit| {
             Series::new("load", &case, &entry.subject, figure, unit).at(factor)
         };
-        bench.run.add(series("latency", Unit::Us).round(measured.latency_us.clone()));
+        // Beyond the capacity the queue, and with it the latency, is as long as the test.
+        if factor <= 1.0 {
+            bench.run.add(series("latency", Unit::Us).round(measured.latency_us.clone()));
+        }
         bench.run.add(series("generator_lag", Unit::Us).round(measured.lag_us.clone()));
+        bench.run.add(series("generator_busy", Unit::Ratio).round(vec![measured.generator_busy]));
         bench.run.add(series("answered", Unit::PerS).round(vec![measured.per_second()]));
         bench.run.add(series("failed", Unit::Count).round(vec![measured.failed as f64]));
+        let due = load.time.as_secs_f64() * capacity * factor;
+        let unfinished = measured.unfinished as f64 / due;
+        let mut share = series("unfinished", Unit::Ratio);
+        share.better = Better::Lower;
+        bench.run.add(share.round(vec![unfinished]));
+        let effect = format!("figures at {factor} x its capacity are the client's as well");
+        doubts(bench, entry, &measured, &used, &effect);
     }
     Ok(())
 }
