@@ -3,7 +3,7 @@
 //! The arithmetic itself is `mayfly-kernels`, ordinary Rust on slices; here are the CPU's vectors for it, the choice
 //! between them, and the way from a descriptor in guest memory to checked slices. `unsafe` is used for one thing: to
 //! call vector instructions once the CPU was asked whether it has them. A call keeps no state, allocates nothing and
-//! does about a millisecond of work at most; whatever is wrong with a descriptor is a trap.
+//! does about a millisecond of work, three at most; whatever is wrong with a descriptor is a trap.
 
 #[cfg(target_arch = "aarch64")]
 mod aarch64;

@@ -4,7 +4,7 @@ use crate::check::{Refused, ensure, product, reaches};
 use crate::pack::{self, Image};
 use crate::simd::Simd;
 use crate::tile::{self, LeftGroup, Panels, RightGroup, Target};
-use crate::{FLOATS_MAX, LEFT_ROWS, MACS_MAX, RIGHT_COLS, SCRATCH_MIN};
+use crate::{FLOATS_MAX, LEFT_ROWS, MACS_MAX, RIGHT_COLS, SCRATCH_MIN, WORK_MAX, work};
 
 /// Depth of a slice of `k`: 12 rows of it (18 KiB) stay in L1 while the right operand streams from L2.
 const DEPTH: usize = 384;
@@ -133,6 +133,8 @@ impl Gemm<'_> {
                 image.check(k, n, batch)?;
             }
         }
+        let bounded = work::gemm([m, n, k, batch]) <= WORK_MAX;
+        ensure(bounded, "gemm: small products or tiles nearly empty pass the cap on work")?;
         self.check_output()
     }
 

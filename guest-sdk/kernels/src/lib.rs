@@ -19,13 +19,16 @@ pub mod simd;
 mod tile;
 pub mod winograd;
 pub mod wire;
+pub mod work;
 
 pub use check::Refused;
 pub use gemm::{Epilogue, Gemm, Left, Right};
 pub use map::Map;
 pub use plane::{Plane, PlaneOp};
 pub use simd::Simd;
+pub use tile::clamp;
 pub use winograd::Winograd;
+pub use work::WORK_MAX;
 
 /// Rows of a packed left panel: a panel holds `k` groups of this many floats.
 pub const LEFT_ROWS: usize = 6;
@@ -40,3 +43,6 @@ pub const FLOATS_MAX: u64 = 1 << 22;
 pub const SCRATCH_MIN: usize = 16 << 10;
 /// Scratch floats beyond which matrix products gain nothing: with the left operand it fills half of a 1 MiB L2.
 pub const SCRATCH_GEMM: usize = 96 << 10;
+
+#[cfg(test)]
+mod tests;

@@ -11,7 +11,12 @@ pub(crate) fn abs<S: Simd>(s: S, x: S::V) -> S::V {
 #[inline(always)]
 pub(crate) fn exp<S: Simd>(s: S, x: S::V) -> S::V {
     // Beyond these the result is 0 or infinite anyway; NaN passes.
-    let x = s.min(s.splat(89.5), s.max(s.splat(-88.0), x));
+    exp_within(s, s.min(s.splat(89.5), s.max(s.splat(-88.0), x)))
+}
+
+/// As [`exp`], for arguments from -88 to 89.5.
+#[inline(always)]
+fn exp_within<S: Simd>(s: S, x: S::V) -> S::V {
     // Adding 1.5 * 2^23 leaves no room for a fraction: n is x / ln 2, rounded.
     let magic = s.splat(12_582_912.0);
     let n = s.sub(s.fma(x, s.splat(core::f32::consts::LOG2_E), magic), magic);
@@ -51,13 +56,15 @@ pub(crate) fn tanh<S: Simd>(s: S, x: S::V) -> S::V {
 #[inline(always)]
 pub(crate) fn erf<S: Simd>(s: S, x: S::V) -> S::V {
     let one = s.splat(1.0);
+    // From 4 on the result is 1 in all its digits; infinity divided by itself would be NaN. NaN passes.
+    let x = s.min(s.splat(6.0), s.max(s.splat(-6.0), x));
     let size = abs(s, x);
     let t = s.div(one, s.fma(s.splat(0.327_591_1), size, one));
     let p = s.fma(t, s.splat(1.061_405_4), s.splat(-1.453_152_1));
     let p = s.fma(p, t, s.splat(1.421_413_8));
     let p = s.fma(p, t, s.splat(-0.284_496_72));
     let p = s.mul(s.fma(p, t, s.splat(0.254_829_6)), t);
-    let tail = s.mul(p, exp(s, s.sub(s.splat(0.0), s.mul(x, x))));
+    let tail = s.mul(p, exp_within(s, s.sub(s.splat(0.0), s.mul(x, x))));
     // The sign of x, and 0 for 0.
     let sign = s.div(x, s.max(s.splat(f32::MIN_POSITIVE), size));
     s.mul(s.sub(one, tail), sign)

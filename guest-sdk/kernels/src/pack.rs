@@ -5,7 +5,7 @@ use crate::tile::{LeftGroup, RightGroup};
 use crate::{LEFT_ROWS, RIGHT_COLS};
 
 /// Bound on strides, dilations, padding and kernel sides: far beyond any model, and keeps all positions in 64 bits.
-const SIDE_MAX: usize = 1 << 15;
+pub const SIDE_MAX: usize = 1 << 15;
 
 /// The sliding window of a convolution or a pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

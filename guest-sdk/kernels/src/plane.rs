@@ -3,17 +3,17 @@
 use crate::check::{Refused, ensure, product};
 use crate::pack::Window;
 use crate::simd::Simd;
-use crate::{FLOATS_MAX, MACS_MAX};
+use crate::{FLOATS_MAX, MACS_MAX, WORK_MAX, work};
 
 /// Taps of the largest window: 11x11 fits.
-const TAPS_MAX: usize = 128;
+pub const TAPS_MAX: usize = 128;
 
 /// How a window's values become one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PlaneOp {
     /// Weighted sum, weights `[channels][taps]`.
     Sum,
-    /// The largest value inside the image.
+    /// The largest value inside the image; one that is NaN is passed over.
     Max,
 }
 
@@ -71,26 +71,47 @@ pub fn scratch_len(window: &Window, out_height: usize, out_width: usize) -> Opti
     Padded::new(window, out_height, out_width).total()
 }
 
+/// Proves that one call may work on planes of these sizes, height before width, and gives the floats of all inputs and
+/// of all outputs.
+pub fn check_sizes(
+    window: &Window,
+    channels: usize,
+    [height, width]: [usize; 2],
+    out: [usize; 2],
+) -> Result<[u64; 2], Refused> {
+    let [kh, kw] = window.kernel;
+    window.check()?;
+    ensure(kh * kw <= TAPS_MAX, "plane: window has too many taps")?;
+    let rule = "plane: a size is zero or the work passes the cap";
+    let inputs = product(&[channels, height, width], FLOATS_MAX, rule)?;
+    let outputs = product(&[channels, out[0], out[1]], FLOATS_MAX, rule)?;
+    ensure(outputs * (kh * kw) as u64 <= MACS_MAX, rule)?;
+    let padded = Padded::new(window, out[0], out[1]);
+    let rule = "plane: padding passes the cap";
+    let total = padded.total().ok_or(Refused(rule))?;
+    ensure((total as u64).saturating_mul(channels as u64) <= MACS_MAX, rule)?;
+    // No overflow: the total is a multiple of it.
+    let rows = padded.rows * padded.phases;
+    let bounded = work::plane(channels, rows, out, kh * kw) <= WORK_MAX;
+    ensure(bounded, "plane: small planes or rows pass the cap on work")?;
+    Ok([inputs, outputs])
+}
+
 impl Plane<'_> {
     /// Proves every slice long enough for the sizes given.
     pub fn check(&self) -> Result<(), Refused> {
         let [kh, kw] = self.window.kernel;
-        self.window.check()?;
-        ensure(kh * kw <= TAPS_MAX, "plane: window has too many taps")?;
-        let rule = "plane: a size is zero or the work passes the cap";
-        let plane = product(&[self.channels, self.height, self.width], FLOATS_MAX, rule)?;
-        let out = product(&[self.channels, self.out_height, self.out_width], FLOATS_MAX, rule)?;
-        ensure(out * (kh * kw) as u64 <= MACS_MAX, rule)?;
+        let output = [self.out_height, self.out_width];
+        let sizes = check_sizes(&self.window, self.channels, [self.height, self.width], output)?;
+        let [plane, out] = sizes;
         ensure(self.input.len() as u64 >= plane, "plane: input too short")?;
         ensure(self.output.len() as u64 >= out, "plane: output too short")?;
         let weights = if self.op == PlaneOp::Sum { self.channels * kh * kw } else { 0 };
         ensure(self.weights.len() >= weights, "plane: weights too short")?;
         ensure(self.bias.is_none_or(|b| b.len() >= self.channels), "plane: bias too short")?;
         let padded = scratch_len(&self.window, self.out_height, self.out_width);
-        let fits = padded.is_some_and(|len| {
-            len <= self.scratch.len() && (len as u64) * (self.channels as u64) <= MACS_MAX
-        });
-        ensure(fits, "plane: scratch too short or padding passes the cap")
+        let fits = padded.is_some_and(|len| len <= self.scratch.len());
+        ensure(fits, "plane: scratch too short")
     }
 
     /// Computes it. Call [`Plane::check`] first: what it refuses would panic here.
@@ -271,7 +292,8 @@ fn tap<S: Simd, const SUM: bool, const C: usize>(
     let w = s.splat(weight);
     for (i, acc) in acc.iter_mut().enumerate() {
         let x = s.load(&x[i * S::N..]);
-        *acc = if SUM { s.fma(w, x, *acc) } else { s.max(*acc, x) };
+        // The maximum so far is no NaN, and stays when x is one: so a NaN's place in the window does not matter.
+        *acc = if SUM { s.fma(w, x, *acc) } else { s.max(x, *acc) };
     }
 }
 

@@ -305,7 +305,7 @@ impl Block<'_> {
 
 /// `v` within bounds; NaN stays NaN.
 #[inline(always)]
-pub(crate) fn clamp(v: f32, lo: f32, hi: f32) -> f32 {
+pub fn clamp(v: f32, lo: f32, hi: f32) -> f32 {
     let v = if lo > v { lo } else { v };
     if hi < v { hi } else { v }
 }

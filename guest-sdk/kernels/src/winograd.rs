@@ -8,7 +8,7 @@ use crate::check::{Refused, ensure, product};
 use crate::gemm::product_packed;
 use crate::simd::Simd;
 use crate::tile::clamp;
-use crate::{LEFT_ROWS, MACS_MAX, RIGHT_COLS, pack};
+use crate::{LEFT_ROWS, MACS_MAX, RIGHT_COLS, WORK_MAX, pack, work};
 
 /// Output pixels along a tile's side.
 pub const TILE: usize = 4;
@@ -113,6 +113,7 @@ impl Winograd<'_> {
     pub fn check(&self) -> Result<(), Refused> {
         let rule = "winograd: a size is zero or the work passes the cap";
         product(&[self.filters, self.channels, self.tiles, POSITIONS], MACS_MAX, rule)?;
+        ensure(work::winograd(self.channels, self.filters, self.tiles) <= WORK_MAX, rule)?;
         let plane = product(&[self.channels, self.height, self.width], 1 << 30, rule)?;
         let out = product(&[self.filters, self.out_height, self.out_width], 1 << 30, rule)?;
         ensure(self.pad.iter().all(|&pad| pad <= 1 << 15), "winograd: padding too large")?;

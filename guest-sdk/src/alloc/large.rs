@@ -83,6 +83,12 @@ impl Large {
             return None;
         }
         let start = block.expose_provenance();
+        if self.count == RANGES && self.free[RANGES - 1].1 != start {
+            // It must be written down, or whoever needs it would make memory grow again and again: in the place of the
+            // smallest.
+            let smallest = (0..RANGES).min_by_key(|&at| self.free[at].1 - self.free[at].0);
+            self.remove(smallest.unwrap_or(0));
+        }
         self.insert(start..start + size);
         Some(())
     }
@@ -175,6 +181,23 @@ mod tests {
         assert_eq!(heap.count, RANGES);
         assert!(heap.free[..heap.count].windows(2).all(|pair| pair[0].1 < pair[1].0));
         assert!(!heap.alloc(64, 64).is_null());
+    }
+
+    #[test]
+    fn memory_that_grows_is_written_down_whatever_is_lost_for_it() {
+        let mut heap = Large::new(grow, memory_end);
+        let blocks: Vec<_> = (0..3 * RANGES).map(|_| heap.alloc(64, 64)).collect();
+        let top = heap.top();
+        if top > 0 {
+            assert!(!heap.alloc(top, 64).is_null());
+        }
+        for block in blocks.iter().step_by(2) {
+            heap.free(*block, 64);
+        }
+        assert_eq!((heap.count, heap.top()), (RANGES, 0), "as many as fit, and none at the end");
+        let end = memory_end();
+        assert_eq!(heap.alloc(1 << 20, 64).addr(), end);
+        assert!(memory_end() - end <= (1 << 20) + WASM_PAGE, "memory grew once");
     }
 
     #[test]

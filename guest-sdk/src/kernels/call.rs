@@ -2,7 +2,10 @@
 
 use core::cell::RefCell;
 
-use mayfly_kernels::{FLOATS_MAX, Gemm, MACS_MAX, Map, Plane, RIGHT_COLS, Refused, Winograd};
+use mayfly_kernels::{
+    FLOATS_MAX, Gemm, LEFT_ROWS, MACS_MAX, Map, Plane, RIGHT_COLS, Refused, WORK_MAX, Winograd,
+    winograd, work,
+};
 
 #[cfg(all(target_arch = "wasm32", feature = "kernels"))]
 mod host {
@@ -108,8 +111,14 @@ pub(super) fn map(call: &mut Map<'_>) -> Result<(), Refused> {
     Ok(())
 }
 
+/// Rows that every CPU's tiles divide.
+pub(super) const TILE_ROWS: usize = 2 * LEFT_ROWS;
+/// Depth of a product from which even a few rows and one panel of columns are too much for one call.
+#[allow(clippy::cast_possible_truncation, reason = "2^22 fits any guest's word")]
+pub(super) const DEPTH_MAX: usize = FLOATS_MAX as usize / RIGHT_COLS;
+
 /// Whether `batch` products of these sizes are few enough for one call.
-pub(super) fn fits([m, n, k, batch]: [usize; 4]) -> bool {
+pub(super) fn fits(sizes @ [m, n, k, batch]: [usize; 4]) -> bool {
     let within = |sizes: [usize; 3], max: u64| {
         let product = sizes.iter().try_fold(1u64, |total, &size| total.checked_mul(size as u64));
         product.and_then(|p| p.checked_mul(batch as u64)).is_some_and(|p| p <= max)
@@ -118,12 +127,112 @@ pub(super) fn fits([m, n, k, batch]: [usize; 4]) -> bool {
         && within([m, n, 1], FLOATS_MAX)
         && within([m, k, 1], FLOATS_MAX)
         && within([k, n, 1], FLOATS_MAX)
+        && work::gemm(sizes) <= WORK_MAX
 }
 
-/// Columns (a multiple of a panel) of an `m` x `k` product that stay within the caps of one call.
-pub(super) fn columns_max(m: usize, k: usize) -> usize {
+/// Products of these sizes, of which one fits, that stay within the caps of one call.
+pub(super) fn batch_max([m, n, k]: [usize; 3]) -> usize {
+    let [rows, columns, depth] = [m, n, k].map(|size| size.max(1) as u64);
+    let macs = MACS_MAX / (rows * columns * depth);
+    let largest = (rows * columns).max(rows * depth).max(columns * depth);
+    let work = WORK_MAX / work::gemm([m, n, k, 1]);
+    usize::try_from(macs.min(FLOATS_MAX / largest).min(work)).unwrap_or(usize::MAX).max(1)
+}
+
+/// Columns (a multiple of a panel) of an `m` x `k` product that stay within the caps of one call, if a panel does.
+fn columns(m: usize, k: usize) -> Option<usize> {
     let macs = MACS_MAX / (m as u64 * k as u64).max(1);
     let floats = FLOATS_MAX / (m.max(k) as u64).max(1);
-    let columns = usize::try_from(macs.min(floats)).unwrap_or(usize::MAX);
-    (columns / RIGHT_COLS).max(1) * RIGHT_COLS
+    let panels = WORK_MAX / work::gemm([m, RIGHT_COLS, k, 1]);
+    let panels = panels.min(macs.min(floats) / RIGHT_COLS as u64);
+    Some(usize::try_from(panels).unwrap_or(usize::MAX).saturating_mul(RIGHT_COLS))
+        .filter(|c| *c > 0)
+}
+
+/// As many columns as stay within the caps of one call; one panel at least, which fits [`rows_max`] rows.
+pub(super) fn columns_max(m: usize, k: usize) -> usize {
+    columns(m, k).unwrap_or(RIGHT_COLS)
+}
+
+/// Rows (all, or a multiple of every tile's) of a product of depth `k`, at most [`DEPTH_MAX`], that leave room for a
+/// panel of columns in one call. Of `n` columns two panels, so that rows are not read again for each.
+pub(super) fn rows_max(m: usize, k: usize, n: usize) -> usize {
+    if columns(m, k).is_some() {
+        return m;
+    }
+    let rows = |columns: usize| {
+        let macs = MACS_MAX / (columns as u64 * k as u64).max(1);
+        let rows = macs.min(FLOATS_MAX / columns as u64);
+        usize::try_from(rows).unwrap_or(usize::MAX) / TILE_ROWS * TILE_ROWS
+    };
+    let most = match rows(2 * RIGHT_COLS) {
+        rows if rows > 0 && n > RIGHT_COLS => rows,
+        _ => rows(RIGHT_COLS).max(TILE_ROWS),
+    };
+    m.div_ceil(m.div_ceil(most)).next_multiple_of(TILE_ROWS)
+}
+
+/// As [`rows_max`], of a Winograd convolution's filters.
+pub(super) fn filters_max(channels: usize, filters: usize, tiles: usize) -> usize {
+    let mut most = rows_max(filters, channels * winograd::POSITIONS, tiles);
+    while most > TILE_ROWS && work::winograd(channels, most, RIGHT_COLS) > WORK_MAX {
+        most = most.div_ceil(2).next_multiple_of(TILE_ROWS);
+    }
+    most
+}
+
+/// Tiles of a Winograd convolution that stay within the caps of one call.
+pub(super) fn tiles_max(channels: usize, filters: usize) -> usize {
+    let panels = WORK_MAX / work::winograd(channels, filters, RIGHT_COLS);
+    let panels = usize::try_from(panels).unwrap_or(usize::MAX).max(1);
+    let tiles = columns_max(filters, channels * winograd::POSITIONS);
+    tiles.min(panels.saturating_mul(RIGHT_COLS))
+}
+
+/// The first row and the first column of each block of an `m` x `n` result.
+pub(super) fn blocks(
+    [m, rows]: [usize; 2],
+    [n, columns]: [usize; 2],
+) -> impl Iterator<Item = (usize, usize)> {
+    (0..m).step_by(rows).flat_map(move |row| (0..n).step_by(columns).map(move |col| (row, col)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SIZES: [usize; 14] = [1, 3, 6, 7, 16, 25, 64, 147, 512, 1000, 2304, 4096, 18_432, 65_536];
+
+    #[test]
+    fn blocks_are_few_enough_for_a_call_whatever_the_sizes() {
+        let depths = SIZES.into_iter().chain([DEPTH_MAX]);
+        for (k, m, n) in depths.flat_map(|k| SIZES.map(|m| SIZES.map(|n| (k, m, n)))).flatten() {
+            let rows = rows_max(m, k, n);
+            let columns = columns_max(rows, k).min(n);
+            let block = fits([rows.min(m), columns, k, 1]);
+            assert!(block, "{rows} x {columns} of {m} x {n}, depth {k}");
+            assert!(rows >= m || rows.is_multiple_of(TILE_ROWS));
+            if fits([m, n, k, 1]) {
+                let batch = batch_max([m, n, k]);
+                assert!(fits([m, n, k, batch]), "{batch} times {m} x {n}, depth {k}");
+            }
+        }
+    }
+
+    #[test]
+    fn winograd_blocks_are_few_enough_for_a_call() {
+        for (channels, filters) in SIZES.into_iter().flat_map(|c| SIZES.map(|f| (c, f))) {
+            let k = channels * winograd::POSITIONS;
+            if k > DEPTH_MAX {
+                continue;
+            }
+            for all in SIZES {
+                let rows = filters_max(channels, filters, all).min(filters);
+                let tiles = tiles_max(channels, rows).min(all);
+                let macs = (rows * k * tiles) as u64;
+                let within = macs <= MACS_MAX && work::winograd(channels, rows, tiles) <= WORK_MAX;
+                assert!(within, "{rows} x {tiles} of {channels} to {filters}, {all} tiles");
+            }
+        }
+    }
 }

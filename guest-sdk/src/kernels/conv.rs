@@ -110,10 +110,14 @@ impl Part<'_> {
         let n = oh * ow;
         let unit =
             Window { kernel: [1; 2], stride: [1; 2], dilation: window.dilation, pad: [0; 2] };
-        let step = call::columns_max(self.filters, k);
+        // The padding at an image's end is no part of the window.
+        let whole = window == unit && self.geometry.input == self.geometry.output;
+        let rows = call::rows_max(self.filters, k, n);
+        let step = call::columns_max(rows, k);
         call::with_scratch(SCRATCH_GEMM, |scratch| {
-            for first in (0..n).step_by(step) {
-                let right = if window == unit {
+            for (filter, first) in call::blocks([self.filters, rows], [n, step]) {
+                let at = filter * n + first;
+                let right = if whole {
                     Right::Strided { data: &self.input[first..], row: n, col: 1, batch: 0 }
                 } else {
                     Right::Image(Image {
@@ -128,18 +132,18 @@ impl Part<'_> {
                     })
                 };
                 let mut gemm = Gemm {
-                    m: self.filters,
+                    m: rows.min(self.filters - filter),
                     n: step.min(n - first),
                     k,
                     batch: 1,
-                    left: Left::Packed { data: self.weights, batch: 0 },
+                    left: Left::Packed { data: &self.weights[filter * k..], batch: 0 },
                     right,
-                    c: &mut output[first..],
+                    c: &mut output[at..],
                     c_row: n,
                     c_batch: 0,
                     epilogue: Epilogue {
-                        row_bias: self.bias,
-                        add: self.add.map(|add| &add[first..]),
+                        row_bias: self.bias.map(|bias| &bias[filter..]),
+                        add: self.add.map(|add| &add[at..]),
                         add_row: n,
                         lo: self.bounds[0],
                         hi: self.bounds[1],
@@ -213,13 +217,16 @@ impl Part<'_> {
     fn winograd(&self, output: &mut [f32]) -> TractResult<()> {
         let Geometry { input: [height, width], output: [oh, ow], window, .. } = *self.geometry;
         let all = oh.div_ceil(winograd::TILE) * ow.div_ceil(winograd::TILE);
-        let step = call::columns_max(self.filters, self.channels * winograd::POSITIONS);
+        let k = self.channels * winograd::POSITIONS;
+        let rows = call::filters_max(self.channels, self.filters, all);
+        let step = call::tiles_max(self.channels, rows);
         let floats = winograd::scratch_len(self.channels, ow, step.min(all));
         call::with_scratch(floats, |scratch| {
-            for first in (0..all).step_by(step) {
+            for (filter, first) in call::blocks([self.filters, rows], [all, step]) {
+                let at = filter * oh * ow;
                 let mut call = Winograd {
                     channels: self.channels,
-                    filters: self.filters,
+                    filters: rows.min(self.filters - filter),
                     height,
                     width,
                     pad: window.pad,
@@ -228,12 +235,12 @@ impl Part<'_> {
                     first,
                     tiles: step.min(all - first),
                     input: self.input,
-                    weights: self.weights,
-                    bias: self.bias,
-                    add: self.add,
+                    weights: &self.weights[filter * k..],
+                    bias: self.bias.map(|bias| &bias[filter..]),
+                    add: self.add.map(|add| &add[at..]),
                     lo: self.bounds[0],
                     hi: self.bounds[1],
-                    output,
+                    output: &mut output[at..],
                     scratch,
                 };
                 call::winograd(&mut call)?;
@@ -262,7 +269,11 @@ impl EvalOp for Conv {
     fn eval(&self, _ctx: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
         let geometry = Geometry::new(&self.spec, inputs[0].shape())?;
         let mut output = Tensor::zero::<f32>(&geometry.shape)?;
+        if output.len() == 0 {
+            return Ok(tvec!(output.into_tvalue()));
+        }
         let x = floats(&inputs[0])?;
+        ensure!(!x.is_empty(), "an image without pixels");
         let add = if self.residual { Some(floats(&inputs[1])?) } else { None };
         let weights = floats(&self.weights)?;
         let bias = self.bias.as_deref().map(floats).transpose()?;

@@ -1,11 +1,14 @@
 //! Convolutions and pools of a model, replaced by ours.
 
+use mayfly_kernels::pack::SIDE_MAX;
+use mayfly_kernels::winograd::POSITIONS;
 use tract_onnx::tract_core::internal::*;
 use tract_onnx::tract_core::ops::cnn::{self, KernelFormat, MaxPool, PoolSpec};
 use tract_onnx::tract_core::ops::nn::DataFormat;
 
+use super::call;
 use super::conv::{Conv, Way, floats, pack_weights};
-use super::plane::Window;
+use super::plane::{self, Window};
 use super::rewrite::{all_floats, konst, splice};
 use super::tail::Tail;
 use super::toom::{self, Toom};
@@ -13,6 +16,8 @@ use super::toom::{self, Toom};
 /// Channels and tiles from which Winograd's fewer multiplications outweigh its transforms.
 const WINOGRAD_CHANNELS: usize = 24;
 const WINOGRAD_TILES: usize = 12;
+/// Channels up to which a block of [`Toom`] and a panel of filters are one call's work.
+const TOOM_CHANNELS: usize = 1 << 16;
 /// Pixels of an output up to which they are the rows of the product: half a panel of columns.
 const NARROW: usize = 8;
 
@@ -66,7 +71,9 @@ fn splice_image(
 
 /// Whether the images of a pool or convolution are laid out as the kernels read them.
 fn supported(spec: &PoolSpec) -> bool {
+    let sides = [&spec.kernel_shape[..], &spec.strides(), &spec.dilations()];
     (1..=2).contains(&spec.kernel_shape.len())
+        && sides.iter().all(|sides| sides.iter().all(|side| *side <= SIDE_MAX))
 }
 
 /// The same window over images with their channels first.
@@ -104,7 +111,14 @@ fn convolution(
     if bias.len() != filters {
         return Ok(None);
     }
-    let depthwise = op.group == spec.input_channels && op.group == filters && op.group > 1;
+    let depth = spec.input_channels / op.group * spec.kernel_shape.iter().product::<usize>();
+    if depth > call::DEPTH_MAX {
+        return Ok(None);
+    }
+    let depthwise = op.group == spec.input_channels
+        && op.group == filters
+        && op.group > 1
+        && plane::takes(spec, model.outlet_fact(node.inputs[0])?.shape.as_concrete());
     let mut tail = Tail::collect(model, node, Some(channel_axis(spec)))?;
     let way = way(model, node, op)?;
     // A residual of another layout cannot be added in the same pass; a depthwise or narrow kernel adds none.
@@ -164,6 +178,7 @@ fn along_rows(
         && plain
         && wide
         && toom::takes(spec.kernel_shape[axis])
+        && spec.input_channels <= TOOM_CHANNELS
         && sides[axis] >= WINOGRAD_TILES * 4;
     let from_end = sides.len() - axis + 1;
     Ok(takes.then(|| (from_end, [pads[axis].pad_before, pads[axis].pad_after])))
@@ -175,7 +190,8 @@ fn way(model: &TypedModel, node: &TypedNode, op: &cnn::Conv) -> TractResult<Way>
         && spec.strides().iter().all(|&s| s == 1)
         && spec.dilations().iter().all(|&d| d == 1);
     let wide = spec.input_channels / op.group >= WINOGRAD_CHANNELS
-        && spec.output_channels / op.group >= WINOGRAD_CHANNELS;
+        && spec.output_channels / op.group >= WINOGRAD_CHANNELS
+        && spec.input_channels / op.group * POSITIONS <= call::DEPTH_MAX;
     let shape = &model.outlet_fact(OutletId::new(node.id, 0))?.shape;
     let Some(shape) = shape.as_concrete() else { return Ok(Way::Direct) };
     let shape = spec.data_format.shape(shape)?;
@@ -194,6 +210,9 @@ fn max_pool(
     op: &MaxPool,
 ) -> TractResult<Option<TypedModelPatch>> {
     if op.with_index_outputs.is_some() || !supported(&op.pool_spec) {
+        return Ok(None);
+    }
+    if !plane::takes(&op.pool_spec, model.outlet_fact(node.inputs[0])?.shape.as_concrete()) {
         return Ok(None);
     }
     let spec = channels_first(&op.pool_spec);

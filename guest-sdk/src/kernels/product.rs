@@ -1,13 +1,12 @@
 //! Matrix products: sums over shared axes, with bias, residual and clamp in the same pass.
 
+use std::ops::Range;
+
 use mayfly_kernels::{Epilogue, Gemm, LEFT_ROWS, Left, RIGHT_COLS, Right, SCRATCH_GEMM};
 use tract_onnx::tract_core::internal::*;
 
-use super::call;
+use super::call::{self, TILE_ROWS};
 use super::conv::floats;
-
-/// Rows of the largest tile.
-const TILE_ROWS: usize = 2 * LEFT_ROWS;
 
 /// Weights known at load, packed as the left (`m` x `k`) or right (`k` x `n`) operand.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -175,6 +174,13 @@ struct Run<'a> {
     add: Option<&'a [f32]>,
 }
 
+/// What one call computes of a product, and the part of its sums.
+struct Block {
+    rows: Range<usize>,
+    cols: Range<usize>,
+    depth: Range<usize>,
+}
+
 impl Run<'_> {
     /// Products along `loops`, the innermost one as a batch of one call where the operands allow.
     fn walk(&self, loops: &[Walk], at: [usize; 3], out: &mut [f32]) -> TractResult<()> {
@@ -193,71 +199,112 @@ impl Run<'_> {
         }
     }
 
-    /// One batch, in as many calls as the cap on a call's work asks for.
+    /// One batch, in as many calls as the caps on a call ask for.
     fn call(&self, batch: Walk, at: [usize; 3], out: &mut [f32]) -> TractResult<()> {
         let Sizes { m, n, k, .. } = *self.sizes;
         if call::fits([m.len, n.len, k.len, batch.len]) {
-            return self.gemm(batch, at, 0..m.len, 0..n.len, out);
+            let all = Block { rows: 0..m.len, cols: 0..n.len, depth: 0..k.len };
+            return self.gemm(batch, at, all, None, out);
         }
-        // Rows that leave room for a panel of columns; a multiple of every tile's.
-        let rows = m.len.min(call::columns_max(RIGHT_COLS, k.len) / TILE_ROWS * TILE_ROWS).max(1);
-        let cols = call::columns_max(rows, k.len);
-        for i in 0..batch.len {
+        // As many products at a time as fit, or one of them in blocks.
+        let (rows, cols, count) = if k.len > call::DEPTH_MAX {
+            (LEFT_ROWS, RIGHT_COLS, 1)
+        } else if call::fits([m.len, n.len, k.len, 1]) {
+            (m.len, n.len, call::batch_max([m.len, n.len, k.len]))
+        } else {
+            let rows = call::columns_max(RIGHT_COLS, k.len) / TILE_ROWS * TILE_ROWS;
+            let rows = m.len.min(rows.max(TILE_ROWS));
+            (rows, call::columns_max(rows, k.len), 1)
+        };
+        for i in (0..batch.len).step_by(count) {
             let at = [at[0] + i * batch.left, at[1] + i * batch.right, at[2] + i * batch.out];
-            for row in (0..m.len).step_by(rows) {
-                for col in (0..n.len).step_by(cols) {
-                    let (rows, cols) = (row..(row + rows).min(m.len), col..(col + cols).min(n.len));
-                    let one = Walk { len: 1, left: 0, right: 0, out: 0 };
-                    self.gemm(one, at, rows, cols, out)?;
+            let batch = Walk { len: count.min(batch.len - i), ..batch };
+            for (row, col) in call::blocks([m.len, rows], [n.len, cols]) {
+                let (rows, cols) = (row..(row + rows).min(m.len), col..(col + cols).min(n.len));
+                if k.len > call::DEPTH_MAX {
+                    self.deep(at, &rows, &cols, out)?;
+                } else {
+                    self.gemm(batch, at, Block { rows, cols, depth: 0..k.len }, None, out)?;
                 }
             }
         }
         Ok(())
     }
 
+    /// A tile of a product whose sums are too long for one call: a slice of them at a time, each added to what the one
+    /// before it left.
+    fn deep(
+        &self,
+        at: [usize; 3],
+        rows: &Range<usize>,
+        cols: &Range<usize>,
+        out: &mut [f32],
+    ) -> TractResult<()> {
+        let Sizes { m, k, .. } = *self.sizes;
+        let one = Walk { len: 1, left: 0, right: 0, out: 0 };
+        for from in (0..k.len).step_by(call::DEPTH_MAX) {
+            let depth = from..(from + call::DEPTH_MAX).min(k.len);
+            let mut sums = [0.0; LEFT_ROWS * RIGHT_COLS];
+            for (to, row) in sums.chunks_exact_mut(RIGHT_COLS).zip(rows.clone()) {
+                let from = &out[at[2] + row * m.out..][cols.clone()];
+                to[..cols.len()].copy_from_slice(from);
+            }
+            let block = Block { rows: rows.clone(), cols: cols.clone(), depth };
+            self.gemm(one, at, block, (from > 0).then_some(&sums[..]), out)?;
+        }
+        Ok(())
+    }
+
+    /// One call; `sums` are those of the depth before the block's.
     fn gemm(
         &self,
         batch: Walk,
         [left_at, right_at, out_at]: [usize; 3],
-        rows: std::ops::Range<usize>,
-        cols: std::ops::Range<usize>,
+        Block { rows, cols, depth }: Block,
+        sums: Option<&[f32]>,
         out: &mut [f32],
     ) -> TractResult<()> {
         let Sizes { m, n, k, .. } = *self.sizes;
         let side = self.product.weights.as_ref().map(|(side, _)| *side);
         let left = if side == Some(Side::Left) {
-            Left::Packed { data: &self.left[rows.start * k.len..], batch: 0 }
+            let at = rows.start * k.len + depth.start * LEFT_ROWS;
+            Left::Packed { data: &self.left[at..], batch: 0 }
         } else {
-            let data = &self.left[left_at + rows.start * m.left..];
+            let data = &self.left[left_at + rows.start * m.left + depth.start * k.left..];
             Left::Strided { data, row: m.left, col: k.left, batch: batch.left }
         };
         let right = if side == Some(Side::Right) {
-            Right::Packed { data: &self.right[cols.start * k.len..], batch: 0 }
+            let at = cols.start * k.len + depth.start * RIGHT_COLS;
+            Right::Packed { data: &self.right[at..], batch: 0 }
         } else {
-            let data = &self.right[right_at + cols.start * n.right..];
+            let data = &self.right[right_at + cols.start * n.right + depth.start * k.right..];
             Right::Strided { data, row: k.right, col: n.right, batch: batch.right }
         };
         let start = out_at + rows.start * m.out + cols.start;
+        let mut epilogue = Epilogue::default();
+        if let Some(sums) = sums {
+            (epilogue.add, epilogue.add_row) = (Some(sums), RIGHT_COLS);
+        } else {
+            epilogue.row_bias = self.row_bias.map(|bias| &bias[rows.clone()]);
+            epilogue.col_bias = self.col_bias.map(|bias| &bias[cols.clone()]);
+            epilogue.add = self.add.map(|add| &add[start..]);
+            (epilogue.add_row, epilogue.add_batch) = (m.out, batch.out);
+        }
+        if depth.end == k.len {
+            [epilogue.lo, epilogue.hi] = self.product.bounds.map(f32::from_bits);
+        }
         call::with_scratch(SCRATCH_GEMM, |scratch| {
             let mut gemm = Gemm {
                 m: rows.len(),
                 n: cols.len(),
-                k: k.len,
+                k: depth.len(),
                 batch: batch.len,
                 left,
                 right,
                 c: &mut out[start..],
                 c_row: m.out,
                 c_batch: batch.out,
-                epilogue: Epilogue {
-                    row_bias: self.row_bias.map(|bias| &bias[rows.clone()]),
-                    col_bias: self.col_bias.map(|bias| &bias[cols.clone()]),
-                    add: self.add.map(|add| &add[start..]),
-                    add_row: m.out,
-                    add_batch: batch.out,
-                    lo: f32::from_bits(self.product.bounds[0]),
-                    hi: f32::from_bits(self.product.bounds[1]),
-                },
+                epilogue,
                 scratch,
             };
             Ok(call::gemm(&mut gemm)?)

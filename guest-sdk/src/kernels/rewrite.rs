@@ -236,8 +236,17 @@ impl Builder<'_> {
         if let (Some(left), Some(right)) = (left, right) {
             return product.can_walk(left, right);
         }
+        // An axis of one beside one that is open is repeated along it, which a walk cannot do. What is summed over is
+        // equal unless one is one.
+        let [a, b] = self.facts.map(|fact| &fact.shape);
+        let one = 1.to_dim();
+        let same = self.slots[0].iter().enumerate().all(|(i, axis)| {
+            let Some(j) = self.slots[1].iter().position(|other| other == axis) else { return true };
+            let summed = !product.out.contains(axis) && a[i] != one && b[j] != one;
+            a[i] == b[j] || summed
+        });
         let summed = product.left.iter().filter(|a| !product.out.contains(a)).count();
         let last = product.out.last();
-        summed <= 1 && last.is_some_and(|a| product.right.contains(a))
+        same && summed <= 1 && last.is_some_and(|a| product.right.contains(a))
     }
 }

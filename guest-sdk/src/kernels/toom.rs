@@ -3,7 +3,7 @@
 //! Four outputs of an `r` tap filter take `r + 3` multiplications instead of `4 r`. The channels are last, so each of
 //! the small transforms is a sum of whole rows, and what is left are `r + 3` matrix products.
 
-use mayfly_kernels::{Epilogue, Gemm, Left, Right, SCRATCH_GEMM, pack};
+use mayfly_kernels::{Epilogue, Gemm, Left, Right, SCRATCH_GEMM, clamp, pack};
 use tract_onnx::tract_core::internal::*;
 
 use super::call;
@@ -200,7 +200,7 @@ impl<const N: usize> Pass<'_, N> {
                 std::array::from_fn(|i| &products[(i * BLOCK + tile) * filters..][..filters]);
             combine(rows, self.backward[j], out);
             for (out, bias) in out.iter_mut().zip(bias) {
-                *out = (*out + bias).max(lo).min(hi);
+                *out = clamp(*out + bias, lo, hi);
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Operators that tract lacks and that others can stand in for, put in their place before tract reads the file.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use tract_onnx::Onnx;
 use tract_onnx::model::ParsingContext;
 use tract_onnx::pb::attribute_proto::AttributeType;
@@ -68,6 +68,12 @@ fn lp_pool(node: NodeProto, constants: &mut Vec<TensorProto>) -> Result<Vec<Node
     let (Some(input), Some(output)) = (node.input.first(), node.output.first()) else {
         anyhow::bail!("the LpPool {:?} has no input or no output", node.name);
     };
+    // The last window then reaches beyond the padding, and its mean is over fewer elements than it has.
+    ensure!(
+        !node.attribute.iter().any(|given| given.name == "ceil_mode" && given.i != 0),
+        "the LpPool {:?} has ceil_mode = 1, which is not supported",
+        node.name
+    );
     let kernel = node.attribute.iter().find(|attribute| attribute.name == "kernel_shape");
     let Some(kernel) = kernel else {
         anyhow::bail!("the LpPool {:?} has no kernel_shape", node.name);

@@ -81,7 +81,7 @@ impl Model {
         let mut inputs = Vec::new();
         for info in TensorsHead::decode(&head).map_err(wrong)? {
             // Looked at before memory is taken for it: a frame may come from elsewhere than the gateway.
-            let shape: Vec<usize> = info.shape().map(usize::try_from).collect::<Result<_, _>>()?;
+            let shape = sizes::<usize>(info.shape())?;
             let port = self.inputs().iter().find(|port| port.name() == info.name);
             let Some(datum) =
                 port.map(Port::datum).filter(|datum| code(*datum) == Some(info.datatype))
@@ -92,7 +92,8 @@ impl Model {
             if info.bytes > MAX_TENSOR {
                 return Err(Error::too_large(format!("input {:?} is too large", info.name)).into());
             }
-            let mut tensor = tract::Tensor::zero_dt(datum, &shape)?;
+            let mut tensor = tract::Tensor::zero_dt(datum, &shape)
+                .map_err(|error| Error::bad_request(format!("{:?}: {error}", info.name)))?;
             read(body, tensor.try_as_plain_ram_mut()?.as_bytes_mut())?;
             if datum == DatumType::Bool {
                 // Any other byte than these two would not be a `bool`.
@@ -111,6 +112,12 @@ const MARK_RUN: u8 = 7;
 
 /// Bytes of one input: what fits a guest of 4 GiB with a model and its activations beside it.
 const MAX_TENSOR: u64 = 1 << 30;
+
+/// A shape in words of this machine: with a 0 among them, sizes beyond those still take no memory.
+fn sizes<T: TryFrom<u64>>(shape: impl Iterator<Item = u64>) -> Result<Vec<T>, Error> {
+    let whole = shape.map(|size| T::try_from(size).map_err(|_| size)).collect::<Result<_, _>>();
+    whole.map_err(|size| Error::bad_request(format!("a dimension of {size} is too large")))
+}
 
 fn read(body: &mut Body, into: &mut [u8]) -> Result<()> {
     use std::io::ErrorKind::UnexpectedEof;
@@ -183,4 +190,17 @@ fn code(datum: DatumType) -> Option<DataType> {
         DatumType::F64 => DataType::F64,
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_size_beyond_the_machines_words_is_the_clients_error() {
+        // A guest has words of 32 bits.
+        let error = sizes::<u32>([0, 1 << 32].into_iter()).unwrap_err();
+        assert_eq!(error.status(), http::StatusCode::BAD_REQUEST);
+        assert_eq!(sizes::<u32>([0, 7].into_iter()).unwrap(), [0, 7]);
+    }
 }

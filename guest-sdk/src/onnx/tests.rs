@@ -202,6 +202,8 @@ fn a_tensor_holds_to_its_shape_and_type() {
     assert!(Tensor::new::<f32>(&[usize::MAX, 2], &[]).is_err());
 }
 
+mod kernels;
+
 mod serving {
     use http::{Method, Request};
     use mayfly_abi::{CONTENT_TYPE_TENSORS, DataType, TensorsHead, TensorsWriter};

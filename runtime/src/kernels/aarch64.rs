@@ -68,14 +68,14 @@ impl Simd for Neon {
     }
     #[inline(always)]
     fn max(self, a: float32x4_t, b: float32x4_t) -> float32x4_t {
-        // A NaN on either side gives NaN, which is what matters of the trait's rule: it passes through a clamp.
+        // Not `vmaxq`, which gives NaN for a NaN on either side: a pool passes over it, a clamp does not.
         // SAFETY: NEON is part of the architecture.
-        unsafe { vmaxq_f32(a, b) }
+        unsafe { vbslq_f32(vcgtq_f32(a, b), a, b) }
     }
     #[inline(always)]
     fn min(self, a: float32x4_t, b: float32x4_t) -> float32x4_t {
         // As for `max`.
         // SAFETY: NEON is part of the architecture.
-        unsafe { vminq_f32(a, b) }
+        unsafe { vbslq_f32(vcltq_f32(a, b), a, b) }
     }
 }

@@ -11,6 +11,7 @@ use super::Cpu;
 
 mod fuzz;
 mod map;
+mod special;
 
 /// A generator of its own: a failure must come back with the same numbers.
 struct Random(u64);
