@@ -7,6 +7,7 @@
 mod body;
 mod error;
 mod notes;
+mod write;
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -16,7 +17,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use bytes::{Buf as _, Bytes};
+use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use http_body::Body;
 use mayfly_core::Outcome;
@@ -27,6 +28,7 @@ use crate::invocation::Verdict;
 pub use body::{Aborted, ResponseBody, Streamed};
 pub use error::{BodyError, WriteError};
 use notes::Notes;
+pub use write::write_all;
 
 /// Head of a guest's response, already checked.
 #[derive(Debug)]
@@ -83,6 +85,7 @@ struct ResponseSide {
     status: Option<StatusCode>,
     end: Option<Verdict>,
     gone: bool,
+    discards: bool,
     client: Option<Waker>,
     guest: Option<Waker>,
 }
@@ -221,7 +224,10 @@ impl Exchange {
         if side.total > self.caps.response_body {
             return Err(WriteError::TooLarge);
         }
-        side.buffered += bytes.len();
+        if side.discards {
+            return Ok(());
+        }
+        side.buffered += charge(&bytes);
         side.chunks.push_back(bytes);
         if side.buffered >= node::RESPONSE_BUFFER_BYTES / 4 {
             wake(&mut side.client);
@@ -328,12 +334,22 @@ impl Exchange {
         if side.chunks.is_empty() {
             return Some(first);
         }
-        let mut all = Vec::with_capacity(side.buffered);
+        let rest: usize = side.chunks.iter().map(Bytes::len).sum();
+        let mut all = Vec::with_capacity(first.len() + rest);
         all.extend_from_slice(&first);
         for chunk in side.chunks.drain(..) {
             all.extend_from_slice(&chunk);
         }
         Some(all.into())
+    }
+
+    /// What is written goes nowhere from now on: the response has its head and no body.
+    pub fn discard(&self) {
+        let mut side = self.response.lock();
+        side.discards = true;
+        side.chunks.clear();
+        side.buffered = 0;
+        wake(&mut side.guest);
     }
 
     /// Nobody listens any more: the guest's next write fails.
@@ -348,7 +364,7 @@ impl Exchange {
     fn poll_chunk(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Aborted>>> {
         let mut side = self.response.lock();
         if let Some(chunk) = side.chunks.pop_front() {
-            side.buffered -= chunk.len();
+            side.buffered -= charge(&chunk);
             wake(&mut side.guest);
             return Poll::Ready(Some(Ok(chunk)));
         }
@@ -369,23 +385,15 @@ impl ResponseSide {
     }
 }
 
+/// What a piece takes of the buffer: a guest that writes byte by byte fills it as well.
+fn charge(piece: &Bytes) -> usize {
+    piece.len().max(node::RESPONSE_PIECE_BYTES)
+}
+
 fn wake(waker: &mut Option<Waker>) {
     if let Some(waker) = waker.take() {
         waker.wake();
     }
-}
-
-/// Waits until there is room, then pushes all of `bytes` in as many parts as it takes.
-///
-/// # Errors
-/// As [`Exchange::push`].
-pub async fn write_all(exchange: &Exchange, mut bytes: Bytes) -> Result<(), WriteError> {
-    while bytes.has_remaining() {
-        let room = poll_fn(|cx| exchange.poll_room(cx)).await?;
-        let part = bytes.split_to(room.min(bytes.len()));
-        exchange.push(part)?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -420,6 +428,24 @@ mod tests {
         for _ in 0..2 {
             assert_eq!(e.read(9).await, Err(BodyError::TooLarge));
         }
+    }
+
+    #[tokio::test]
+    async fn a_guest_that_writes_byte_by_byte_fills_the_buffer_as_well() {
+        let e = exchange(b"", 0, u64::MAX);
+        e.start(head()).unwrap();
+        let mut pushed = 0;
+        while let Poll::Ready(room) = poll_fn(|cx| Poll::Ready(e.poll_room(cx))).await {
+            assert!(room.unwrap() > 0);
+            e.push(Bytes::from_static(b"x")).unwrap();
+            pushed += 1;
+        }
+        assert_eq!(pushed, node::RESPONSE_BUFFER_BYTES / node::RESPONSE_PIECE_BYTES);
+        let mut body = ResponseBody::Streamed(Streamed::new(e.clone(), Box::new(())));
+        body.frame().await.unwrap().unwrap();
+        assert!(poll_fn(|cx| Poll::Ready(e.poll_room(cx))).await.is_ready());
+        e.finish(Verdict::of(Outcome::Answered));
+        assert_eq!(e.take_whole().unwrap().len(), pushed - 1);
     }
 
     #[tokio::test]

@@ -1,5 +1,6 @@
 //! The sockets that clients see: one runtime per worker, every limit set explicitly, an accept loop that cannot die.
 
+mod activity;
 mod connection;
 pub mod framing;
 mod guarded_io;

@@ -135,7 +135,7 @@ fn find(node: &Arc<Node>, model: ModelPath<'_>) -> Result<Arc<Revision>, Refusal
     let view = node.catalog.load();
     let revision = match view.get(name) {
         Some(Entry::Ready(revision)) => revision.clone(),
-        Some(Entry::Preparing) => return Err(Outcome::Preparing.into()),
+        Some(Entry::Preparing(_)) => return Err(Outcome::Preparing.into()),
         None => {
             let name: String = name.chars().take(64).collect();
             return Err(Refusal::new(404, format!("there is no model {name:?}")));
@@ -200,7 +200,8 @@ async fn infer(
         mayfly_oip::encode(&name, &version, &request, &model, &outputs)
     };
     let Encoded { body, json_bytes } = aside(node, small, encode).await??;
-    let mut response = plain(body.into());
+    hold.grow(body.capacity())?;
+    let mut response = plain(hold.around(body));
     if let Some(length) = json_bytes {
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
@@ -299,7 +300,10 @@ async fn guests_answer(
 ) -> Result<(HeaderMap, Bytes), Refusal> {
     let (head, body) = response.into_parts();
     let body = match body {
-        ResponseBody::Whole(bytes) => bytes,
+        ResponseBody::Whole(bytes) => {
+            hold.grow(bytes.len())?;
+            bytes
+        }
         ResponseBody::Streamed(streamed) => {
             let mut body = ResponseBody::Streamed(streamed);
             let mut all = bytes::BytesMut::new();

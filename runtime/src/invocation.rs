@@ -99,7 +99,7 @@ fn find(node: &Node, inbound: &mut Inbound) -> Result<Arc<Revision>, Outcome> {
     let found = view.find(inbound.parts.uri.path()).ok_or(Outcome::NotFound)?;
     let revision = match found.entry {
         Entry::Ready(revision) => revision.clone(),
-        Entry::Preparing => return Err(Outcome::Preparing),
+        Entry::Preparing(_) => return Err(Outcome::Preparing),
     };
     inbound.base_len = found.base.len();
     Ok(revision)
@@ -113,7 +113,8 @@ pub fn vet(node: &Node, parts: &http::request::Parts) -> Result<(), Outcome> {
     if node.is_draining() {
         return Err(Outcome::Draining);
     }
-    if parts.method == Method::CONNECT || parts.method == Method::TRACE {
+    let served = parts.method != Method::CONNECT && parts.method != Method::TRACE;
+    if !served || parts.method.as_str().len() > node::METHOD_BYTES {
         return Err(Outcome::Unroutable);
     }
     if parts.uri.path_and_query().is_some_and(|p| p.as_str().len() > node::URI_BYTES) {
@@ -266,7 +267,7 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
 }
 
 /// The guest's whole life: made, called, judged, dropped.
-async fn run(sandbox: Sandbox, slot: Slot) -> Verdict {
+async fn run(sandbox: Sandbox, mut slot: Slot) -> Verdict {
     let began = Instant::now();
     let revision = sandbox.revision.clone();
     let exchange = sandbox.exchange.clone();
@@ -318,6 +319,7 @@ async fn run(sandbox: Sandbox, slot: Slot) -> Verdict {
         dropped_log_bytes,
     };
     // The client's side is told before the instance is reset, which costs up to milliseconds after much work.
+    slot.answered();
     exchange.finish(verdict.clone());
     let memory = store.data().memory;
     let warm = memory.and_then(|memory| revision.warm(memory.data(&store), verdict.call_ns));

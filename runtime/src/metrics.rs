@@ -313,6 +313,17 @@ mod tests {
         assert_eq!((summary.invocations, summary.errors["cpu-limit"]), (2, 1));
         assert_eq!((summary.call_p50_us, summary.call_p99_us), (Some(50.0), Some(100.0)));
         assert_eq!(summary.instantiate_p50_us, Some(20.0));
+        // A trap after the head has the guest's status, whichever kind is seen first.
+        for status in [200, 502, 502] {
+            handles.observe(Outcome::Trap(String::new()).index(), status, &times(1));
+        }
+        let text = metrics.text();
+        for (status, n) in [(200, 1), (502, 2)] {
+            let line = format!(
+                r#"_count{{error_type="trap",faas_name="hello",http_response_status_code="{status}"}} {n}"#
+            );
+            assert!(text.contains(&line), "{line} is not in\n{text}");
+        }
     }
 
     #[test]

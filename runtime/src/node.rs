@@ -124,15 +124,15 @@ impl Node {
     pub async fn admit(self: &Arc<Self>, revision: &Arc<Revision>) -> Result<Slot, Outcome> {
         let concurrency = revision.limits().concurrency;
         let place = Place::take(revision.clone());
-        if place.position as u64 > concurrency {
+        if place.unanswered as u64 > concurrency {
             return Err(Outcome::FunctionBusy { concurrency });
         }
-        let modest = place.position <= self.lanes.modest;
+        let modest = place.in_flight <= self.lanes.modest;
         if self.pressure.refuses(modest) {
             return Err(Outcome::NodeFull);
         }
         if let Some(lane) = self.lanes.try_enter(modest) {
-            return Ok(Slot { node: self.clone(), lane, _place: place });
+            return Ok(Slot { node: self.clone(), lane, place });
         }
         let waiting = Waiting::enter(&self.waiting);
         // Half of the queue is for functions that hold few slots.
@@ -141,7 +141,7 @@ impl Node {
             return Err(Outcome::NodeFull);
         }
         match tokio::time::timeout(self.queue_timeout, self.lanes.enter(modest)).await {
-            Ok(lane) => Ok(Slot { node: self.clone(), lane, _place: place }),
+            Ok(lane) => Ok(Slot { node: self.clone(), lane, place }),
             Err(_) => Err(Outcome::NodeFull),
         }
     }
@@ -151,7 +151,15 @@ impl Node {
 pub struct Slot {
     node: Arc<Node>,
     lane: Lane,
-    _place: Place,
+    place: Place,
+}
+
+impl Slot {
+    /// The client has its answer: its next request to the function is no second one at once, although the instance of
+    /// this one is still to be reset.
+    pub fn answered(&mut self) {
+        self.place.answer();
+    }
 }
 
 impl Drop for Slot {
@@ -163,18 +171,29 @@ impl Drop for Slot {
 /// One invocation among its revision's.
 struct Place {
     revision: Arc<Revision>,
-    position: usize,
+    /// Which one it is of the revision's instances, and of its invocations without an answer.
+    in_flight: usize,
+    unanswered: usize,
+    answered: bool,
 }
 
 impl Place {
     fn take(revision: Arc<Revision>) -> Self {
-        let position = revision.in_flight.fetch_add(1, Ordering::Relaxed) + 1;
-        Self { revision, position }
+        let in_flight = revision.in_flight.fetch_add(1, Ordering::Relaxed) + 1;
+        let unanswered = revision.unanswered.fetch_add(1, Ordering::Relaxed) + 1;
+        Self { revision, in_flight, unanswered, answered: false }
+    }
+
+    fn answer(&mut self) {
+        if !std::mem::replace(&mut self.answered, true) {
+            self.revision.unanswered.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
+        self.answer();
         self.revision.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 }

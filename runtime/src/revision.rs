@@ -1,6 +1,6 @@
 //! What a deploy makes: an immutable revision of a function, as it is recorded and as it is served.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::time::SystemTime;
@@ -40,6 +40,15 @@ pub enum SettingsError {
     /// A route that does not parse.
     #[error(transparent)]
     Route(#[from] mayfly_core::router::RouteError),
+    /// More routes than a node has.
+    #[error("{count} routes: a node has at most {max}", max = node::ROUTES)]
+    Routes {
+        /// How many were asked for.
+        count: usize,
+    },
+    /// A route that is given twice.
+    #[error("the route '{0}' is there twice")]
+    RouteTwice(String),
     /// An environment variable that cannot be given to a guest.
     #[error("environment variable '{name}': {why}")]
     Env {
@@ -60,8 +69,15 @@ impl Settings {
     /// [`SettingsError`] names the first that is wrong and how to mend it.
     pub fn check(&self) -> Result<(), SettingsError> {
         self.limits.check()?;
+        if self.routes.len() > node::ROUTES {
+            return Err(SettingsError::Routes { count: self.routes.len() });
+        }
+        let mut seen = HashSet::new();
         for route in &self.routes {
             Route::new(route)?;
+            if !seen.insert(route) {
+                return Err(SettingsError::RouteTwice(route.clone()));
+            }
         }
         if self.args.len() > node::ARGS
             || self.args.iter().map(String::len).sum::<usize>() > node::ARGS_BYTES
@@ -185,8 +201,10 @@ pub struct Revision {
     pub model: OnceCell<Arc<Model>>,
     /// What requests leave of their instances' memory.
     pub footprint: Footprint,
-    /// Invocations under way.
+    /// Instances that are there, those that are being reset included.
     pub in_flight: AtomicUsize,
+    /// Invocations that are not answered yet: what the limit `concurrency` counts.
+    pub unanswered: AtomicUsize,
     /// Whether the last invocation ran beyond its first tick: the next one starts off the I/O workers.
     pub slow: AtomicBool,
 }
@@ -208,6 +226,7 @@ impl Revision {
             model: OnceCell::new(),
             footprint: Footprint::default(),
             in_flight: AtomicUsize::new(0),
+            unanswered: AtomicUsize::new(0),
             slow: AtomicBool::new(false),
         })
     }

@@ -207,10 +207,11 @@ impl GuestLog {
 
     /// Takes output of one stream.
     pub fn write(&mut self, stream: Stream, bytes: &[u8]) {
-        let kept = usize::try_from(self.left).unwrap_or(usize::MAX).min(bytes.len());
-        self.left -= kept as u64;
-        self.dropped += (bytes.len() - kept) as u64;
-        for piece in bytes[..kept].split_inclusive(|&b| b == b'\n') {
+        for whole in bytes.split_inclusive(|&b| b == b'\n') {
+            let kept = usize::try_from(self.left).unwrap_or(usize::MAX).min(whole.len());
+            self.left -= kept as u64;
+            self.dropped += (whole.len() - kept) as u64;
+            let piece = &whole[..kept];
             let line = &mut self.lines[usize::from(stream == Stream::Stderr)];
             let (text, ended) = match piece.strip_suffix(b"\n") {
                 Some(text) => (text, true),
@@ -220,6 +221,7 @@ impl GuestLog {
             line.cut |= text.len() > room;
             line.bytes.extend_from_slice(&text[..text.len().min(room)]);
             if ended {
+                self.left = self.left.saturating_sub(node::LOG_LINE_COST);
                 self.emit(stream);
             }
         }

@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use mayfly_core::limits::node;
 
 use super::Exchange;
 
@@ -47,7 +48,11 @@ impl Body for ResponseBody {
     ) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
         match self.get_mut() {
             Self::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
-            Self::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            // In pieces, so that as much of a long one waits with its connection's clocks as a guest's own would.
+            Self::Whole(bytes) => {
+                let piece = bytes.split_to(bytes.len().min(node::RESPONSE_BUFFER_BYTES));
+                Poll::Ready(Some(Ok(Frame::data(piece))))
+            }
             Self::Streamed(streamed) => {
                 streamed.exchange.poll_chunk(cx).map(|chunk| chunk.map(|c| c.map(Frame::data)))
             }

@@ -1,10 +1,10 @@
 //! One connection: which protocol it speaks, and each of its requests.
 
-use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response, Version};
@@ -20,8 +20,9 @@ use mayfly_core::limits::node;
 use rand::RngCore as _;
 use tokio::net::TcpStream;
 
+use super::activity::{Activity, Busy};
 use super::framing::Framing;
-use super::guarded_io::{Activity, GuardedIo};
+use super::guarded_io::GuardedIo;
 use super::{GatewayConfig, Open};
 use crate::exchange::{Aborted, RequestBody, ResponseBody};
 use crate::inference;
@@ -55,7 +56,7 @@ pub fn spawn(
         let io = TokioIo::new(GuardedIo::new(stream, activity.clone(), &config, framing));
         let service = service_fn(move |request| {
             let (node, activity) = (node.clone(), activity.clone());
-            async move { Ok::<_, Infallible>(serve(&node, request, remote, local, activity).await) }
+            async move { serve(&node, request, remote, local, activity).await }
         });
         // Errors here are the client's: broken framing, a timeout, a reset. Hyper has answered what can be answered.
         let served = match version {
@@ -68,9 +69,12 @@ pub fn spawn(
     });
 }
 
+/// Between the first two looks at a client that has sent less than tells its protocol.
+const SNIFF_PAUSE: Duration = Duration::from_millis(5);
+
 /// HTTP/2 begins with `PRI * HTTP/2.0`; no method of HTTP/1 begins with `PRI`.
 async fn sniff(stream: &TcpStream) -> Option<Version> {
-    let mut start = [0; 3];
+    let (mut start, mut pause) = ([0; 3], SNIFF_PAUSE);
     loop {
         let n = stream.peek(&mut start).await.ok()?;
         if n == 0 {
@@ -82,8 +86,10 @@ async fn sniff(stream: &TcpStream) -> Option<Version> {
         if n == 3 {
             return Some(Version::HTTP_2);
         }
-        // Peek is ready at once while bytes are there: wait for the next ones by the clock.
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        // Peek is ready at once while bytes are there: wait for the next ones by the clock, and ever longer, because
+        // ten thousand clients that send a `P` each would keep a worker busy with looking.
+        tokio::time::sleep(pause).await;
+        pause *= 2;
     }
 }
 
@@ -118,45 +124,62 @@ fn http2_builder() -> http2::Builder<TokioExecutor> {
     builder
 }
 
+/// The client of an HTTP/1 request closed its side while it sent: there is nobody to answer. Hyper closes the
+/// connection and writes nothing, which a client that still listens cannot take for success.
+#[derive(Debug, thiserror::Error)]
+#[error("the client closed its side of the connection")]
+struct ClientLeft;
+
 async fn serve(
     node: &Arc<Node>,
     request: Request<Incoming>,
     remote: SocketAddr,
     local: SocketAddr,
     activity: Arc<Activity>,
-) -> Response<WatchedBody> {
-    let _busy = activity.request();
+) -> Result<Response<WatchedBody>, ClientLeft> {
+    let busy = activity.request();
     let (parts, body) = request.into_parts();
     let own = parts.headers.get(X_REQUEST_ID).and_then(|id| RequestId::from_client(id.as_bytes()));
     let request_id = own.unwrap_or_else(|| RequestId::from_random(rand::rng().next_u64()));
     let body: Option<RequestBody> =
         (!body.is_end_stream()).then(|| Box::pin(body.map_err(Into::into)) as RequestBody);
-    let watched = (body.is_some() && parts.version != Version::HTTP_2).then(|| activity.clone());
+    let h2 = parts.version == Version::HTTP_2;
+    let watched = (body.is_some() && !h2).then_some(activity);
     let inbound = Inbound::new(parts, remote, local, request_id);
     let mut handle = pin!(inference::handle(node, inbound, body));
-    let Some(activity) = watched else { return WatchedBody::new(handle.await, None) };
+    let Some(activity) = watched else {
+        return Ok(WatchedBody::new(handle.await, None, busy, h2));
+    };
     let mut left: Pin<Box<dyn Future<Output = ()> + Send>> =
         Box::pin(async move { activity.client_left().await });
     tokio::select! {
         biased;
-        response = &mut handle => WatchedBody::new(response, Some(left)),
-        // Nobody reads this; dropping the invocation is the point.
-        () = &mut left => Response::new(WatchedBody { body: ResponseBody::Whole(Bytes::new()), left: None }),
+        response = &mut handle => Ok(WatchedBody::new(response, Some(left), busy, h2)),
+        () = &mut left => Err(ClientLeft),
     }
 }
 
-/// A response's body that breaks off when the client leaves, even while a guest that writes nothing holds it up.
+/// A response's body that keeps its connection from being idle, and breaks off when the client leaves, even while a
+/// guest that writes nothing holds it up.
 struct WatchedBody {
     body: ResponseBody,
     left: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    busy: Busy,
+    h2: bool,
 }
 
 impl WatchedBody {
     fn new(
         response: Response<ResponseBody>,
         left: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+        mut busy: Busy,
+        h2: bool,
     ) -> Response<Self> {
-        response.map(|body| Self { body, left })
+        // Hyper asks for a piece only once the stream's window is open.
+        if h2 {
+            busy.client_is_waited_for(true);
+        }
+        response.map(|body| Self { body, left, busy, h2 })
     }
 }
 
@@ -169,6 +192,9 @@ impl http_body::Body for WatchedBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
         let polled = Pin::new(&mut self.body).poll_frame(cx);
+        if self.h2 {
+            self.busy.client_is_waited_for(polled.is_ready());
+        }
         if polled.is_pending()
             && let Some(left) = &mut self.left
         {

@@ -2,16 +2,17 @@
 //!
 //! Three clocks, none of which costs a request anything: a connection without a request has `keep_alive_timeout` to
 //! begin one; a request that has begun has `header_timeout` to complete its head; a client that does not take what we
-//! write has `write_idle_timeout` for each piece. While a request is being answered, reads are not timed here: its
-//! body has a timeout of its own where it is read.
+//! write has `write_idle_timeout` for each piece. Until a request is answered to its last byte, reads are not timed
+//! here: its body has a timeout of its own where it is read.
+//!
+//! An HTTP/2 client may take from its socket and still not from a stream: [`Activity`] knows since when.
 //!
 //! What is read from an HTTP/1 client passes [`Framing`] first.
 
 use std::io;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::AsFd as _;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -20,68 +21,8 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
 use super::GatewayConfig;
+use super::activity::Activity;
 use super::framing::{Framing, Seen};
-
-/// How often a client is looked for whose bytes nobody reads.
-const LOOK_EVERY: Duration = Duration::from_millis(250);
-
-/// What a connection is doing, as its requests tell.
-#[derive(Debug)]
-pub struct Activity {
-    /// Requests between head and response head.
-    requests: AtomicUsize,
-    /// A request has ended since the socket last looked: the idle clock starts again.
-    ended: AtomicBool,
-    /// The socket once more, of a client that sends bodies.
-    socket: OnceLock<OwnedFd>,
-}
-
-impl Activity {
-    /// A connection that has done nothing yet.
-    pub fn new() -> Self {
-        Self {
-            requests: AtomicUsize::new(0),
-            ended: AtomicBool::new(false),
-            socket: OnceLock::new(),
-        }
-    }
-
-    /// Ends when the client has closed its side.
-    ///
-    /// Hyper notices that by reading, and while a body waits to be read by the guest, it does not read.
-    pub async fn client_left(&self) {
-        loop {
-            tokio::time::sleep(LOOK_EVERY).await;
-            if self.socket.get().is_some_and(has_hung_up) {
-                return;
-            }
-        }
-    }
-
-    /// A request's head is complete; it is being answered until the guard is dropped.
-    pub fn request(self: &Arc<Self>) -> Busy {
-        self.requests.fetch_add(1, Ordering::Relaxed);
-        Busy(self.clone())
-    }
-}
-
-fn has_hung_up(socket: &OwnedFd) -> bool {
-    use rustix::event::{PollFd, PollFlags, Timespec, poll};
-    let gone = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR;
-    let mut fds = [PollFd::new(socket, PollFlags::RDHUP)];
-    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-    matches!(poll(&mut fds, Some(&now)), Ok(1)) && fds[0].revents().intersects(gone)
-}
-
-/// A request under way.
-pub struct Busy(Arc<Activity>);
-
-impl Drop for Busy {
-    fn drop(&mut self) {
-        self.0.requests.fetch_sub(1, Ordering::Relaxed);
-        self.0.ended.store(true, Ordering::Relaxed);
-    }
-}
 
 /// The socket with its clocks.
 pub struct GuardedIo {
@@ -128,11 +69,12 @@ impl GuardedIo {
 
     /// Bytes came, or a request ended: which clock runs now?
     fn note(&mut self, got_bytes: bool) {
-        if self.activity.ended.swap(false, Ordering::Relaxed) {
+        if self.activity.has_ended() {
             self.in_head = false;
             self.read_deadline = Instant::now() + self.keep_alive_timeout;
         }
-        if got_bytes && !self.in_head && self.activity.requests.load(Ordering::Relaxed) == 0 {
+        // Of HTTP/2 only the first head is known to be one: later bytes may be anything, and the idle clock goes on.
+        if got_bytes && !self.in_head && self.framing.is_some() && !self.activity.is_busy() {
             self.in_head = true;
             self.read_deadline = Instant::now() + self.header_timeout;
         }
@@ -145,11 +87,7 @@ impl GuardedIo {
             Ok(Seen::Heads) => {}
             Ok(Seen::Body) => {
                 // One descriptor more for a client that sends bodies; without it, it is only noticed later.
-                if self.activity.socket.get().is_none()
-                    && let Ok(socket) = self.stream.as_fd().try_clone_to_owned()
-                {
-                    let _ = self.activity.socket.set(socket);
-                }
+                self.activity.watch(|| self.stream.as_fd().try_clone_to_owned());
             }
             Err(at) => {
                 self.poisoned = true;
@@ -164,12 +102,20 @@ impl GuardedIo {
             let deadline = self.read_deadline;
             let timer =
                 self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+            // Set for an idle connection, and now a head has begun.
+            if self.in_head && timer.deadline() > deadline && !self.activity.is_busy() {
+                timer.as_mut().reset(deadline);
+            }
             ready!(timer.as_mut().poll(cx));
             self.note(false);
             let now = Instant::now();
-            if self.activity.requests.load(Ordering::Relaxed) > 0 {
+            if self.activity.unsent_since().is_some_and(|t| now - t >= self.write_idle_timeout) {
+                return Poll::Ready(io::ErrorKind::TimedOut.into());
+            }
+            // The last piece of a response may still be on its way, with the clock of writes.
+            if self.activity.is_busy() || self.write_timer.is_some() {
                 self.in_head = false;
-                self.read_deadline = now + self.keep_alive_timeout;
+                self.read_deadline = now + self.keep_alive_timeout.min(self.write_idle_timeout);
             }
             if now >= self.read_deadline {
                 return Poll::Ready(io::ErrorKind::TimedOut.into());

@@ -1,6 +1,7 @@
 //! What a guest's end means: from wasmtime's errors to an [`Outcome`].
 
 use mayfly_core::{Outcome, units};
+use rustix::io::Errno;
 use wasmtime::{PoolConcurrencyLimitError, Trap};
 use wasmtime_wasi::I32Exit;
 
@@ -9,14 +10,15 @@ use crate::sandbox::{Sandbox, Stop};
 
 /// How a call that returned, exited or failed ended.
 pub fn call(result: wasmtime::Result<()>, sandbox: &Sandbox) -> Outcome {
-    let failed = match result {
-        Ok(()) => None,
-        Err(error) => match error.downcast_ref::<I32Exit>() {
-            Some(I32Exit(0)) => None,
-            Some(I32Exit(code)) => Some(Outcome::ExitCode(*code)),
-            None => Some(failure(&error, sandbox)),
-        },
-    };
+    ended(result.err().as_ref(), sandbox)
+}
+
+fn ended(error: Option<&wasmtime::Error>, sandbox: &Sandbox) -> Outcome {
+    let failed = error.and_then(|error| match error.downcast_ref::<I32Exit>() {
+        Some(I32Exit(0)) => None,
+        Some(I32Exit(code)) => Some(Outcome::ExitCode(*code)),
+        None => Some(failure(error, sandbox)),
+    });
     if let Some(outcome) = failed {
         return blame(outcome, sandbox);
     }
@@ -34,14 +36,12 @@ pub fn instantiation(error: &wasmtime::Error, sandbox: &Sandbox) -> Outcome {
     if error.is::<PoolConcurrencyLimitError>() {
         return Outcome::NodeFull;
     }
-    if sandbox.memory_denied() {
-        return memory_limit(sandbox);
+    // What the system refuses is ours to answer for. All else is the end of a start function, which is guest code: in
+    // a trap, or in the error of whatever host function it called.
+    if error.chain().any(|cause| cause.is::<std::io::Error>() || cause.is::<Errno>()) {
+        return Outcome::Internal(format!("no instance: {error:#}"));
     }
-    // A start function is guest code.
-    if error.is::<Trap>() || error.is::<Stop>() || error.is::<I32Exit>() {
-        return failure(error, sandbox);
-    }
-    Outcome::Internal(format!("no instance: {error:#}"))
+    ended(Some(error), sandbox)
 }
 
 fn failure(error: &wasmtime::Error, sandbox: &Sandbox) -> Outcome {

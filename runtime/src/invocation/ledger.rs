@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use mayfly_core::limits::node;
 use mayfly_core::{Outcome, RequestId};
 
 use super::nanos;
@@ -55,7 +56,7 @@ impl Ledger {
             node: node.clone(),
             revision: None,
             exchange: None,
-            method: inbound.parts.method.clone(),
+            method: short(&inbound.parts.method),
             request_id: inbound.request_id,
             arrived: inbound.arrived,
             queue_ns: 0,
@@ -131,6 +132,15 @@ impl Ledger {
             response_bytes,
             dropped_log_bytes: verdict.dropped_log_bytes,
         });
+    }
+}
+
+/// A method as it is kept. One over the limit is refused, and must not be remembered at its length.
+fn short(method: &http::Method) -> http::Method {
+    match method.as_str().as_bytes().get(..node::METHOD_BYTES) {
+        // Part of a token is a token.
+        Some(start) => http::Method::from_bytes(start).unwrap_or_default(),
+        None => method.clone(),
     }
 }
 

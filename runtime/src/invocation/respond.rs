@@ -71,9 +71,18 @@ pub async fn when_started(
         task.detach();
         return response;
     }
-    let body = ResponseBody::Streamed(Streamed::new(exchange.clone(), Box::new(task)));
-    // Dropping the body tells the guest that nobody listens.
-    let body = if head_only { ResponseBody::Whole(Bytes::new()) } else { body };
+    let body = if head_only {
+        // Its head was all that was asked for: the guest is ended, and has answered.
+        exchange.finish(Verdict::of(Outcome::Answered));
+        ResponseBody::Whole(Bytes::new())
+    } else if is_bodiless(head.status) {
+        // The guest goes on to its end, as behind any other head; nobody gets what it writes.
+        exchange.discard();
+        task.detach();
+        ResponseBody::Whole(Bytes::new())
+    } else {
+        ResponseBody::Streamed(Streamed::new(exchange.clone(), Box::new(task)))
+    };
     let mut response = with_head(head, body, id);
     if let Some(clock) = clock {
         clock.add_to_head(&mut response, &exchange);
@@ -81,12 +90,13 @@ pub async fn when_started(
     response
 }
 
+/// Statuses whose responses have no body, whatever a guest writes.
+fn is_bodiless(status: StatusCode) -> bool {
+    matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED)
+}
+
 fn with_head(head: Head, body: ResponseBody, id: RequestId) -> Response<ResponseBody> {
-    let bodiless = matches!(
-        head.status,
-        StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED
-    );
-    let body = if bodiless { ResponseBody::Whole(Bytes::new()) } else { body };
+    let body = if is_bodiless(head.status) { ResponseBody::Whole(Bytes::new()) } else { body };
     let mut response = Response::new(body);
     *response.status_mut() = head.status;
     *response.headers_mut() = head.headers;

@@ -97,7 +97,9 @@ pub(super) struct FunctionSeries {
 }
 
 struct Failed {
+    /// Of the status that the outcome was first seen with, and mostly is.
     requests: Histogram,
+    slot: usize,
     errors: IntCounter,
     timeouts: Option<IntCounter>,
 }
@@ -128,7 +130,12 @@ impl FunctionSeries {
             self.status(status_slot(status)).observe(total);
         } else if outcome < OUTCOME_SLOTS {
             let failed = self.by_outcome[outcome].get_or_init(|| self.failed(outcome, status));
-            failed.requests.observe(total);
+            if failed.slot == status_slot(status) {
+                failed.requests.observe(total);
+            } else {
+                // An end after the head has the guest's status: too rare for handles of its own.
+                self.requests(status_slot(status), outcome).observe(total);
+            }
             failed.errors.inc();
             if let Some(timeouts) = &failed.timeouts {
                 timeouts.inc();
@@ -162,13 +169,19 @@ impl FunctionSeries {
 
     fn failed(&self, outcome: usize, status: u16) -> Failed {
         let label = Outcome::LABELS[outcome];
-        let status = status_label(status_slot(status));
+        let slot = status_slot(status);
         let timeout = label == "wall-limit" || label == "cpu-limit";
         Failed {
-            requests: self.family.requests.with_label_values(&[&*self.name, &status, label]),
+            requests: self.requests(slot, outcome),
+            slot,
             errors: self.family.errors.with_label_values(&[&*self.name, label]),
             timeouts: timeout.then(|| self.family.timeouts.with_label_values(&[&*self.name])),
         }
+    }
+
+    fn requests(&self, slot: usize, outcome: usize) -> Histogram {
+        let label = Outcome::LABELS[outcome];
+        self.family.requests.with_label_values(&[&*self.name, &status_label(slot), label])
     }
 
     pub(super) fn remove(&self) {

@@ -108,6 +108,10 @@ impl Slots {
         loop {
             let given = self.given.notified();
             if self.take() {
+                // `given` keeps one call at most: of two given back between two waiters' looks, one would be lost.
+                if self.free.load(SeqCst) > 0 && self.waiting.load(SeqCst) > 1 {
+                    self.given.notify_one();
+                }
                 return;
             }
             given.await;

@@ -42,6 +42,19 @@ fn a_head_has_as_many_headers_as_it_may() {
 }
 
 #[test]
+fn a_method_has_as_many_bytes_as_it_may() {
+    let with = |bytes: usize| {
+        let method = "A".repeat(bytes);
+        format!("{method} /ok HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").into_bytes()
+    };
+    assert_eq!(status(&with(node::METHOD_BYTES)), 200);
+    for bytes in [node::METHOD_BYTES + 1, 5_000, 60_000] {
+        assert_eq!(status(&with(bytes)), 405, "{bytes}");
+    }
+    Rig::get().bystander();
+}
+
+#[test]
 fn a_target_has_as_many_bytes_as_it_may() {
     let with = |bytes: usize| {
         let target = format!("/mirror/{}", "x".repeat(bytes - 8));

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 mod aborts;
+mod clocks;
 mod crowds;
 mod fuzzed;
 mod http_limits;

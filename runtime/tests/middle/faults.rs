@@ -60,6 +60,7 @@ const CASES: &[Case] = &[
     case("ignores-its-body", &[], 200, "answered"),
     case("counts-its-body", &[], 200, "answered"),
     case("floods-its-log", &[], 200, "answered"),
+    case("floods-its-log-with-empty-lines", &[], 200, "answered"),
     case("forges-a-log-line", &[], 200, "answered"),
     case("draws-too-much", &[], 200, "answered"),
     case("writes-a-gibibyte", &[], 200, "answered"),
@@ -199,6 +200,11 @@ fn a_log_flood_is_cut_and_cannot_forge_lines() {
         assert_eq!(get(harness, "/flood").await.status, StatusCode::OK);
         let text = harness.log_of("flood");
         assert!(text.len() < 70 << 10, "{} bytes", text.len());
+        // 64 bytes of each are its cost, and one its own.
+        harness.deploy_guest("empty", "floods-its-log-with-empty-lines", &["log=1KiB"]).await;
+        assert_eq!(get(harness, "/empty").await.status, StatusCode::OK);
+        let text = harness.log_of("empty");
+        assert!((10..20).contains(&text.lines().count()), "{text}");
         harness.deploy_guest("forger", "forges-a-log-line", &[]).await;
         assert_eq!(get(harness, "/forger").await.status, StatusCode::OK);
         let text = harness.log_of("forger");

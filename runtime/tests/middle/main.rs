@@ -1,6 +1,7 @@
 //! Wasm in, outcome out, no sockets: most of what Mayfly promises is tested here.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
+mod bodiless;
 mod faults;
 mod harness;
 mod inference;

@@ -33,6 +33,8 @@ caps! {
     REQUEST_HEAD_BYTES: usize = 64 << 10, written_size;
     /// Bytes of a request's path and query.
     URI_BYTES: usize = 8 << 10, written_size;
+    /// Bytes of a request's method; the longest registered one has 17.
+    METHOD_BYTES: usize = 32, written_size;
     /// Streams of one HTTP/2 connection.
     H2_STREAMS: u32 = 100, written_count;
     /// Flow-control window of one HTTP/2 stream, in bytes.
@@ -51,12 +53,16 @@ caps! {
     RESPONSE_BUFFER_BYTES: usize = 256 << 10, written_size;
     /// How long the reset of a large instance waits for its response to be taken; a slow client's goes out long after.
     RESPONSE_FIRST: Duration = Duration::from_millis(2), written_duration;
+    /// Bytes that a piece of a response costs at least, however short: one of a byte takes about as much to keep.
+    RESPONSE_PIECE_BYTES: usize = 64, written_size;
     /// Bytes that one host call takes from or gives to a guest at most; a larger request is done in parts.
     HOSTCALL_BYTES: usize = 64 << 10, written_size;
     /// Bytes of CGI head: as the reactor ABI's.
     CGI_HEAD_BYTES: usize = 96 << 10, written_size;
     /// Bytes of one log line; what is over is cut.
     LOG_LINE_BYTES: usize = 8 << 10, written_size;
+    /// Bytes that a log line costs of its function's limit beside its own: an empty one is as long once written down.
+    LOG_LINE_COST: u64 = 64, written_size;
     /// Log lines kept in memory per function for `mayfly logs`.
     LOG_LINES_KEPT: usize = 1_000, written_count;
     /// Log records under way from workers to the log thread; when full, lines are dropped and counted.
@@ -77,12 +83,22 @@ caps! {
     PUBLISHES: usize = 2, written_count;
     /// Publishes that wait for their turn.
     PUBLISH_QUEUE: usize = 32, written_count;
+    /// Wall time of a module's start function when publish tries the module: other deploys wait meanwhile.
+    START_TIMEOUT: Duration = Duration::from_secs(2), written_duration;
+    /// Until a function whose code could not be made anew is tried again; doubled each time.
+    REBUILD_RETRY: Duration = Duration::from_secs(10), written_duration;
+    /// Between two such tries at most: a full disk or a busy machine is noticed to be well again.
+    REBUILD_RETRY_MOST: Duration = Duration::from_secs(300), written_duration;
     /// CPU time of one child process of publish.
     CHILD_CPU: Duration = Duration::from_secs(120), written_duration;
     /// Wall time of one child process of publish.
     CHILD_WALL: Duration = Duration::from_secs(600), written_duration;
     /// Data segment of one child process of publish (`RLIMIT_DATA`: `RLIMIT_AS` would refuse the 4 GiB reservation).
     CHILD_DATA_BYTES: u64 = 4 * GIB, written_size;
+    /// That data segment is at most one part in so many of the machine's or control group's memory: two run at once.
+    CHILD_MEMORY_PARTS: u64 = 2, written_count;
+    /// Descriptors of one child process of publish: it holds six, for job, result, last words and an image of memory.
+    CHILD_DESCRIPTORS: u64 = 8, written_count;
     /// Bytes that a child process of publish may hand back.
     CHILD_OUTPUT_BYTES: u64 = GIB, written_size;
     /// Bytes kept of what a child process of publish writes to stderr; the last line goes into the error.
@@ -109,7 +125,7 @@ caps! {
     ARGS: usize = 64, written_count;
     /// Bytes of all arguments of a function.
     ARGS_BYTES: usize = 32 << 10, written_size;
-    /// Routes of a node.
+    /// Routes of a node: those of its configuration and of all functions.
     ROUTES: usize = 1_000, written_count;
     /// Native stack of a guest, in bytes.
     WASM_STACK_BYTES: usize = 512 << 10, written_size;
