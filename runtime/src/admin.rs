@@ -33,7 +33,7 @@ use tokio::sync::{Semaphore, watch};
 use crate::logs::LogSink;
 use crate::metrics::Metrics;
 
-pub use control::{Control, Function, Progress, Published, Refused};
+pub use control::{Control, Function, Progress, Published, Refused, State};
 pub use handlers::handle;
 pub use node_control::NodeControl;
 pub use tokens::{TokenError, load_or_make, read_token};
@@ -56,6 +56,8 @@ pub struct AdminState {
     pub hosts: Vec<String>,
     /// Whether the self-test has passed and the node is not draining.
     pub ready: Arc<AtomicBool>,
+    /// Whether everything that was deployed before is in the catalog; nothing may change until then.
+    pub restored: Arc<AtomicBool>,
     /// Where clients reach functions.
     pub gateway: SocketAddr,
     /// Limits of a function whose deploy names none.

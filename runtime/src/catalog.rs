@@ -11,7 +11,7 @@ use mayfly_core::FunctionName;
 use mayfly_core::router::{Match, Route, Router, split_name};
 use parking_lot::Mutex;
 
-use crate::revision::Revision;
+use crate::revision::{Revision, RevisionRecord};
 
 /// What a name leads to.
 #[derive(Debug, Clone)]
@@ -19,7 +19,36 @@ pub enum Entry {
     /// A revision that answers.
     Ready(Arc<Revision>),
     /// A revision whose artifact is being made anew; 503 meanwhile.
-    Preparing,
+    Preparing(Arc<Preparing>),
+}
+
+/// A revision without code.
+#[derive(Debug)]
+pub struct Preparing {
+    /// What it is.
+    pub record: RevisionRecord,
+    /// Why the last try to make its code failed, if there was one.
+    pub failed: Option<Failed>,
+}
+
+/// A try that failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failed {
+    /// Why.
+    pub why: String,
+    /// Whether there will be another try; if not, only a new deploy helps.
+    pub again: bool,
+}
+
+impl Entry {
+    /// What its name leads to, with or without code.
+    #[must_use]
+    pub fn record(&self) -> &RevisionRecord {
+        match self {
+            Self::Ready(revision) => &revision.record,
+            Self::Preparing(preparing) => &preparing.record,
+        }
+    }
 }
 
 /// One state of the catalog.
@@ -88,6 +117,12 @@ impl Catalog {
         self.current.load()
     }
 
+    /// The routes of the node's configuration.
+    #[must_use]
+    pub fn configured(&self) -> &[(Route, FunctionName)] {
+        &self.configured
+    }
+
     /// Makes `name` lead to `entry` from the next request on.
     pub fn insert(&self, name: FunctionName, entry: Entry) {
         self.update(|functions| {
@@ -108,10 +143,9 @@ impl Catalog {
         change(&mut functions);
         let mut routes = self.configured.clone();
         for (name, entry) in &functions {
-            if let Entry::Ready(revision) = entry {
-                let own = &revision.record.settings.routes;
-                routes.extend(own.iter().filter_map(|r| Some((Route::new(r).ok()?, name.clone()))));
-            }
+            // Without code as well: its paths would lead to other functions meanwhile.
+            let own = &entry.record().settings.routes;
+            routes.extend(own.iter().filter_map(|r| Some((Route::new(r).ok()?, name.clone()))));
         }
         self.current.store(Arc::new(View { functions, routes: Router::new(routes) }));
     }

@@ -76,6 +76,9 @@ pub enum ChildError {
     /// Out of memory.
     #[error("limit reached: {} of memory", format_size(*.0))]
     Memory(u64),
+    /// The kernel ended it, as it does when memory runs out: this process goes first.
+    #[error("limit reached: the machine's memory (the process was killed by the kernel)")]
+    Killed,
     /// The result is too large.
     #[error("limit reached: the result is over {}", format_size(*.0))]
     Output(u64),
@@ -96,7 +99,10 @@ impl ChildError {
     /// Whether the module is at fault: it asked for more than a child may use, or broke the child that handled it.
     #[must_use]
     pub fn is_limit(&self) -> bool {
-        matches!(self, Self::Cpu(_) | Self::Wall(_) | Self::Memory(_) | Self::Output(_))
+        matches!(
+            self,
+            Self::Cpu(_) | Self::Wall(_) | Self::Memory(_) | Self::Killed | Self::Output(_)
+        )
     }
 }
 
@@ -280,6 +286,8 @@ fn judge(
         Some(libc::SIGABRT) if stderr.contains("memory allocation of") => {
             ChildError::Memory(caps.data_bytes)
         }
+        // Not ours: at the deadline there is no status.
+        Some(libc::SIGKILL) => ChildError::Killed,
         Some(signal) => ChildError::Died { how: format!("signal {signal}"), stderr: last(stderr) },
         None => {
             let code = status.code().unwrap_or(-1);
@@ -317,6 +325,7 @@ fn serve(verb: Verb) -> anyhow::Result<()> {
         bail!("the process that started this one is gone");
     }
     close_inherited().context("closing what the starter of mayfly left open")?;
+    confine::go_first();
     let mut job = File::from(io::stdin().as_fd().try_clone_to_owned()?);
     let mut result = File::from(io::stdout().as_fd().try_clone_to_owned()?);
     confine::confine(&Caps { cpu_s, data_bytes, output_bytes })

@@ -1,6 +1,6 @@
 //! The one wasmtime engine of the process: its pool, its ticker, and the door through which native code is loaded.
 
-mod cgroup;
+pub(crate) mod cgroup;
 pub mod codegen;
 pub mod pages;
 pub mod pool;
@@ -9,7 +9,9 @@ pub mod warm;
 
 use std::sync::Arc;
 
-use wasmtime::{InstancePre, Linker, Module, ModuleExport};
+use mayfly_core::limits::node;
+use mayfly_core::units::format_duration;
+use wasmtime::{InstancePre, Linker, Module, ModuleExport, PoolConcurrencyLimitError};
 
 use crate::artifact::VerifiedArtifact;
 use crate::logs::LogSink;
@@ -63,6 +65,15 @@ pub enum EngineError {
     /// An instance could not be made.
     #[error("the module cannot be instantiated: {0}")]
     Instantiate(String),
+    /// A start function waits for something.
+    #[error(
+        "the module's start function did not end within {}",
+        format_duration(node::START_TIMEOUT)
+    )]
+    StartTimeout,
+    /// Every slot is in use.
+    #[error("every slot serves a request: there is none to try the module in")]
+    PoolFull,
 }
 
 /// Handle to the engine; cheap to clone.
@@ -183,10 +194,10 @@ impl Engine {
     }
 
     /// Makes one instance and drops it: proves that limits and image fit, and warms the code's pages.
-    /// No guest code but a start function runs, and that for a second at most.
+    /// No guest code but a start function runs, and that for a second at most, or two if it waits.
     ///
     /// # Errors
-    /// [`EngineError::Instantiate`].
+    /// [`EngineError::Instantiate`], [`EngineError::StartTimeout`], [`EngineError::PoolFull`].
     pub async fn smoke_instantiate(
         &self,
         revision: &Arc<Revision>,
@@ -197,8 +208,14 @@ impl Engine {
         store.limiter(Sandbox::limiter);
         store.set_epoch_deadline(100);
         store.epoch_deadline_trap();
-        let instance = revision.module.pre.instantiate_async(&mut store).await;
-        instance.map(drop).map_err(|e| EngineError::Instantiate(format!("{e:#}")))
+        // The epoch ends what runs; what sleeps in the host is ended by a clock.
+        let instance = revision.module.pre.instantiate_async(&mut store);
+        match tokio::time::timeout(node::START_TIMEOUT, instance).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) if error.is::<PoolConcurrencyLimitError>() => Err(EngineError::PoolFull),
+            Ok(Err(error)) => Err(EngineError::Instantiate(format!("{error:#}"))),
+            Err(_) => Err(EngineError::StartTimeout),
+        }
     }
 }
 

@@ -11,6 +11,7 @@ pub mod artifact;
 pub mod catalog;
 pub mod check;
 pub mod child;
+pub mod clock;
 pub mod config;
 pub mod engine;
 pub mod exchange;

@@ -4,7 +4,6 @@
 //! lines of each function for `mayfly logs`, feeds followers, and writes to stderr in one write per batch.
 //! Tracing's lines take the same way ([`LogSink::raw`]), so nothing interleaves.
 
-mod clock;
 mod escape;
 mod record;
 mod ring;
@@ -20,7 +19,6 @@ use mayfly_core::outcome::Level;
 use mayfly_core::{FunctionName, RequestId};
 use prometheus::IntCounter;
 
-pub use clock::timestamp;
 pub use escape::escape;
 pub use record::{Body, Entry, InvocationRecord, Stream};
 pub use ring::{Followed, Follower, TooManyFollowers};

@@ -166,6 +166,7 @@ struct Parts {
     gateway_address: SocketAddr,
     admin_address: SocketAddr,
     ready: Arc<AtomicBool>,
+    restored: Arc<AtomicBool>,
     stop_admin: watch::Sender<bool>,
 }
 
@@ -217,7 +218,7 @@ impl Parts {
                 config.admin.listen
             )
         })?;
-        let ready = Arc::new(AtomicBool::new(false));
+        let (ready, restored) = (Arc::<AtomicBool>::default(), Arc::<AtomicBool>::default());
         let (stop_admin, stop) = watch::channel(false);
         let (gateway_address, admin_address) = (gateway.address(), listener.address());
         let state = AdminState {
@@ -232,12 +233,13 @@ impl Parts {
             tokens: Tokens::new(&full, &read_metrics),
             hosts: config.admin.hosts.clone(),
             ready: ready.clone(),
+            restored: restored.clone(),
             gateway: gateway_address,
             limits: config.limits.clone(),
             limits_max: config.limits_max.clone(),
             uploads: Uploads::default(),
         };
-        // From now on: health answers while the rest starts.
+        // From now on: health answers while the rest starts. Deploys are refused until then.
         listener.start(Arc::new(state), stop).context("no thread for the admin API")?;
         let gateway = parking_lot::Mutex::new(Some(gateway));
         let running = parking_lot::Mutex::new(None);
@@ -249,6 +251,7 @@ impl Parts {
             gateway_address,
             admin_address,
             ready,
+            restored,
             stop_admin,
         })
     }
@@ -259,12 +262,9 @@ impl Parts {
             self.publisher.rehearsal().await.context("the self-test's guest cannot be made")?;
         rehearsal.run().await.context("the self-test failed")?;
         // After it, because what has to be made anew is tried out in the same pool.
-        let restored = self.publisher.restore().await.context("cannot read what was deployed")?;
-        tracing::info!(
-            ready = restored.ready,
-            preparing = restored.preparing,
-            "functions restored"
-        );
+        let found = self.publisher.restore().await.context("cannot read what was deployed")?;
+        self.restored.store(true, Ordering::Release);
+        tracing::info!(ready = found.ready, preparing = found.preparing, "functions restored");
         let gateway = self.gateway.lock().take().context("the gateway was started already")?;
         *self.running.lock() = Some(gateway.start()?);
         for (name, path) in &config.deploy {
@@ -342,7 +342,7 @@ impl Parts {
         let view = self.node.catalog.load();
         let walls = view.iter().filter_map(|(_, entry)| match entry {
             Entry::Ready(revision) => Some(revision.limits().wall()),
-            Entry::Preparing => None,
+            Entry::Preparing(_) => None,
         });
         let longest = walls.max().unwrap_or(config.limits.wall());
         let drained = tokio::task::spawn_blocking(move || running.drain());

@@ -100,10 +100,13 @@ struct Shared {
     children: Children,
     cpu_features: String,
     slots: Semaphore,
+    /// One rebuild at a time, so that a deploy finds a slot and its name's turn behind one of them at most, however
+    /// many functions a start found without code.
+    rebuilds: Semaphore,
     waiting: AtomicUsize,
     names: Mutex<HashMap<FunctionName, Arc<Turn<()>>>>,
     /// Held from writing files to committing the row that refers to them, and while files are removed that no row
-    /// refers to. Routes are checked and taken under it as well.
+    /// refers to. Routes are checked and taken under it as well, and a start reads and sweeps under it.
     commits: Turn<()>,
 }
 
@@ -131,6 +134,7 @@ impl Publisher {
             children: config.children.clone(),
             cpu_features: codegen::cpu_features(),
             slots: Semaphore::new(node::PUBLISHES),
+            rebuilds: Semaphore::new(1),
             waiting: AtomicUsize::new(0),
             names: Mutex::default(),
             commits: Turn::new(()),

@@ -6,7 +6,8 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::time::FormatTime;
 
-use crate::logs::{Format, LogSink, timestamp};
+use crate::clock::timestamp;
+use crate::logs::{Format, LogSink};
 
 /// Checks a level or filter and gives it back.
 ///

@@ -22,13 +22,30 @@ pub struct Published {
     pub notes: Vec<String>,
 }
 
+/// Whether a function answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum State {
+    /// It does.
+    Ready,
+    /// Its artifact is being made anew.
+    Preparing {
+        /// Why the last try failed, if there was one.
+        failed: Option<String>,
+    },
+    /// Its artifact cannot be made anew.
+    Failed {
+        /// Why.
+        why: String,
+    },
+}
+
 /// A function as it stands.
 #[derive(Debug, Clone)]
 pub struct Function {
     /// Its current revision.
     pub record: RevisionRecord,
-    /// Whether it answers; if not, its artifact is being made anew.
-    pub ready: bool,
+    /// Whether it answers.
+    pub state: State,
     /// Invocations under way.
     pub in_flight: usize,
     /// What measured requests left of their instances' memory.

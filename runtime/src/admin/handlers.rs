@@ -62,6 +62,9 @@ where
             return Err(Problem::new(413, "body", "This path takes no body").close());
         }
     }
+    if matches!(action, Action::Deploy(_) | Action::Remove(_)) {
+        check_restored(state)?;
+    }
     let query = head.uri.query();
     match action {
         Action::Health => Ok(text("ok\n")),
@@ -75,6 +78,17 @@ where
         Action::Remove(name) => remove(state, name).await,
         Action::Logs(name) => logs(state, name, query).await,
     }
+}
+
+/// What is deployed is not known before: a name's revisions, and whose a route is.
+fn check_restored(state: &AdminState) -> Result<(), Problem> {
+    if state.restored.load(Ordering::Acquire) {
+        return Ok(());
+    }
+    Err(Problem::new(503, "starting", "The node is starting")
+        .detail("it looks at what was deployed before; until then nothing can be changed")
+        .hint("retry in a few seconds")
+        .close())
 }
 
 fn ready(state: &AdminState) -> Result<Response<AdminBody>, Problem> {

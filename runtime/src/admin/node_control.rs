@@ -7,8 +7,8 @@ use bytes::Bytes;
 use mayfly_core::FunctionName;
 use tokio::runtime::Handle;
 
-use super::control::{Control, Function, Progress, Published, Refused};
-use crate::catalog::{Catalog, Entry};
+use super::control::{Control, Function, Progress, Published, Refused, State};
+use crate::catalog::{Catalog, Entry, Failed};
 use crate::logs::LogSink;
 use crate::publish::{PublishError, PublishReport, PublishRequest, Publisher};
 use crate::records::RecordsError;
@@ -49,9 +49,7 @@ impl Control for NodeControl {
         let view = self.catalog.load();
         let mut entries: Vec<_> = view.iter().collect();
         entries.sort_by_key(|(name, _)| *name);
-        let functions = entries.into_iter().map(|(name, entry)| self.function(name, entry));
-        // A function that is being made anew may be removed while we look.
-        Ok(functions.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
+        Ok(entries.into_iter().map(|(_, entry)| function(entry)).collect())
     }
 
     fn inspect(
@@ -60,27 +58,29 @@ impl Control for NodeControl {
     ) -> Result<Option<(Function, Vec<RevisionRecord>)>, Refused> {
         let view = self.catalog.load();
         let Some(entry) = view.get(name.as_str()) else { return Ok(None) };
-        let Some(function) = self.function(name, entry)? else { return Ok(None) };
-        Ok(Some((function, self.publisher.history(name)?)))
+        Ok(Some((function(entry), self.publisher.history(name)?)))
     }
 }
 
-impl NodeControl {
-    fn function(&self, name: &FunctionName, entry: &Entry) -> Result<Option<Function>, Refused> {
-        Ok(match entry {
-            Entry::Ready(revision) => Some(Function {
-                record: revision.record.clone(),
-                ready: true,
-                in_flight: revision.in_flight.load(Ordering::Relaxed),
-                footprint: revision.footprint.seen(),
-            }),
-            Entry::Preparing => self
-                .publisher
-                .history(name)?
-                .into_iter()
-                .next()
-                .map(|record| Function { record, ready: false, in_flight: 0, footprint: None }),
-        })
+fn function(entry: &Entry) -> Function {
+    let record = entry.record().clone();
+    match entry {
+        Entry::Ready(revision) => Function {
+            record,
+            state: State::Ready,
+            in_flight: revision.in_flight.load(Ordering::Relaxed),
+            footprint: revision.footprint.seen(),
+        },
+        Entry::Preparing(preparing) => Function {
+            record,
+            state: match &preparing.failed {
+                None => State::Preparing { failed: None },
+                Some(Failed { why, again: true }) => State::Preparing { failed: Some(why.clone()) },
+                Some(Failed { why, again: false }) => State::Failed { why: why.clone() },
+            },
+            in_flight: 0,
+            footprint: None,
+        },
     }
 }
 

@@ -68,7 +68,7 @@ impl Control for Fake {
     fn list(&self) -> Result<Vec<Function>, Refused> {
         let function = |h: &Vec<RevisionRecord>| Function {
             record: h[0].clone(),
-            ready: true,
+            state: State::Ready,
             in_flight: 0,
             footprint: None,
         };
@@ -83,8 +83,8 @@ impl Control for Fake {
         let Some(history) = functions.get(name) else { return Ok(None) };
         let pages = Pages { dirty: 40, runs: 2, shared: 7 };
         let footprint = Some(Measured { requests: 1, most: pages, last: pages });
-        let function =
-            Function { record: history[0].clone(), ready: false, in_flight: 3, footprint };
+        let state = State::Preparing { failed: Some("the disk is full".into()) };
+        let function = Function { record: history[0].clone(), state, in_flight: 3, footprint };
         Ok(Some((function, history.clone())))
     }
 }
@@ -111,6 +111,7 @@ impl Api {
             tokens: Tokens::new(&full, &read),
             hosts: vec!["node.example".into()],
             ready: Arc::new(AtomicBool::new(false)),
+            restored: Arc::new(AtomicBool::new(true)),
             gateway: "0.0.0.0:3000".parse().unwrap(),
             limits: Limits::default(),
             limits_max,
@@ -227,6 +228,11 @@ async fn deploy_list_inspect_remove() {
     assert_eq!(list["functions"].as_array().unwrap().len(), 1);
     let (_, inspected) = api.call("GET", "/v1/functions/hello", &token).await;
     assert_eq!((&inspected["state"], &inspected["in_flight"]), (&"preparing".into(), &3.into()));
+    assert_eq!(inspected["reason"], "the disk is full");
+    assert_eq!(
+        (&list["functions"][0]["state"], &list["functions"][0]["reason"]),
+        (&"ready".into(), &Value::Null)
+    );
     assert_eq!(
         inspected["memory"]["most"],
         serde_json::json!({"dirty": 40, "runs": 2, "shared": 7})
@@ -240,6 +246,25 @@ async fn deploy_list_inspect_remove() {
         let (status, problem) = api.call(method, "/v1/functions/hello", &token).await;
         assert_eq!((status, &problem["type"]), (404, &"urn:mayfly:admin:no-function".into()));
     }
+}
+
+#[tokio::test]
+async fn nothing_can_be_changed_before_it_is_known_what_is_there() {
+    let api = Api::new();
+    api.state.restored.store(false, std::sync::atomic::Ordering::Release);
+    let token = [("authorization", api.full.as_str())];
+    for method in ["PUT", "DELETE"] {
+        assert_eq!(api.call(method, "/v1/functions/hello", &[]).await.0, 401);
+        let request = Request::builder().method(method).uri("/v1/functions/hello");
+        let request = request.header("host", "localhost").header("authorization", &api.full);
+        let (status, headers, body) = api.raw(request.body(Full::default()).unwrap()).await;
+        assert_eq!((status, &headers["retry-after"]), (503, &"5".parse().unwrap()), "{method}");
+        assert!(body.contains("urn:mayfly:admin:starting"), "{body}");
+    }
+    assert_eq!(api.call("GET", "/v1/functions", &token).await.0, 200);
+    api.state.restored.store(true, std::sync::atomic::Ordering::Release);
+    assert_eq!(api.deploy("/v1/functions/hello").await.0, 200);
+    assert_eq!(api.call("DELETE", "/v1/functions/hello", &token).await.0, 200);
 }
 
 #[tokio::test]

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
-use super::control::{Function, Published};
+use super::control::{Function, Published, State};
+use crate::clock::date;
 use crate::engine::pages::Measured;
 use crate::metrics::Summary;
 use crate::revision::{Abi, RevisionRecord, Snapshot, StageTime};
@@ -31,6 +31,9 @@ pub(super) struct RevisionView<'a> {
 pub(super) struct FunctionView<'a> {
     name: &'a str,
     state: &'static str,
+    /// Why its code could not be made anew, so far or at all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
     url: String,
     in_flight: usize,
     /// Of requests that were measured.
@@ -56,13 +59,9 @@ pub(super) struct PublishedView<'a> {
 
 impl<'a> RevisionView<'a> {
     pub(super) fn of(record: &'a RevisionRecord) -> Self {
-        // Far beyond any clock, the time is left out rather than wrong.
-        let created = SystemTime::UNIX_EPOCH
-            .checked_add(Duration::from_secs(record.created_unix_s.min(253_402_300_799)))
-            .map(|time| humantime::format_rfc3339_seconds(time).to_string());
         Self {
             number: record.number,
-            created: created.unwrap_or_default(),
+            created: date(record.created_unix_s).to_string(),
             wasm: record.wasm.to_string(),
             wasm_bytes: record.wasm_bytes,
             artifact_bytes: record.artifact_bytes,
@@ -79,9 +78,15 @@ impl<'a> RevisionView<'a> {
 
 impl<'a> FunctionView<'a> {
     pub(super) fn of(function: &'a Function, gateway: SocketAddr) -> Self {
+        let (state, reason) = match &function.state {
+            State::Ready => ("ready", None),
+            State::Preparing { failed } => ("preparing", failed.as_deref()),
+            State::Failed { why } => ("failed", Some(why.as_str())),
+        };
         Self {
             name: function.record.function.as_str(),
-            state: if function.ready { "ready" } else { "preparing" },
+            state,
+            reason,
             url: url(gateway, function.record.function.as_str()),
             in_flight: function.in_flight,
             memory: function.footprint,

@@ -214,11 +214,16 @@ impl ArtifactStore {
         }
     }
 
-    /// Keeps compiled functions. May be lost in a crash; only speed depends on it.
+    /// Keeps compiled functions, at the cost of older ones at most. May be lost in a crash; only speed depends on it.
     ///
     /// # Errors
     /// [`StoreError::Full`], or what the file system says.
     pub fn put_cache(&self, key: ArtifactKey, cache: &[u8]) -> Result<(), StoreError> {
+        if cache.len() > node::CODE_CACHE_BYTES {
+            // It would not be read back.
+            return Ok(());
+        }
+        self.make_room_for_cache((Mac::BYTES + cache.len()) as u64)?;
         let mac = self.secret.sign(&key, cache);
         self.put(Kind::Cache, key.0, &[mac.as_bytes(), cache], false)
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use mayfly_core::limits::node;
 use rustix::process::{Resource, Rlimit, setrlimit};
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
@@ -19,10 +20,39 @@ pub struct Caps {
     pub output_bytes: u64,
 }
 
-/// Descriptors: the three it starts with, and anonymous files for memory images.
-const DESCRIPTORS: u64 = 64;
 /// Below what serves requests.
 const NICENESS: i32 = 10;
+/// The most there is: when memory runs out, this process is ended and not the one that serves.
+const OOM_SCORE: &str = "1000";
+
+impl Caps {
+    /// The node's caps of a child with so many seconds of CPU time, on this machine.
+    #[must_use]
+    pub fn of_node(cpu_s: u64) -> Self {
+        let total = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| total(&text));
+        let memory = [crate::engine::cgroup::memory_limit(), total].into_iter().flatten().min();
+        Self { cpu_s, data_bytes: data_bytes(memory), output_bytes: node::CHILD_OUTPUT_BYTES }
+    }
+}
+
+/// In bytes; nothing is known of some machines.
+fn data_bytes(memory: Option<u64>) -> u64 {
+    let part = memory.map_or(u64::MAX, |memory| memory / node::CHILD_MEMORY_PARTS);
+    part.min(node::CHILD_DATA_BYTES)
+}
+
+/// The machine's memory in bytes.
+fn total(meminfo: &str) -> Option<u64> {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib << 10)
+}
+
+/// Offers this process to the kernel before any other of its group. Needs no privilege, but a `/proc` to write to;
+/// without one the child works all the same.
+pub fn go_first() {
+    let _ = std::fs::write("/proc/self/oom_score_adj", OOM_SCORE);
+}
 
 /// Gives up time, memory, files, network and new programs, in this thread and all that it starts. Cannot be undone.
 ///
@@ -34,7 +64,7 @@ pub fn confine(caps: &Caps) -> anyhow::Result<()> {
         (Resource::Cpu, caps.cpu_s, caps.cpu_s + 1),
         (Resource::Data, caps.data_bytes, caps.data_bytes),
         (Resource::Fsize, caps.output_bytes, caps.output_bytes),
-        (Resource::Nofile, DESCRIPTORS, DESCRIPTORS),
+        (Resource::Nofile, node::CHILD_DESCRIPTORS, node::CHILD_DESCRIPTORS),
         (Resource::Core, 0, 0),
     ] {
         setrlimit(resource, Rlimit { current: Some(value), maximum: Some(maximum) })?;
@@ -78,7 +108,27 @@ fn checked() -> anyhow::Result<Vec<(i64, Vec<SeccompRule>)>> {
         SeccompRule::new(vec![SeccompCondition::new(argument, length, operator, value)?])
     };
     let (long, int) = (SeccompCmpArgLen::Qword, SeccompCmpArgLen::Dword);
+    let equal = |argument, value: i32| {
+        only(argument, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, u64::from(value.cast_unsigned()))
+    };
+    let masked = |argument, mask: i32, value: i32| {
+        let mask = SeccompCmpOp::MaskedEq(u64::from(mask.cast_unsigned()));
+        only(argument, SeccompCmpArgLen::Dword, mask, u64::from(value.cast_unsigned()))
+    };
+    let own = rustix::process::getpid().as_raw_nonzero().get();
     Ok(vec![
+        // Signals to itself, as `abort` sends one; not to its parent, which is of the same user.
+        (libc::SYS_tgkill, vec![equal(0, own)?]),
+        // Copies and seals of descriptors; nothing that makes the kernel send signals.
+        (
+            libc::SYS_fcntl,
+            FCNTL.iter().map(|&command| equal(1, command)).collect::<Result<_, _>>()?,
+        ),
+        // Memory of its own or of a file that it holds: `RLIMIT_DATA` does not count what is shared.
+        (
+            libc::SYS_mmap,
+            vec![masked(3, libc::MAP_ANONYMOUS, 0)?, masked(3, libc::MAP_TYPE, libc::MAP_PRIVATE)?],
+        ),
         // Threads, no processes.
         (libc::SYS_clone, vec![only(0, long, SeccompCmpOp::MaskedEq(thread), thread)?]),
         // Reading limits, not setting them.
@@ -93,6 +143,16 @@ fn checked() -> anyhow::Result<Vec<(i64, Vec<SeccompRule>)>> {
     ])
 }
 
+/// What may be done to a descriptor, beside reading and writing.
+const FCNTL: &[i32] = &[
+    libc::F_GETFD,
+    libc::F_SETFD,
+    libc::F_GETFL,
+    libc::F_DUPFD_CLOEXEC,
+    libc::F_ADD_SEALS,
+    libc::F_GET_SEALS,
+];
+
 /// Memory, threads, clocks, and the descriptors that are open already. Nothing here takes a path or an address.
 const ALLOWED: &[i64] = &[
     libc::SYS_brk,
@@ -103,7 +163,6 @@ const ALLOWED: &[i64] = &[
     libc::SYS_dup,
     libc::SYS_exit,
     libc::SYS_exit_group,
-    libc::SYS_fcntl,
     libc::SYS_fstat,
     libc::SYS_ftruncate,
     libc::SYS_futex,
@@ -115,7 +174,6 @@ const ALLOWED: &[i64] = &[
     libc::SYS_madvise,
     libc::SYS_membarrier,
     libc::SYS_memfd_create,
-    libc::SYS_mmap,
     libc::SYS_mprotect,
     libc::SYS_mremap,
     libc::SYS_munmap,
@@ -133,7 +191,6 @@ const ALLOWED: &[i64] = &[
     libc::SYS_sched_yield,
     libc::SYS_set_robust_list,
     libc::SYS_sigaltstack,
-    libc::SYS_tgkill,
     libc::SYS_write,
     libc::SYS_writev,
     // Answered by its own filter; on this list so that its error is that filter's.
@@ -158,3 +215,88 @@ const FATAL: &[i64] = &[
     libc::SYS_unshare,
     libc::SYS_userfaultfd,
 ];
+
+#[cfg(test)]
+mod tests {
+    #![expect(unsafe_code, reason = "the calls of an attacker")]
+
+    use super::*;
+
+    const GIB: u64 = 1 << 30;
+    /// Which signal a descriptor sends; not in the `libc` crate.
+    const F_SETSIG: i32 = 10;
+
+    #[test]
+    fn a_child_has_half_of_a_small_machine() {
+        assert_eq!(total("MemFree: 1 kB\nMemTotal:        2048 kB\n"), Some(2 << 20));
+        assert_eq!(total(""), None);
+        for (memory, data) in
+            [(Some(2 * GIB), GIB), (Some(64 * GIB), 4 * GIB), (None, 4 * GIB), (Some(0), 0)]
+        {
+            assert_eq!(data_bytes(memory), data, "{memory:?}");
+        }
+        let caps = Caps::of_node(1);
+        assert!(caps.data_bytes > 0 && caps.data_bytes <= node::CHILD_DATA_BYTES, "{caps:?}");
+    }
+
+    /// Why a call fails, made behind the filters by a thread of its own.
+    fn fails(call: impl FnOnce() -> i64 + Send + 'static) -> Option<i32> {
+        let behind = move || {
+            for filter in filters().unwrap() {
+                seccompiler::apply_filter(&filter).unwrap();
+            }
+            let failed = call() == -1;
+            failed.then(|| std::io::Error::last_os_error().raw_os_error()).flatten()
+        };
+        std::thread::spawn(behind).join().unwrap()
+    }
+
+    fn signal(process: i32) -> i64 {
+        // SAFETY: signal 0 is only looked at.
+        unsafe { libc::syscall(libc::SYS_tgkill, process, process, 0) }
+    }
+
+    fn map(flags: i32) -> i64 {
+        let (null, prot) = (std::ptr::null_mut(), libc::PROT_READ | libc::PROT_WRITE);
+        // SAFETY: new memory, which nobody uses.
+        unsafe { libc::mmap(null, 4096, prot, flags, -1, 0) as i64 }
+    }
+
+    fn control(command: i32) -> i64 {
+        // SAFETY: it asks, or sets what is set already; no pointer is given.
+        i64::from(unsafe { libc::fcntl(0, command, 0) })
+    }
+
+    #[test]
+    fn a_child_signals_nobody_but_itself() {
+        let own = rustix::process::getpid().as_raw_nonzero().get();
+        let parent = rustix::process::getppid().unwrap().as_raw_nonzero().get();
+        assert_eq!(signal(parent), 0, "the test itself could");
+        assert_eq!(fails(move || signal(own)), None);
+        for other in [parent, 1] {
+            assert_eq!(fails(move || signal(other)), Some(libc::EPERM), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_child_has_no_memory_that_is_not_counted() {
+        let shared = libc::MAP_SHARED | libc::MAP_ANONYMOUS;
+        assert_ne!(map(shared), -1, "the test itself could");
+        assert_eq!(fails(move || map(shared)), Some(libc::EPERM));
+        let private = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+        for flags in [private, private | libc::MAP_NORESERVE] {
+            assert_eq!(fails(move || map(flags)), None, "{flags:#x}");
+        }
+    }
+
+    #[test]
+    fn a_child_does_little_to_its_descriptors() {
+        for command in [libc::F_GETFD, libc::F_GETFL] {
+            assert_eq!(fails(move || control(command)), None, "{command}");
+        }
+        for command in [libc::F_SETOWN, libc::F_GETOWN, F_SETSIG, libc::F_SETFL, libc::F_SETPIPE_SZ]
+        {
+            assert_eq!(fails(move || control(command)), Some(libc::EPERM), "{command}");
+        }
+    }
+}

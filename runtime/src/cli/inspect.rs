@@ -34,6 +34,9 @@ impl Inspect {
             text(&function, "/state"),
             text(&function, "/url")
         ))?;
+        if !text(&function, "/reason").is_empty() {
+            line(format_args!("  no code    {}", text(&function, "/reason")))?;
+        }
         show_revision(revision)?;
         show_memory(&function)?;
         show_metrics(&function)?;

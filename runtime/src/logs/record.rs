@@ -7,7 +7,7 @@ use mayfly_core::outcome::Level;
 use mayfly_core::{FunctionName, RequestId};
 use serde::Serialize;
 
-use super::timestamp;
+use crate::clock::timestamp;
 use crate::metrics::PhaseTimes;
 
 /// Where a guest wrote a line.

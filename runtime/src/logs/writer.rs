@@ -11,7 +11,8 @@ use prometheus::IntCounter;
 
 use super::record::{Body, Entry, InvocationRecord, Stream};
 use super::ring::Rings;
-use super::{Format, Output, escape, timestamp};
+use super::{Format, Output, escape};
+use crate::clock::timestamp;
 
 /// What workers send. Kept small, because the queue holds thousands.
 pub(super) enum Record {

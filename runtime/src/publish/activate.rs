@@ -47,20 +47,19 @@ impl Shared {
     pub(super) fn forget_metrics(&self, name: &FunctionName) {
         match self.catalog.load().get(name.as_str()) {
             Some(Entry::Ready(current)) => drop(self.metrics.revision(name, current.record.number)),
-            Some(Entry::Preparing) => {}
+            Some(Entry::Preparing(_)) => {}
             None => self.metrics.remove(name),
         }
     }
 
     async fn smoke(&self, revision: &Arc<Revision>) -> Result<(), EngineError> {
-        let slots = self.engine.plan().slots as u64;
         let mut tries = 0;
         loop {
-            let tried = self.engine.smoke_instantiate(revision, &self.logs).await;
             tries += 1;
-            let full = self.engine.slots_in_use() >= slots;
-            match tried {
-                Err(_) if full && tries < SLOT_WAITS => tokio::time::sleep(SLOT_WAIT).await,
+            match self.engine.smoke_instantiate(revision, &self.logs).await {
+                Err(EngineError::PoolFull) if tries < SLOT_WAITS => {
+                    tokio::time::sleep(SLOT_WAIT).await;
+                }
                 result => return result,
             }
         }

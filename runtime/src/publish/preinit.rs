@@ -131,11 +131,7 @@ pub async fn preinit(
     };
     let blobs = [wasm, code].into_iter().chain(assets.iter().map(|(_, bytes)| bytes.clone()));
     let time = limits.init() + node::CHILD_GRACE;
-    let caps = Caps {
-        cpu_s: time.as_secs(),
-        data_bytes: node::CHILD_DATA_BYTES,
-        output_bytes: node::CHILD_OUTPUT_BYTES,
-    };
+    let caps = Caps::of_node(time.as_secs());
     let run = children.run::<_, Report>(Verb::Preinit, job, blobs.collect(), caps, time);
     let (report, blobs) = run.await?;
     let log = report.log;

@@ -84,11 +84,7 @@ pub async fn probe(
         ask,
     };
     let time = PROBE_TIME + node::CHILD_GRACE;
-    let caps = Caps {
-        cpu_s: time.as_secs(),
-        data_bytes: node::CHILD_DATA_BYTES,
-        output_bytes: node::CHILD_OUTPUT_BYTES,
-    };
+    let caps = Caps::of_node(time.as_secs());
     let (report, _) = children.run(Verb::Probe, job, vec![code], caps, time).await?;
     match report {
         Report::Answers { seeds: Some((first, second)), .. } if first == second => {

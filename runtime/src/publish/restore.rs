@@ -2,7 +2,9 @@
 //! or does not verify, or was made for another engine, is made anew in the background; 503 meanwhile.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use mayfly_core::limits::node;
 use parking_lot::Mutex;
 
 use super::activate::Stale;
@@ -12,7 +14,7 @@ use super::report::Times;
 use super::validate::{Plan, validate};
 use super::{Publisher, Shared, blocking};
 use crate::artifact::store::Kind;
-use crate::catalog::Entry;
+use crate::catalog::{Entry, Failed, Preparing};
 use crate::records::RecordsError;
 use crate::revision::RevisionRecord;
 
@@ -32,20 +34,24 @@ impl Publisher {
     /// When the database cannot be read.
     pub async fn restore(&self) -> Result<Restored, RecordsError> {
         let shared = self.shared.clone();
+        // To the end: what a deploy has written is swept until its row is there, and what it has put into the catalog
+        // would be overwritten with what was read before.
+        let commit = self.shared.commits.lock().await;
         let found = tokio::task::spawn_blocking(move || shared.restore_all()).await;
+        drop(commit);
         let (ready, stale) =
             found.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
         let restored = Restored { ready, preparing: stale.len() };
-        for record in stale {
+        for stale in stale {
             let shared = self.shared.clone();
-            tokio::spawn(async move { shared.rebuild(record).await });
+            tokio::spawn(async move { shared.rebuild(stale).await });
         }
         Ok(restored)
     }
 }
 
 impl Shared {
-    fn restore_all(&self) -> Result<(usize, Vec<RevisionRecord>), RecordsError> {
+    fn restore_all(&self) -> Result<(usize, Vec<Arc<Preparing>>), RecordsError> {
         let referenced = self.records.references(false)?;
         self.store.sweep(&referenced);
         if let Err(error) = self.records.sweep(&referenced) {
@@ -58,8 +64,8 @@ impl Shared {
         let work = || {
             loop {
                 let Some(record) = records.lock().pop() else { return };
-                if let Some(record) = self.restore_one(record) {
-                    stale.lock().push(record);
+                if let Some(without_code) = self.restore_one(record) {
+                    stale.lock().push(without_code);
                 } else {
                     ready.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
                 }
@@ -71,8 +77,8 @@ impl Shared {
         Ok((ready.into_inner(), stale.into_inner()))
     }
 
-    /// The record again if its code has to be made anew.
-    fn restore_one(&self, record: RevisionRecord) -> Option<RevisionRecord> {
+    /// What it put into the catalog if the code has to be made anew.
+    fn restore_one(&self, record: RevisionRecord) -> Option<Arc<Preparing>> {
         let name = record.function.clone();
         match self.reload(&record) {
             Ok(module) => {
@@ -85,29 +91,55 @@ impl Shared {
                     self.metrics.artifact_rejects.inc();
                     self.store.purge(Kind::Artifact, record.artifact.0);
                 }
-                self.catalog.insert(name, Entry::Preparing);
-                Some(record)
+                let preparing = Arc::new(Preparing { record, failed: None });
+                self.catalog.insert(name, Entry::Preparing(preparing.clone()));
+                Some(preparing)
             }
         }
     }
 
-    async fn rebuild(self: Arc<Self>, record: RevisionRecord) {
-        let name = record.function.clone();
-        let _turn = self.name_turn(&name).lock_owned().await;
-        // A deploy or a removal may have come first.
-        match self.records.current_number(&name) {
-            Ok(Some(number)) if number == record.number => {}
-            _ => return,
-        }
-        // Not counted as waiting: a node that comes up with many stale functions must still take a deploy.
-        let Ok(_slot) = self.slots.acquire().await else { return };
-        match self.rebuild_now(record).await {
-            Ok(()) => tracing::info!(function = %name, "the function answers again"),
-            Err(error) => {
-                let hint = error.hint();
-                tracing::error!(function = %name, %error, hint, "the function cannot be made anew; deploy it again");
+    /// Makes a function's code anew, and tries again while it is the current revision and the cause may pass.
+    async fn rebuild(self: Arc<Self>, mut preparing: Arc<Preparing>) {
+        let mut pause = node::REBUILD_RETRY;
+        while let Some(failed) = self.try_rebuild(&preparing).await {
+            if failed.failed.as_ref().is_none_or(|failed| !failed.again) {
+                return;
             }
+            preparing = failed;
+            tokio::time::sleep(pause).await;
+            pause = longer(pause);
         }
+    }
+
+    /// What is in the catalog if the code could not be made.
+    async fn try_rebuild(&self, preparing: &Arc<Preparing>) -> Option<Arc<Preparing>> {
+        let name = &preparing.record.function;
+        // Then in the order in which deploys take them. Not counted as waiting: a node that comes up with many stale
+        // functions must still take a deploy.
+        let _rebuild = self.rebuilds.acquire().await.ok()?;
+        let _turn = self.name_turn(name).lock_owned().await;
+        let _slot = self.slots.acquire().await.ok()?;
+        // A deploy or a removal, or both, may have come first; both need the turn.
+        if !self.catalog.load().get(name.as_str()).is_some_and(|now| is_still(now, preparing)) {
+            return None;
+        }
+        let error = match self.rebuild_now(preparing.record.clone()).await {
+            Ok(()) => {
+                tracing::info!(function = %name, "the function answers again");
+                return None;
+            }
+            Err(error) => error,
+        };
+        let (again, hint) = (error.may_pass(), error.hint());
+        if again {
+            tracing::error!(function = %name, %error, hint, "the function cannot be made anew; it is tried again");
+        } else {
+            tracing::error!(function = %name, %error, hint, "the function cannot be made anew; deploy it again");
+        }
+        let failed = Some(Failed { why: error.kind.to_string(), again });
+        let failed = Arc::new(Preparing { record: preparing.record.clone(), failed });
+        self.catalog.insert(name.clone(), Entry::Preparing(failed.clone()));
+        Some(failed)
     }
 
     async fn rebuild_now(&self, mut record: RevisionRecord) -> Result<(), PublishError> {
@@ -148,5 +180,26 @@ impl Shared {
         self.catalog.insert(record.function.clone(), Entry::Ready(self.revision(record, loaded)));
         drop(commit);
         Ok(())
+    }
+}
+
+fn is_still(now: &Entry, preparing: &Arc<Preparing>) -> bool {
+    matches!(now, Entry::Preparing(now) if Arc::ptr_eq(now, preparing))
+}
+
+/// The pause after this one.
+fn longer(pause: Duration) -> Duration {
+    (2 * pause).min(node::REBUILD_RETRY_MOST)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_up_to_five_minutes() {
+        let pauses = std::iter::successors(Some(node::REBUILD_RETRY), |pause| Some(longer(*pause)));
+        let seconds: Vec<_> = pauses.take(8).map(|pause| pause.as_secs()).collect();
+        assert_eq!(seconds, [10, 20, 40, 80, 160, 300, 300, 300]);
     }
 }

@@ -59,6 +59,7 @@ const ATTACKS: &[(&str, Attack, Answer)] = &[
         || rustix::process::test_kill_process(rustix::process::Pid::INIT).is_ok(),
         Answer::Refused,
     ),
+    ("makes a descriptor send signals", makes_a_descriptor_send_signals, Answer::Refused),
     ("raises its limits", raises_its_limits, Answer::Refused),
     ("takes its priority back", || rustix::process::nice(-5).is_ok(), Answer::Refused),
     ("lets others look into it", lets_others_look, Answer::Refused),
@@ -66,6 +67,11 @@ const ATTACKS: &[(&str, Attack, Answer)] = &[
     ("takes all descriptors", takes_all_descriptors, Answer::Refused),
     ("writes without end", writes_without_end, Answer::TooMuch),
 ];
+
+fn makes_a_descriptor_send_signals() -> bool {
+    let asynchronous = rustix::fs::OFlags::from_bits_retain(libc::O_ASYNC.cast_unsigned());
+    rustix::fs::fcntl_setfl(std::io::stdin(), asynchronous).is_ok()
+}
 
 fn raises_its_limits() -> bool {
     let more = rustix::process::Rlimit { current: Some(1000), maximum: Some(1000) };
@@ -79,7 +85,7 @@ fn lets_others_look() -> bool {
 
 fn takes_all_descriptors() -> bool {
     let make = || rustix::fs::memfd_create("x", rustix::fs::MemfdFlags::CLOEXEC);
-    (0..64).map(|_| make()).collect::<Result<Vec<_>, _>>().is_ok()
+    (0..12).map(|_| make()).collect::<Result<Vec<_>, _>>().is_ok()
 }
 
 fn writes_without_end() -> bool {

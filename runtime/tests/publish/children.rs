@@ -128,6 +128,8 @@ async fn a_child_has_nothing_to_reach_out_with() {
     };
     let status = status(pid).unwrap();
     assert_eq!(status["NoNewPrivs"], "1");
+    let score = std::fs::read_to_string(format!("/proc/{pid}/oom_score_adj")).unwrap();
+    assert_eq!(score.trim(), "1000", "memory that runs out costs this process first");
     assert_eq!(std::fs::read(format!("/proc/{pid}/environ")).unwrap(), b"");
     for fd in std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten() {
         let target = std::fs::read_link(fd.path()).unwrap();
@@ -146,4 +148,23 @@ async fn a_child_has_nothing_to_reach_out_with() {
     assert_eq!((limit("Max cpu time"), limit("Max core file size")), ("77".into(), "0".into()));
     assert_eq!(limit("Max data size"), (1u64 << 30).to_string());
     assert!(matches!(run.await.unwrap(), Err(ChildError::Wall(_))));
+}
+
+#[tokio::test]
+async fn a_child_that_the_kernel_kills_ran_out_of_memory() {
+    let caps = Caps { cpu_s: 78, ..CAPS };
+    let run = tokio::spawn(preinit("(loop $on (br $on))", caps, Duration::from_secs(60)));
+    let pid = loop {
+        if let Some(pid) = child_of_ours(78) {
+            break pid;
+        }
+        assert!(!run.is_finished());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    };
+    // As the kernel does when memory runs out.
+    let pid = rustix::process::Pid::from_raw(pid.cast_signed()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    let error = run.await.unwrap().unwrap_err();
+    assert!(matches!(error, ChildError::Killed) && error.is_limit(), "{error}");
+    assert!(error.to_string().contains("memory"), "{error}");
 }

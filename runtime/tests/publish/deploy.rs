@@ -4,11 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mayfly_core::limits::node as caps;
+use mayfly_core::router::Route;
+use mayfly_runtime::catalog::Catalog;
+use mayfly_runtime::child::Children;
 use mayfly_runtime::publish::{PublishErrorKind, PublishRequest, Stage};
 use mayfly_runtime::revision::{Settings, Snapshot};
 use parking_lot::Mutex;
 
-use crate::node::{TestNode, files, limits, name, reactor, says, state, with_section};
+use crate::node::{
+    MAYFLY, TestNode, engine, files, limits, name, reactor, says, state, with_section,
+};
 
 #[tokio::test]
 async fn a_deploy_answers_and_tells_its_stages_as_they_end() {
@@ -165,6 +170,52 @@ async fn a_route_belongs_to_one_function() {
     assert!(error.to_string().contains("'/api/...' belongs to the function 'a'"), "{error}");
     assert_eq!(node.get("/api/x").await, (200, "again".into()));
     assert_eq!(node.get("/b").await.0, 404);
+}
+
+#[tokio::test]
+async fn a_route_that_the_configuration_gives_to_another_is_refused() {
+    let state = state();
+    let configured = vec![(Route::new("/api/...").unwrap(), name("a"))];
+    let (children, catalog) = (Children::of(MAYFLY), Catalog::new(configured));
+    let node = TestNode::open_as(state.path(), children, engine(), catalog);
+    let routed = || Settings { routes: vec!["/api/...".into()], ..Settings::default() };
+    let error = node.deploy("b", &says("b"), routed()).await.unwrap_err();
+    assert_eq!(error.status(), 409, "{error}");
+    assert!(
+        error.to_string().contains("to the function 'a' by the node's configuration"),
+        "{error}"
+    );
+    assert!(error.hint().contains("mayfly.toml"), "{}", error.hint());
+    node.deploy("a", &says("a"), routed()).await.unwrap();
+    assert_eq!(node.get("/api/x").await, (200, "a".into()));
+}
+
+#[tokio::test]
+async fn routes_are_bounded_and_given_once() {
+    let state = state();
+    let node = TestNode::open(state.path());
+    let routes = |from: usize, to: usize| Settings {
+        routes: (from..to).map(|n| format!("/r/{n}")).collect(),
+        ..Settings::default()
+    };
+    let mut twice = routes(0, 2);
+    twice.routes.push("/r/0".into());
+    for (settings, words) in
+        [(twice, "'/r/0' is there twice"), (routes(0, caps::ROUTES + 1), "1001 routes")]
+    {
+        let error = node.deploy("a", &says("a"), settings).await.unwrap_err();
+        assert_eq!((error.status(), error.stage), (422, Stage::Validate), "{error}");
+        assert!(error.to_string().contains(words), "{error}");
+    }
+    let half = caps::ROUTES / 2;
+    node.deploy("a", &says("a"), routes(0, half + 1)).await.unwrap();
+    let error = node.deploy("b", &says("a"), routes(half + 1, caps::ROUTES + 1)).await.unwrap_err();
+    assert!(matches!(error.kind, PublishErrorKind::TooManyRoutes { .. }), "{error}");
+    assert_eq!(error.status(), 507);
+    node.deploy("b", &says("a"), routes(half + 1, caps::ROUTES)).await.unwrap();
+    // Its own are replaced.
+    node.deploy("a", &says("a"), routes(0, half + 1)).await.unwrap();
+    assert_eq!(node.get("/r/999").await, (200, "a".into()));
 }
 
 #[tokio::test]

@@ -8,4 +8,6 @@ mod deploy;
 mod init;
 mod measure;
 mod node;
+mod rebuild;
 mod restart;
+mod start;

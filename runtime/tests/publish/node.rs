@@ -27,10 +27,10 @@ pub struct TestNode {
     pub publisher: Publisher,
     pub catalog: Arc<Catalog>,
     pub metrics: Arc<Metrics>,
-    node: Arc<Node>,
+    pub node: Arc<Node>,
 }
 
-fn engine() -> Engine {
+pub fn engine() -> Engine {
     static ENGINE: OnceLock<Engine> = OnceLock::new();
     let config = EngineConfig { slots: Some(16), ..EngineConfig::default() };
     ENGINE.get_or_init(|| Engine::new(&config).unwrap()).clone()
@@ -59,17 +59,27 @@ impl TestNode {
 
     /// With children that are another program.
     pub fn open_with(state: &Path, children: Children) -> Self {
+        Self::open_as(state, children, engine(), Catalog::default())
+    }
+
+    /// With a pool of its own, or with routes that the configuration gives.
+    pub fn open_as(state: &Path, children: Children, engine: Engine, catalog: Catalog) -> Self {
         let metrics = Arc::new(Metrics::new());
         let config =
             LogConfig { format: Format::Json, requests: Requests::Off, output: Output::Discard };
         let logs = LogSink::start(config, metrics.logs_dropped.clone()).unwrap();
-        let catalog = Arc::new(Catalog::default());
+        let catalog = Arc::new(catalog);
         let config = PublisherConfig { children, ..PublisherConfig::new(state) };
-        let publisher =
-            Publisher::open(&config, engine(), catalog.clone(), metrics.clone(), logs.clone())
-                .unwrap();
+        let publisher = Publisher::open(
+            &config,
+            engine.clone(),
+            catalog.clone(),
+            metrics.clone(),
+            logs.clone(),
+        )
+        .unwrap();
         let node =
-            Node::new(&NodeConfig::default(), engine(), catalog.clone(), metrics.clone(), logs)
+            Node::new(&NodeConfig::default(), engine, catalog.clone(), metrics.clone(), logs)
                 .unwrap();
         Self { publisher, catalog, metrics, node }
     }
@@ -117,6 +127,15 @@ impl TestNode {
 
     pub fn compiles(&self) -> u64 {
         self.metrics.compiles.get()
+    }
+}
+
+/// Waits until something is so; a minute is more than any of it takes.
+pub async fn until(what: &str, so: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !so() {
+        assert!(Instant::now() < deadline, "not within a minute: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 

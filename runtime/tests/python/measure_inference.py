@@ -23,20 +23,13 @@ import threading
 import time
 
 import numpy
-import onnxruntime
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 from node import Node  # noqa: E402
+from onnx_peer import one_thread, spread  # noqa: E402
 
 MIB = 1 << 20
 TOLERANCE = 1e-3
-
-
-def spread(shape):
-    """Numbers between -0.5 and 0.5 that any language can make: Knuth's multiplicative hash of the index."""
-    index = numpy.arange(numpy.prod(shape), dtype=numpy.uint64)
-    hashed = (index * numpy.uint64(2654435761)) % numpy.uint64(1 << 32)
-    return (hashed / 2.0**32 - 0.5).astype(numpy.float32).reshape(shape)
 
 
 def frame(name, array):
@@ -201,9 +194,7 @@ def main():
     parser.add_argument("--strict", action="store_true", help="fail where a limit is exceeded")
     options = parser.parse_args()
     options.runner = options.runner.absolute()
-    settings = onnxruntime.SessionOptions()
-    settings.intra_op_num_threads = settings.inter_op_num_threads = 1
-    session = onnxruntime.InferenceSession(str(options.model), settings, providers=["CPUExecutionProvider"])
+    session = one_thread(options.model)
     port = session.get_inputs()[0]
     given = spread(port.shape)
     expected = session.run(None, {port.name: given})[0]

@@ -39,11 +39,24 @@ impl ArtifactStore {
         needs: u64,
         current: &HashSet<(Kind, Digest)>,
     ) -> Result<(), StoreError> {
+        self.evict(needs, |f| f.digest.is_none_or(|digest| !current.contains(&(f.kind, digest))))
+    }
+
+    /// Makes room for a cache by removing other caches only. No row refers to those, so it needs to know of none, and
+    /// may be done while a publish is between its files and its row.
+    ///
+    /// # Errors
+    /// [`StoreError::Full`] when uploads and code leave no room.
+    pub(super) fn make_room_for_cache(&self, needs: u64) -> Result<(), StoreError> {
+        self.evict(needs, |file| file.kind == Kind::Cache)
+    }
+
+    fn evict(&self, needs: u64, may_go: impl Fn(&Listed) -> bool) -> Result<(), StoreError> {
         let mut files = self.list();
         let mut used: u64 = files.iter().map(|file| file.bytes).sum();
         let mut free = self.free()?;
         let on_disk = needs.saturating_add(node::STORE_RESERVE_BYTES);
-        files.retain(|f| f.digest.is_none_or(|digest| !current.contains(&(f.kind, digest))));
+        files.retain(may_go);
         files.sort_by_key(|file| (file.kind, file.used));
         for file in files {
             if used.saturating_add(needs) <= self.budget && free >= on_disk {

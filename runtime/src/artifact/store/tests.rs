@@ -194,6 +194,28 @@ fn the_least_used_goes_first_and_what_is_current_stays() {
 }
 
 #[test]
+fn caches_stay_within_the_budget_and_cost_caches_only() {
+    let dir = private();
+    let store = ArtifactStore::open(dir.path(), 1000).unwrap();
+    store.put_artifact(key(1), &[1; 400]).unwrap();
+    let there = |kind, n: u8| store.path(kind, key(n).0).exists();
+    for n in 2..=6 {
+        store.put_cache(key(n), &[n; 200]).unwrap();
+        let file = File::open(store.path(Kind::Cache, key(n).0)).unwrap();
+        file.set_modified(SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(n.into()))
+            .unwrap();
+        let files = fs::read_dir(dir.path().join("cache")).unwrap().flatten();
+        let used: u64 = files.map(|file| file.metadata().unwrap().len()).sum();
+        assert!(used <= 600, "{used} bytes of caches");
+    }
+    assert!(there(Kind::Cache, 6) && there(Kind::Cache, 5) && !there(Kind::Cache, 4));
+    assert!(matches!(store.put_cache(key(7), &[7; 700]), Err(StoreError::Full { .. })));
+    assert!(there(Kind::Artifact, 1) && !there(Kind::Cache, 7), "code is worth more");
+    store.put_cache(key(8), &vec![0; node::CODE_CACHE_BYTES + 1]).unwrap();
+    assert!(!there(Kind::Cache, 8), "what would not be read back is not kept");
+}
+
+#[test]
 fn a_sweep_removes_what_nobody_refers_to() {
     let dir = private();
     let store = open(dir.path());
