@@ -9,6 +9,8 @@ use seccompiler::{
     SeccompRule, TargetArch,
 };
 
+use crate::engine::cgroup;
+
 /// What a child may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Caps {
@@ -29,8 +31,7 @@ impl Caps {
     /// The node's caps of a child with so many seconds of CPU time, on this machine.
     #[must_use]
     pub fn of_node(cpu_s: u64) -> Self {
-        let total = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| total(&text));
-        let memory = [crate::engine::cgroup::memory_limit(), total].into_iter().flatten().min();
+        let memory = [cgroup::memory_limit(), cgroup::machine_memory()].into_iter().flatten().min();
         Self { cpu_s, data_bytes: data_bytes(memory), output_bytes: node::CHILD_OUTPUT_BYTES }
     }
 }
@@ -39,13 +40,6 @@ impl Caps {
 fn data_bytes(memory: Option<u64>) -> u64 {
     let part = memory.map_or(u64::MAX, |memory| memory / node::CHILD_MEMORY_PARTS);
     part.min(node::CHILD_DATA_BYTES)
-}
-
-/// The machine's memory in bytes.
-fn total(meminfo: &str) -> Option<u64> {
-    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
-    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kib << 10)
 }
 
 /// Offers this process to the kernel before any other of its group. Needs no privilege, but a `/proc` to write to;
@@ -228,8 +222,6 @@ mod tests {
 
     #[test]
     fn a_child_has_half_of_a_small_machine() {
-        assert_eq!(total("MemFree: 1 kB\nMemTotal:        2048 kB\n"), Some(2 << 20));
-        assert_eq!(total(""), None);
         for (memory, data) in
             [(Some(2 * GIB), GIB), (Some(64 * GIB), 4 * GIB), (None, 4 * GIB), (Some(0), 0)]
         {

@@ -1,6 +1,17 @@
-//! The memory limit of the control group that this process is in.
+//! How much memory there is: the machine's, and the limit of the control group that this process is in.
 
 use std::path::{Path, PathBuf};
+
+/// The machine's memory in bytes.
+pub fn machine_memory() -> Option<u64> {
+    total(&std::fs::read_to_string("/proc/meminfo").ok()?)
+}
+
+fn total(meminfo: &str) -> Option<u64> {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib << 10)
+}
 
 /// The lowest limit in bytes between this process's group and the root of what it can see, if there is any: a limit
 /// counts wherever above the process it was set.
@@ -48,6 +59,12 @@ mod tests {
             std::fs::write(path, text).unwrap();
         }
         dir
+    }
+
+    #[test]
+    fn the_machines_memory_is_in_kibibytes() {
+        assert_eq!(total("MemFree: 1 kB\nMemTotal:        2048 kB\n"), Some(2 << 20));
+        assert_eq!(total(""), None);
     }
 
     #[test]

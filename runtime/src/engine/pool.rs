@@ -6,7 +6,7 @@
 use mayfly_core::units::{format_size, human_size};
 use wasmtime::{Config, Enabled, PoolingAllocationConfig};
 
-use super::{EngineConfig, EngineError};
+use super::{EngineConfig, EngineError, cgroup};
 
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
@@ -169,17 +169,12 @@ struct Machine {
 
 impl Machine {
     fn probe() -> Self {
-        let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
-        let total = read("/proc/meminfo")
-            .lines()
-            .find_map(|line| {
-                line.strip_prefix("MemTotal:")?.trim().strip_suffix("kB")?.trim().parse().ok()
-            })
-            .map_or(GIB, |kib: u64| kib << 10);
+        let total = cgroup::machine_memory().unwrap_or(GIB);
         // 47 bits on x86-64, of which a quarter stays for everything else.
         let bits = 3u64 << 45;
         let limit = rustix::process::getrlimit(rustix::process::Resource::As).current;
-        let swap = read("/proc/swaps").lines().count() > 1;
+        let swaps = std::fs::read_to_string("/proc/swaps").unwrap_or_default();
+        let swap = swaps.lines().count() > 1;
         let scan = if swap {
             // A swapped-out page is not reported as dirty: the next guest would read it (wasmtime#14357).
             Err("this machine has swap")
@@ -189,7 +184,7 @@ impl Machine {
             Err("this kernel has no PAGEMAP_SCAN")
         };
         Self {
-            memory: super::cgroup::memory_limit().map_or(total, |limit| limit.min(total)),
+            memory: cgroup::memory_limit().map_or(total, |limit| limit.min(total)),
             address_space: limit.map_or(bits, |limit| (limit / 4 * 3).min(bits)),
             scan,
         }

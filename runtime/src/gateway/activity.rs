@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use http::Version;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
@@ -15,6 +16,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// One connection's requests. Everything here is touched by the worker of the connection only.
 #[derive(Debug)]
 pub struct Activity {
+    /// Whether streams have windows of their own, which a client may keep shut while it takes from its socket.
+    h2: bool,
     /// Requests between head and the last piece of their response.
     requests: AtomicUsize,
     /// Requests so far.
@@ -28,9 +31,10 @@ pub struct Activity {
 }
 
 impl Activity {
-    /// A connection that has done nothing yet.
-    pub fn new() -> Self {
+    /// A connection of this protocol that has done nothing yet.
+    pub fn new(version: Version) -> Self {
         Self {
+            h2: version == Version::HTTP_2,
             requests: AtomicUsize::new(0),
             count: AtomicUsize::new(0),
             ended: AtomicBool::new(false),
@@ -99,8 +103,12 @@ pub struct Busy {
 }
 
 impl Busy {
-    /// Says whether it is the client of this stream, and not its guest, that is waited for.
+    /// Says whether it is the client of this stream, and not its guest, that is waited for. HTTP/1 has no streams: there
+    /// the clock of writes tells.
     pub fn client_is_waited_for(&mut self, yes: bool) {
+        if !self.activity.h2 {
+            return;
+        }
         if self.listed {
             self.activity.unsent.lock().retain(|(id, _)| *id != self.id);
         }

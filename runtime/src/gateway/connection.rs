@@ -42,7 +42,6 @@ pub fn spawn(
     // A response is written in one piece or streamed: waiting for more to send only costs time (Nagle: about 40 ms).
     let _ = stream.set_nodelay(true);
     let Ok(local) = stream.local_addr() else { return };
-    let activity = Arc::new(Activity::new());
     let config = config.clone();
     let node = node.clone();
     let watcher = graceful.watcher();
@@ -52,6 +51,7 @@ pub fn spawn(
         let Ok(Some(version)) = tokio::time::timeout_at(deadline, sniff(&stream)).await else {
             return;
         };
+        let activity = Arc::new(Activity::new(version));
         let framing = (version != Version::HTTP_2).then(Framing::default);
         let io = TokioIo::new(GuardedIo::new(stream, activity.clone(), &config, framing));
         let service = service_fn(move |request| {
@@ -143,18 +143,17 @@ async fn serve(
     let request_id = own.unwrap_or_else(|| RequestId::from_random(rand::rng().next_u64()));
     let body: Option<RequestBody> =
         (!body.is_end_stream()).then(|| Box::pin(body.map_err(Into::into)) as RequestBody);
-    let h2 = parts.version == Version::HTTP_2;
-    let watched = (body.is_some() && !h2).then_some(activity);
+    let watched = (body.is_some() && parts.version != Version::HTTP_2).then_some(activity);
     let inbound = Inbound::new(parts, remote, local, request_id);
     let mut handle = pin!(inference::handle(node, inbound, body));
     let Some(activity) = watched else {
-        return Ok(WatchedBody::new(handle.await, None, busy, h2));
+        return Ok(WatchedBody::new(handle.await, None, busy));
     };
     let mut left: Pin<Box<dyn Future<Output = ()> + Send>> =
         Box::pin(async move { activity.client_left().await });
     tokio::select! {
         biased;
-        response = &mut handle => Ok(WatchedBody::new(response, Some(left), busy, h2)),
+        response = &mut handle => Ok(WatchedBody::new(response, Some(left), busy)),
         () = &mut left => Err(ClientLeft),
     }
 }
@@ -165,7 +164,6 @@ struct WatchedBody {
     body: ResponseBody,
     left: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     busy: Busy,
-    h2: bool,
 }
 
 impl WatchedBody {
@@ -173,13 +171,10 @@ impl WatchedBody {
         response: Response<ResponseBody>,
         left: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
         mut busy: Busy,
-        h2: bool,
     ) -> Response<Self> {
         // Hyper asks for a piece only once the stream's window is open.
-        if h2 {
-            busy.client_is_waited_for(true);
-        }
-        response.map(|body| Self { body, left, busy, h2 })
+        busy.client_is_waited_for(true);
+        response.map(|body| Self { body, left, busy })
     }
 }
 
@@ -192,9 +187,7 @@ impl http_body::Body for WatchedBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
         let polled = Pin::new(&mut self.body).poll_frame(cx);
-        if self.h2 {
-            self.busy.client_is_waited_for(polled.is_ready());
-        }
+        self.busy.client_is_waited_for(polled.is_ready());
         if polled.is_pending()
             && let Some(left) = &mut self.left
         {

@@ -11,7 +11,7 @@ use super::Cpu;
 
 mod fuzz;
 mod map;
-mod special;
+mod pool;
 
 /// A generator of its own: a failure must come back with the same numbers.
 struct Random(u64);

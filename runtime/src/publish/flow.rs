@@ -219,8 +219,9 @@ impl Shared {
         let configured = self.catalog.configured();
         for (route, function) in configured.iter().filter(|(_, name)| *name != record.function) {
             // The configuration's comes first, so this one would never be asked.
-            let (route, function) = (route.to_string(), function.to_string());
+            let route = route.to_string();
             if own.contains(route.as_str()) {
+                let function = function.to_string();
                 return at(PublishErrorKind::RouteConfigured { route, function });
             }
         }

@@ -6,22 +6,8 @@ use std::time::{Duration, Instant};
 
 use mayfly_runtime::gateway::{Gateway, GatewayConfig};
 
+use crate::pauses::pauses;
 use crate::rig::{Rig, SHORT, connect, read_to_end};
-
-/// Sends its head and a line, sleeps for three times the impatient gateway's clocks in the host, sends another line.
-const PAUSES: &str = r#"(module
-  (import "wasi_snapshot_preview1" "poll_oneoff" (func $poll (param i32 i32 i32 i32) (result i32)))
-  (import "mayfly_http_v1" "response_start" (func $start (param i32 i32 i32 i32) (result i32)))
-  (import "mayfly_http_v1" "response_write" (func $write (param i32 i32) (result i32)))
-  (memory (export "memory") 1)
-  (func (export "mayfly_abi_1"))
-  (data (i32.const 0) "\c8\00\00\00one\0atwo\0a")
-  (func (export "mayfly_handle")
-    (i32.store (i32.const 1040) (i32.const 1))
-    (i64.store (i32.const 1048) (i64.const 3000000000))
-    (drop (call $start (i32.const 0) (i32.const 4) (i32.const 4) (i32.const 4)))
-    (drop (call $poll (i32.const 1024) (i32.const 1280) (i32.const 1) (i32.const 1536)))
-    (drop (call $write (i32.const 8) (i32.const 4)))))"#;
 
 /// One HTTP/2 frame.
 fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
@@ -72,7 +58,7 @@ fn pinging(socket: &mut TcpStream, end: &[u8]) -> Vec<u8> {
 #[test]
 fn a_response_that_takes_longer_than_every_clock_is_whole() {
     let rig = Rig::get();
-    rig.deploy("pauses", PAUSES, &[]);
+    rig.deploy("pauses", &pauses(200, 3 * SHORT), &[]);
     let mut socket = connect(rig.impatient);
     socket.write_all(b"GET /pauses HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
     let said = String::from_utf8(read_to_end(&mut socket)).unwrap();

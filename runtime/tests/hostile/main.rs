@@ -12,6 +12,8 @@ mod http_limits;
 mod imports;
 mod isolation;
 mod mutants;
+#[path = "../middle/pauses.rs"]
+mod pauses;
 mod rig;
 mod slow;
 mod smuggling;

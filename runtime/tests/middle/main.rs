@@ -6,5 +6,6 @@ mod faults;
 mod harness;
 mod inference;
 mod memory;
+mod pauses;
 mod samples;
 mod timing;

@@ -118,11 +118,8 @@ impl TestNode {
 
     /// Waits until a function answers.
     pub async fn ready(&self, function: &str) {
-        let deadline = Instant::now() + Duration::from_secs(60);
-        while !matches!(self.catalog.load().get(function), Some(Entry::Ready(_))) {
-            assert!(Instant::now() < deadline, "{function} is not ready");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        let ready = || matches!(self.catalog.load().get(function), Some(Entry::Ready(_)));
+        until(&format!("{function} is ready"), ready).await;
     }
 
     pub fn compiles(&self) -> u64 {

@@ -3,7 +3,7 @@
 use mayfly_kernels::Map;
 use mayfly_kernels::map::{Arg, INPUTS, Input, Op, Program, SCRATCH, STEPS, Step};
 
-use super::{Random, assert_close, cpus};
+use super::{Cpu, Random, assert_close, cpus};
 
 /// `erf` by its series, or by its complement's continued fraction from 3 on.
 fn erf(x: f64) -> f64 {
@@ -73,6 +73,21 @@ fn one_input(data: &[f32]) -> [Input<'_>; INPUTS] {
     inputs
 }
 
+/// Computes a program as the host does, whatever the scratch holds.
+fn run(
+    cpu: Cpu,
+    program: Program,
+    inputs: [Input<'_>; INPUTS],
+    at: [usize; 2],
+    output: &mut [f32],
+) {
+    let [given, first] = at;
+    let scratch = &mut vec![f32::NAN; SCRATCH];
+    let mut call = Map { program, inputs, given, first, output, scratch };
+    call.check().unwrap();
+    cpu.map(&mut call);
+}
+
 fn unary(op: Op) -> Program {
     program(&[Step { op, args: [Arg::Input(0); 3], to: 0 }])
 }
@@ -106,17 +121,8 @@ fn operations_equal_double_precision() {
         let args = [Arg::Input(0), Arg::Input(1), Arg::Input(2)];
         for cpu in cpus() {
             let mut output = vec![f32::NAN; len];
-            let mut scratch = vec![f32::NAN; SCRATCH];
-            let mut call = Map {
-                program: program(&[Step { op, args, to: 15 }]),
-                inputs,
-                given: 3,
-                first,
-                output: &mut output,
-                scratch: &mut scratch,
-            };
-            call.check().unwrap();
-            cpu.map(&mut call);
+            let program = program(&[Step { op, args, to: 15 }]);
+            run(cpu, program, inputs, [3, first], &mut output);
             assert_close(&output, &expected, 1e-6, &format!("{cpu:?}, {op:?}, {len} elements"));
         }
     }
@@ -128,17 +134,7 @@ fn functions_hold_over_their_whole_range() {
     for op in [Op::Exp, Op::Sigmoid, Op::Tanh, Op::Erf] {
         for cpu in cpus() {
             let mut output = vec![f32::NAN; xs.len()];
-            let mut scratch = vec![0.0; SCRATCH];
-            let mut call = Map {
-                program: unary(op),
-                inputs: one_input(&xs),
-                given: 1,
-                first: 0,
-                output: &mut output,
-                scratch: &mut scratch,
-            };
-            call.check().unwrap();
-            cpu.map(&mut call);
+            run(cpu, unary(op), one_input(&xs), [1, 0], &mut output);
             for (&x, &found) in xs.iter().zip(&output) {
                 let expected = reference(op, [f64::from(x), 0.0, 0.0]) as f32;
                 let off = (found - expected).abs();
@@ -152,27 +148,21 @@ fn functions_hold_over_their_whole_range() {
 
 #[test]
 fn what_is_no_number_stays_none_and_infinities_hold() {
-    let xs = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, -1000.0, 1000.0];
+    let xs = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, -1000.0, 1000.0, -f32::MAX, f32::MAX];
     let expected = [
         (Op::Exp, [f32::INFINITY, 0.0, 0.0, f32::INFINITY]),
         (Op::Sigmoid, [1.0, 0.0, 0.0, 1.0]),
         (Op::Tanh, [1.0, -1.0, -1.0, 1.0]),
+        (Op::Erf, [1.0, -1.0, -1.0, 1.0]),
+        (Op::Abs, [f32::INFINITY, f32::INFINITY, 1000.0, 1000.0]),
     ];
     for (op, expected) in expected {
         for cpu in cpus() {
-            let mut output = [0.0; 5];
-            let mut scratch = vec![0.0; SCRATCH];
-            let mut call = Map {
-                program: unary(op),
-                inputs: one_input(&xs),
-                given: 1,
-                first: 0,
-                output: &mut output,
-                scratch: &mut scratch,
-            };
-            cpu.map(&mut call);
+            let mut output = [0.0; 7];
+            run(cpu, unary(op), one_input(&xs), [1, 0], &mut output);
             assert!(output[0].is_nan(), "{cpu:?}: {op:?}");
-            assert_eq!(output[1..], expected, "{cpu:?}: {op:?}");
+            assert_eq!(output[1..5], expected, "{cpu:?}: {op:?}");
+            assert!(!output[5].is_nan() && !output[6].is_nan(), "{cpu:?}: {op:?}");
         }
     }
 }
@@ -193,17 +183,7 @@ fn steps_pass_values_on_in_place() {
         xs.iter().map(|&x| f64::from(x)).map(|x| (x * 2.0 + 1.0).clamp(0.0, 3.0) * x).collect();
     for cpu in cpus() {
         let mut output = xs.clone();
-        let mut scratch = vec![0.0; SCRATCH];
-        let mut call = Map {
-            program: program.clone(),
-            inputs: [NONE; INPUTS],
-            given: 1,
-            first: 0,
-            output: &mut output,
-            scratch: &mut scratch,
-        };
-        call.check().unwrap();
-        cpu.map(&mut call);
+        run(cpu, program.clone(), [NONE; INPUTS], [1, 0], &mut output);
         assert_close(&output, &expected, 1e-6, &format!("{cpu:?}"));
     }
 }
