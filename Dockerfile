@@ -22,11 +22,11 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
 
 FROM ${RUNTIME}
 # A fixed number, so that a volume keeps its owner.
-RUN useradd --uid 65532 --no-create-home --shell /usr/sbin/nologin mayfly
+RUN groupadd --gid 65532 mayfly && useradd --uid 65532 --gid 65532 --no-create-home --shell /usr/sbin/nologin mayfly
 COPY --from=build /out/mayfly /usr/local/bin/mayfly
 COPY --from=build /out/functions /usr/share/mayfly/functions
 COPY --from=build --chown=65532:65532 /out/state /var/lib/mayfly
-USER 65532
+USER 65532:65532
 VOLUME /var/lib/mayfly
 ENV MAYFLY_STATE_DIR=/var/lib/mayfly MAYFLY_RUNNER=/usr/share/mayfly/functions/runner.wasm
 EXPOSE 3000
