@@ -153,7 +153,8 @@ fn dispatch(verb: Verb) -> anyhow::Result<ExitCode> {
         }
         Verb::Loop { function, times, guests } => {
             let guest = Guests::find(guests.as_deref(), Path::new(MODELS))?.get(&function)?;
-            let micro = Micro::start(None)?;
+            // By path: under valgrind, `/proc/self/exe` is valgrind.
+            let micro = Micro::start(Some(&std::env::current_exe()?))?;
             micro.publish(&guest)?;
             for _ in 0..times {
                 micro.answer(&guest.name, &guest)?;
