@@ -35,6 +35,7 @@ HEALTHCHECK --interval=10s --timeout=2s --start-period=60s CMD ["mayfly", "healt
 ENTRYPOINT ["mayfly"]
 CMD ["serve", "--gateway-listen", "0.0.0.0:3000", \
      "--deploy", "hello=/usr/share/mayfly/functions/hello.wasm", \
+     "--deploy", "hello-command=/usr/share/mayfly/functions/hello-command.wasm", \
      "--deploy", "echo=/usr/share/mayfly/functions/echo.wasm", \
      "--deploy", "classify=/usr/share/mayfly/functions/classify.wasm", \
      "--deploy", "filetype=/usr/share/mayfly/functions/filetype.wasm"]

@@ -15,7 +15,7 @@ STATE ?= state
 	bench bench-quick bench-full bench-models bench-peers bench-bin
 
 help: ## What there is to make
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | column -t -s '	'
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | column -t -s '	'
 
 run: build guests ## Start the gateway with the sample functions deployed
 	@echo "Once it says that it is ready, try:"
@@ -32,6 +32,8 @@ guests: toolchain ## The sample functions, as .wasm
 	# Apart: built together, the small ones would get the features that the models ask of the SDK, and tract with them.
 	$(CARGO) build --profile guest --target $(GUEST_TARGET) $(addprefix -p ,$(SMALL))
 	$(CARGO) build --profile guest --target $(GUEST_TARGET) $(addprefix -p ,$(MODELS))
+	# Where `mayfly deploy model.onnx` looks for it: beside the binary.
+	@mkdir -p $(TARGET_DIR)/release && cp $(GUESTS)/runner.wasm $(TARGET_DIR)/release/
 
 toolchain:
 	@rustup target list --installed 2>/dev/null | grep -qx $(GUEST_TARGET) || rustup target add $(GUEST_TARGET)
@@ -67,7 +69,7 @@ BENCH := $(TARGET_DIR)/release/mayfly-bench run --peers $(TARGET_DIR)/bench-peer
 bench-bin: guests
 	$(CARGO) build --release --bin mayfly -p mayfly-runtime -p mayfly-bench --bins
 
-bench: bench-bin languages ## The core report, in at most ten minutes on two cores
+bench: bench-bin languages ## The core report, in about ten minutes on two cores
 	$(BENCH) --size core
 
 bench-quick: bench-bin ## One minute of it

@@ -85,9 +85,9 @@ pub struct EngineKeys {
     pub slots: Option<usize>,
     /// Bytes for guests; `None` is four fifths of what the machine or its cgroup has.
     pub memory_budget: Option<u64>,
-    /// Threads for guests that overrun their first tick; `None` is twice the cores.
+    /// Threads for guests that overrun their first tick; `None` is two more than twice the cores.
     pub guest_threads: Option<usize>,
-    /// Whether the kernel is asked which pages a guest dirtied; `None` is by probe.
+    /// Whether the kernel is asked which pages a guest dirtied; `None` is no.
     pub pagemap_scan: Option<bool>,
     /// Whether guests get native arithmetic kernels.
     pub native_kernels: bool,

@@ -149,12 +149,6 @@ impl Engine {
         hasher.finish()
     }
 
-    /// Slots in use now.
-    #[must_use]
-    pub fn slots_in_use(&self) -> u64 {
-        self.0.engine.pooling_allocator_metrics().map_or(0, |m| m.core_instances())
-    }
-
     /// Maps an artifact's code and links it.
     ///
     /// # Errors

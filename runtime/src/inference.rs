@@ -35,6 +35,8 @@ use refusal::Refusal;
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 /// JSON up to here is read on the worker: about a tenth of a millisecond.
 const SMALL_JSON: usize = 16 << 10;
+/// Longest description of a model, in bytes: thousands of tensors' names and shapes. It is parsed on the worker.
+const METADATA_BYTES: usize = 256 << 10;
 
 /// Answers a request: as the protocol has it below `/v2`, else as the function's that its path belongs to.
 pub async fn handle(
@@ -169,9 +171,17 @@ async fn describe(
         let request = forward(inbound, revision, Method::GET, HeaderMap::new());
         let response = invocation::run_revision(node, revision.clone(), request, None).await;
         let (_, body) = guests_answer(response, CONTENT_TYPE_MODEL, &mut Hold::default()).await?;
-        Ok::<_, Refusal>(Arc::new(Model::parse(&body)?))
+        if body.len() > METADATA_BYTES {
+            let long = format!("the model describes itself in more than {METADATA_BYTES} bytes");
+            return Err(Refusal::new(502, long));
+        }
+        Ok(Arc::new(Model::parse(&body)?))
     };
-    revision.model.get_or_try_init(ask).await.cloned()
+    // Who waits for another one's question has its own time.
+    let deadline = tokio::time::Instant::from_std(inbound.arrived + revision.limits().wall());
+    let late = |_| Refusal::new(503, "the model has not described itself in time").retry_after(1);
+    let known = tokio::time::timeout_at(deadline, revision.model.get_or_try_init(ask));
+    known.await.map_err(late)?.cloned()
 }
 
 async fn infer(

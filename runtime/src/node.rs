@@ -26,7 +26,7 @@ const GUEST_NICE: i32 = 5;
 pub struct NodeConfig {
     /// How long a request may wait for a slot.
     pub queue_timeout: Duration,
-    /// Threads for guests that run longer than a tick; cores are doubled if not given.
+    /// Threads for guests that run longer than a tick; two more than twice the cores if not given.
     pub guest_threads: Option<usize>,
     /// Whether responses carry `Server-Timing`.
     pub server_timing: bool,

@@ -5,7 +5,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime};
 
 use http::Version;
 use http::request::Parts;
@@ -210,6 +210,7 @@ pub(crate) fn wasi_builder() -> WasiCtxBuilder {
     let mut builder = WasiCtxBuilder::new();
     builder.max_random_size(node::RANDOM_BYTES);
     builder.monotonic_clock(CoarseClock(Instant::now()));
+    builder.wall_clock(CoarseCalendar);
     builder
 }
 
@@ -294,7 +295,39 @@ impl wasmtime_wasi::HostMonotonicClock for CoarseClock {
     }
 }
 
+/// The time of day in the same steps. A machine whose clock is before 1970 has 1970.
+struct CoarseCalendar;
+
+impl wasmtime_wasi::HostWallClock for CoarseCalendar {
+    fn resolution(&self) -> Duration {
+        node::CLOCK_GRANULARITY
+    }
+
+    fn now(&self) -> Duration {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let step = self.resolution().as_nanos();
+        let beyond = u64::try_from(now.as_nanos() % step).unwrap_or(0);
+        now.saturating_sub(Duration::from_nanos(beyond))
+    }
+}
+
 /// Stops a guest from the host's side: carries the outcome through wasmtime's error.
 #[derive(Debug, thiserror::Error)]
 #[error("stopped by the host: {}", .0.label())]
 pub struct Stop(pub Outcome);
+
+#[cfg(test)]
+mod tests {
+    use wasmtime_wasi::HostWallClock as _;
+
+    use super::*;
+
+    #[test]
+    fn the_time_of_day_has_the_steps_of_the_other_clock() {
+        let step = node::CLOCK_GRANULARITY.as_nanos();
+        let now = CoarseCalendar.now();
+        assert_eq!(now.as_nanos() % step, 0);
+        let really = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+        assert!(really.checked_sub(now).unwrap() < Duration::from_secs(60));
+    }
+}

@@ -27,12 +27,17 @@ pub fn check_filter(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
+/// Libraries that warn of what a client or a guest does, as often as it does it (h2: of each stray PING; wasmtime-wasi: of
+/// each call on a socket), and make a span of each WASI call. Whoever wants to see that names them in the filter.
+const QUIET: &str = "h2=off,wasmtime_wasi=off";
+
 /// Sends everything that is traced from now on to `sink`. Once per process.
 ///
 /// # Errors
 /// When the filter is wrong or tracing is set up already.
 pub fn init(sink: LogSink, format: Format, level: &str) -> Result<(), String> {
-    let filter = EnvFilter::try_new(level).map_err(|why| why.to_string())?;
+    let filter = format!("{QUIET},{level}");
+    let filter = EnvFilter::try_new(filter).map_err(|why| why.to_string())?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_timer(Utc)

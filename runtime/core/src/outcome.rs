@@ -1,6 +1,6 @@
 //! How an invocation ended: one enum, and the only map from it to HTTP, metrics, logs and words.
 //!
-//! No `match` here has a wildcard arm, so a new way to end does not compile until each effect is decided.
+//! No `match` that decides an effect has a wildcard arm, so a new way to end does not compile until each effect is decided.
 //! 500 means that Mayfly itself is wrong; whatever a guest does is 502 or 504, whatever a client does is 4xx.
 
 use serde::Serialize;

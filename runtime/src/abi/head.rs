@@ -3,6 +3,8 @@
 //! The host owns framing: hop-by-hop headers and lengths are taken off in both directions, so a guest can neither see
 //! how its bytes travel nor say where they end.
 
+use std::collections::HashSet;
+
 use http::header::{CONNECTION, CONTENT_LENGTH};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use mayfly_abi::ResponseHead;
@@ -32,12 +34,18 @@ pub fn is_hop_by_hop(name: &HeaderName) -> bool {
 
 /// The headers of a request that a guest may see: not hop-by-hop, and not named by `Connection`.
 pub fn for_guest(headers: &HeaderMap) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
-    let named = headers.get(CONNECTION).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    headers.iter().filter(move |(name, _)| {
-        !is_hop_by_hop(name)
-            && (named.is_empty()
-                || !named.split(',').any(|token| token.trim().eq_ignore_ascii_case(name.as_str())))
-    })
+    let named = named_by_connection(headers);
+    headers.iter().filter(move |(name, _)| !is_hop_by_hop(name) && !named.contains(*name))
+}
+
+/// Each token is looked at once, and only headers that are there are kept: a client may name tens of thousands.
+fn named_by_connection(headers: &HeaderMap) -> HashSet<HeaderName> {
+    let values = headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
+    let tokens = values.flat_map(|value| value.split(',')).map(str::trim);
+    tokens
+        .filter(|token| !token.is_empty() && headers.contains_key(*token))
+        .filter_map(|token| HeaderName::from_bytes(token.as_bytes()).ok())
+        .collect()
 }
 
 /// Why a guest's response head is not HTTP.
@@ -153,6 +161,19 @@ mod tests {
         }
         let names: Vec<_> = for_guest(&headers).map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["accept", "content-length"]);
+    }
+
+    #[test]
+    fn every_connection_header_counts_however_long() {
+        let mut headers = HeaderMap::new();
+        headers.append("connection", HeaderValue::from_static("X-One"));
+        let many = ",".repeat(60_000) + "x-two,,";
+        headers.append("connection", HeaderValue::from_str(&many).unwrap());
+        for name in ["x-one", "x-two", "x-three"] {
+            headers.append(name, HeaderValue::from_static("1"));
+        }
+        let names: Vec<_> = for_guest(&headers).map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["x-three"]);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! guest's number beyond `HOSTCALL_BYTES`, and nothing recurses.
 
 use bytes::Bytes;
+use http::HeaderValue;
 use http::Version;
 use http::header::HOST;
 use mayfly_abi::{ERR_BODY, ERR_CLOSED, ERR_NO_ASSET, ERR_STATE, HeadWriter, RequestLine};
@@ -103,7 +104,9 @@ fn request_head(mut caller: Caller<'_, Sandbox>, ptr: u32, cap: u32) -> Result<u
 fn head_bytes_max(inbound: &Inbound) -> usize {
     let headers = &inbound.parts.headers;
     let names = headers.iter().map(|(n, v)| n.as_str().len() + v.len() + 4).sum::<usize>();
-    names + inbound.parts.uri.to_string().len() * 2 + 1024
+    // A guest gets the host twice, once as the request's authority.
+    let host = headers.get(HOST).map_or(0, HeaderValue::len);
+    names + host + inbound.parts.uri.to_string().len() * 2 + 1024
 }
 
 fn encode(inbound: &Inbound, buffer: &mut [u8]) -> Option<u32> {

@@ -73,7 +73,7 @@ impl Isolation {
     /// A process has one engine, so each way to reset has a process.
     fn run_both(&self) -> Result<(), Failure> {
         let own = std::env::current_exe()?;
-        for switch in ["on", "off"] {
+        for switch in ["off", "on"] {
             let mut command = Command::new(&own);
             command.args(["verify", "isolation", "--pagemap-scan", switch]);
             command.args(["--alternations", &self.alternations.to_string()]);

@@ -211,7 +211,7 @@ pub const KEYS: &[Key] = &[
         |c, v| c.gateway.listen = address(v)?, Printed::Text(c.gateway.listen.to_string())),
     key!("gateway.workers", One, "N", "I/O threads; auto is one per core",
         |c, v| c.gateway.workers = auto(v, |t| number(t, 1, THREADS))?, count_or_auto(c.gateway.workers)),
-    key!("gateway.connections", One, "N", "connections at once; the next ones wait in the system's queue",
+    key!("gateway.connections", One, "N", "connections at once; further ones are closed as they come",
         |c, v| c.gateway.connections = number(v, 1, 1_000_000)?, Printed::Bare(c.gateway.connections.to_string())),
     key!("gateway.header-timeout", One, "TIME", "until a request's head is whole, then 408 or the end of the connection",
         |c, v| c.gateway.header_timeout = timeout(v)?, time(c.gateway.header_timeout)),

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::Version;
 use parking_lot::Mutex;
 use tokio::time::Instant;
@@ -20,13 +21,14 @@ pub struct Activity {
     h2: bool,
     /// Requests between head and the last piece of their response.
     requests: AtomicUsize,
-    /// Requests so far.
+    /// Requests and their pieces so far.
     count: AtomicUsize,
     /// A request has ended since the socket last looked: the idle clock starts again.
     ended: AtomicBool,
     /// The socket once more, of a client that sends bodies.
     socket: OnceLock<OwnedFd>,
-    /// Streams whose client was given all it was ready to take, and since when: the oldest first.
+    /// Streams whose client was given all it was ready to take, and pieces that wait for it, and since when: the oldest
+    /// first. As many as streams and the two pieces that each may have.
     unsent: Mutex<Vec<(usize, Instant)>>,
 }
 
@@ -62,6 +64,10 @@ impl Activity {
     /// Since when some stream's client has taken nothing of what is there for it.
     pub fn unsent_since(&self) -> Option<Instant> {
         self.unsent.lock().first().map(|(_, since)| *since)
+    }
+
+    fn sent(&self, id: usize) {
+        self.unsent.lock().retain(|(unsent, _)| *unsent != id);
     }
 
     /// Keeps a second descriptor of the socket, to look at it while nobody reads.
@@ -110,12 +116,41 @@ impl Busy {
             return;
         }
         if self.listed {
-            self.activity.unsent.lock().retain(|(id, _)| *id != self.id);
+            self.activity.sent(self.id);
         }
         if yes {
             self.activity.unsent.lock().push((self.id, Instant::now()));
         }
         self.listed = yes;
+    }
+
+    /// A piece that is listed as unsent until its last byte is written or given up. HTTP/2 takes a response's last piece
+    /// whatever the stream's window is, and the request has ended for us while the client still has it to take.
+    pub fn until_sent(&self, piece: Bytes) -> Bytes {
+        if !self.activity.h2 {
+            return piece;
+        }
+        let id = self.activity.count.fetch_add(1, Relaxed);
+        self.activity.unsent.lock().push((id, Instant::now()));
+        Bytes::from_owner(Unsent { piece, activity: self.activity.clone(), id })
+    }
+}
+
+struct Unsent {
+    piece: Bytes,
+    activity: Arc<Activity>,
+    id: usize,
+}
+
+impl AsRef<[u8]> for Unsent {
+    fn as_ref(&self) -> &[u8] {
+        &self.piece
+    }
+}
+
+impl Drop for Unsent {
+    fn drop(&mut self) {
+        self.activity.sent(self.id);
     }
 }
 

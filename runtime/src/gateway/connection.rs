@@ -194,7 +194,8 @@ impl http_body::Body for WatchedBody {
             ready!(left.as_mut().poll(cx));
             return Poll::Ready(Some(Err(Aborted)));
         }
-        polled
+        let busy = &self.busy;
+        polled.map_ok(|frame| frame.map_data(|piece| busy.until_sent(piece)))
     }
 
     fn is_end_stream(&self) -> bool {

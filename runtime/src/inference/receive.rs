@@ -91,14 +91,15 @@ pub(super) async fn read(
     idle: Duration,
     hold: &mut Hold,
 ) -> Result<Received, Refusal> {
-    let Some(mut body) = body else { return whole(expected, BytesMut::new(), Vec::new()) };
+    let Some(mut body) = body else { return whole(expected, BytesMut::new(), Pieces::default()) };
     let mut json = BytesMut::new();
-    let mut after = Vec::new();
+    let mut after = Pieces::default();
     let mut read = 0u64;
     let wanted = expected.json.unwrap_or(usize::MAX);
     loop {
         if let (Some(total), true) = (expected.total, json.len() == wanted) {
             let rest_bytes = total.saturating_sub(read);
+            let after = after.done();
             return Ok(Received { json: json.freeze(), after, rest: Some(body), rest_bytes });
         }
         let next = tokio::time::timeout(idle, body.frame()).await;
@@ -117,14 +118,44 @@ pub(super) async fn read(
             return Err(json_too_large());
         }
         json.extend_from_slice(&part);
-        if !data.is_empty() {
-            after.push(data);
+        after.push(data);
+    }
+}
+
+/// Pieces shorter than this are copied together: a chunk of one byte would keep fifty of memory.
+const COPIED_BELOW: usize = 4 << 10;
+
+/// What came after the JSON, in about as much memory as it is long.
+#[derive(Default)]
+struct Pieces {
+    all: Vec<Bytes>,
+    short: BytesMut,
+}
+
+impl Pieces {
+    fn push(&mut self, piece: Bytes) {
+        if piece.len() < COPIED_BELOW {
+            self.short.extend_from_slice(&piece);
+        } else {
+            self.flush();
+            self.all.push(piece);
         }
+    }
+
+    fn flush(&mut self) {
+        if !self.short.is_empty() {
+            self.all.push(self.short.split().freeze());
+        }
+    }
+
+    fn done(mut self) -> Vec<Bytes> {
+        self.flush();
+        self.all
     }
 }
 
 /// A body that has ended.
-fn whole(expected: Expected, json: BytesMut, after: Vec<Bytes>) -> Result<Received, Refusal> {
+fn whole(expected: Expected, json: BytesMut, after: Pieces) -> Result<Received, Refusal> {
     if let Some(promised) = expected.json
         && json.len() < promised
     {
@@ -134,7 +165,7 @@ fn whole(expected: Expected, json: BytesMut, after: Vec<Bytes>) -> Result<Receiv
             format!("the header {HEADER_LENGTH} says {promised}, and the body has {found} bytes"),
         ));
     }
-    Ok(Received { json: json.freeze(), after, rest: None, rest_bytes: 0 })
+    Ok(Received { json: json.freeze(), after: after.done(), rest: None, rest_bytes: 0 })
 }
 
 #[cfg(test)]
@@ -186,6 +217,18 @@ mod tests {
     async fn what_follows_json_is_read_if_its_length_is_not_known() {
         let received = receive(&[(HEADER_LENGTH, "2")], &[b"{}12", b"34"]).await.unwrap();
         assert_eq!((received.after.concat(), received.rest_bytes), (b"1234".to_vec(), 0));
+    }
+
+    #[test]
+    fn short_pieces_are_kept_in_one() {
+        let long = vec![7; COPIED_BELOW];
+        let mut pieces = Pieces::default();
+        for _ in 0..1000 {
+            pieces.push(Bytes::from_static(b"1"));
+        }
+        pieces.push(long.clone().into());
+        pieces.push(Bytes::from_static(b"23"));
+        assert_eq!(pieces.done(), [&[b'1'; 1000][..], &long, b"23"]);
     }
 
     #[tokio::test]

@@ -15,6 +15,19 @@ pub(super) struct Refusal {
     outcome: Option<Outcome>,
 }
 
+/// Longest answer without success, in bytes, whose words are passed on.
+const PROBLEM_BYTES: usize = 16 << 10;
+
+/// What is taken from such an answer.
+#[derive(Default, serde::Deserialize)]
+#[serde(default)]
+struct Problem {
+    title: Option<String>,
+    detail: Option<String>,
+    hint: Option<String>,
+    request_id: Option<serde::de::IgnoredAny>,
+}
+
 impl Refusal {
     pub(super) fn new(status: u16, message: impl Into<Cow<'static, str>>) -> Self {
         Self { status, message: message.into(), retry_after: None, outcome: None }
@@ -27,16 +40,17 @@ impl Refusal {
 
     /// What a function, or Mayfly on its behalf, answered with a status that is no success.
     pub(super) fn from_problem(status: u16, body: &[u8], retry_after: Option<HeaderValue>) -> Self {
-        let problem: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
-        let words = |key: &str| problem.get(key).and_then(|words| words.as_str());
-        let message = match (words("detail"), words("title")) {
-            (Some(detail), Some(title)) if problem.get("request_id").is_some() => {
+        // The body may be a guest's: nothing is made of it but these words.
+        let body = if body.len() <= PROBLEM_BYTES { body } else { &[] };
+        let problem: Problem = serde_json::from_slice(body).unwrap_or_default();
+        let message = match (problem.detail, problem.title) {
+            (Some(detail), Some(title)) if problem.request_id.is_some() => {
                 format!("{title}: {detail}")
             }
-            (Some(words), _) | (None, Some(words)) => words.to_owned(),
+            (Some(words), _) | (None, Some(words)) => words,
             (None, None) => format!("the model's function answered with status {status}"),
         };
-        let message = match words("hint") {
+        let message = match problem.hint {
             Some(hint) => format!("{message} ({hint})"),
             None => message,
         };

@@ -1,6 +1,8 @@
 //! How near the process is to its memory budget: requests are refused before the kernel kills.
 
+use std::fs::File;
 use std::io;
+use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
@@ -33,11 +35,15 @@ impl Pressure {
         let level = Arc::new(AtomicU8::new(EASY));
         let (stop, stopped) = sync_channel::<()>(0);
         let watched = level.clone();
+        // Opened once: when descriptors run out is no time to lose sight of memory.
+        let status = File::open("/proc/self/status").ok();
         std::thread::Builder::new().name("mayfly-memory".into()).spawn(move || {
             while stopped.recv_timeout(EVERY) == Err(RecvTimeoutError::Timeout) {
-                let used = std::fs::read_to_string("/proc/self/status").ok();
-                let now =
-                    used.and_then(|text| unevictable(&text)).map_or(EASY, |b| grade(b, budget));
+                let Some(used) = status.as_ref().and_then(read).and_then(|s| unevictable(&s))
+                else {
+                    continue;
+                };
+                let now = grade(used, budget);
                 let before = watched.swap(now, Ordering::Relaxed);
                 if now > before {
                     tracing::warn!(budget, "memory is nearly used up: requests are refused");
@@ -55,6 +61,13 @@ impl Pressure {
             _ => true,
         }
     }
+}
+
+/// What the file says now; it is about 1.5 KiB.
+fn read(status: &File) -> Option<String> {
+    let mut text = [0; 8 << 10];
+    let n = status.read_at(&mut text, 0).ok()?;
+    Some(String::from_utf8_lossy(&text[..n]).into_owned())
 }
 
 fn grade(used: u64, budget: u64) -> u8 {
@@ -90,7 +103,9 @@ mod tests {
 
     #[test]
     fn this_process_has_memory() {
-        let text = std::fs::read_to_string("/proc/self/status").unwrap();
+        let status = File::open("/proc/self/status").unwrap();
+        read(&status).unwrap();
+        let text = read(&status).unwrap();
         assert!(unevictable(&text).unwrap() > 1 << 20);
         assert_eq!(unevictable("RssAnon:\t 12 kB\nRssShmem: 3 kB\n"), Some(15 << 10));
         assert_eq!(unevictable("nothing"), None);

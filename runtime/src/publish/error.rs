@@ -259,7 +259,7 @@ impl PublishError {
                 "draw fresh seeds when an instance is restored, as the crate `mayfly` does; see docs/abi.md".into()
             }
             PublishErrorKind::Store(StoreError::Full { .. }) => {
-                "remove functions, free space on the disk, or give the store a larger budget".into()
+                "remove functions or free space on the disk".into()
             }
             PublishErrorKind::Records(error) if error.is_full() => "free space on the disk".into(),
             PublishErrorKind::Engine(EngineError::Instantiate(_)) => {

@@ -108,6 +108,9 @@ fn after(log: &str) -> String {
     if last.is_empty() { String::new() } else { format!("; its last words: {last}") }
 }
 
+/// What a snapshot may have beyond its memory and its module, in bytes: the heads of its segments, and the child's report.
+const PREINIT_ROOM: u64 = 16 << 20;
+
 /// Runs init on code that a compile child made of the instrumented `wasm`.
 ///
 /// # Errors
@@ -129,9 +132,13 @@ pub async fn preinit(
         table_elements: limits.table_elements,
         init_us: limits.init_us,
     };
+    let module_bytes = wasm.len() as u64;
     let blobs = [wasm, code].into_iter().chain(assets.iter().map(|(_, bytes)| bytes.clone()));
     let time = limits.init() + node::CHILD_GRACE;
-    let caps = Caps::of_node(time.as_secs());
+    let mut caps = Caps::of_node(time.as_secs());
+    // A snapshot is the module with its memory in it: a child that was taken over must not make this process read more.
+    let room = limits.memory_bytes.saturating_add(module_bytes + PREINIT_ROOM);
+    caps.output_bytes = caps.output_bytes.min(room);
     let run = children.run::<_, Report>(Verb::Preinit, job, blobs.collect(), caps, time);
     let (report, blobs) = run.await?;
     let log = report.log;

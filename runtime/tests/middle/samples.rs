@@ -1,6 +1,6 @@
 //! The sample functions, as users get them: built, deployed with their snapshots, called.
 
-use http::{Method, StatusCode};
+use http::{HeaderValue, Method, StatusCode};
 use mayfly_runtime::revision::{Settings, Snapshot};
 
 use crate::harness::{Harness, body_of, built, get, post, read, request, send};
@@ -41,6 +41,21 @@ fn echo_gives_back_a_body_larger_than_any_buffer_between() {
         let reply = read(send(harness, request(Method::GET, "/echo/a%20b?c=d"), None).await).await;
         let text = body_of(&reply);
         assert!(text.contains("/a%20b?c=d") && text.contains("GET"), "{text}");
+    });
+}
+
+#[test]
+fn a_host_of_any_length_that_a_head_may_have_reaches_a_guest() {
+    let harness = Harness::get();
+    harness.run(async {
+        harness.deploy("echo", built("echo"), Settings::default()).await.unwrap();
+        for length in [10, 900, 1_000, 2_048, 30_000] {
+            let mut long = request(Method::GET, "/echo/a");
+            let host = HeaderValue::from_str(&"a".repeat(length)).unwrap();
+            long.headers_mut().insert(http::header::HOST, host);
+            let reply = read(send(harness, long, None).await).await;
+            assert_eq!(reply.status, StatusCode::OK, "{length}: {}", body_of(&reply));
+        }
     });
 }
 

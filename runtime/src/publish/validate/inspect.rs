@@ -94,15 +94,17 @@ pub(super) fn inspect(wasm: &[u8], types: TypesRef<'_>) -> Result<Inspection, Re
             Payload::DataSection(section) => {
                 (image_bytes, image) = touched(section).map_err(parser)?;
             }
-            Payload::CustomSection(section) => assets.extend(asset(&section)?),
+            Payload::CustomSection(section) => {
+                assets.extend(asset(&section)?);
+                if assets.len() > abi_limits::ASSETS {
+                    return Err(Refusal::Assets(assets.len()));
+                }
+            }
             _ => {}
         }
     }
     if tables > node::TABLES {
         return Err(Refusal::Tables(tables));
-    }
-    if assets.len() > abi_limits::ASSETS {
-        return Err(Refusal::Assets(assets.len()));
     }
     let abi = exports.abi()?;
     let init = exports.init()?;
