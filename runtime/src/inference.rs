@@ -35,7 +35,7 @@ use refusal::Refusal;
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 /// JSON up to here is read on the worker: about a tenth of a millisecond.
 const SMALL_JSON: usize = 16 << 10;
-/// Longest description of a model, in bytes: thousands of tensors' names and shapes. It is parsed on the worker.
+/// Longest description of a model, in bytes: thousands of tensors' names and shapes.
 const METADATA_BYTES: usize = 256 << 10;
 
 /// Answers a request: as the protocol has it below `/v2`, else as the function's that its path belongs to.
@@ -175,7 +175,9 @@ async fn describe(
             let long = format!("the model describes itself in more than {METADATA_BYTES} bytes");
             return Err(Refusal::new(502, long));
         }
-        Ok(Arc::new(Model::parse(&body)?))
+        let small = body.len() <= SMALL_JSON;
+        let model = aside(node, small, move || Model::parse(&body)).await??;
+        Ok(Arc::new(model))
     };
     // Who waits for another one's question has its own time.
     let deadline = tokio::time::Instant::from_std(inbound.arrived + revision.limits().wall());

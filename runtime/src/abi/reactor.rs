@@ -4,9 +4,8 @@
 //! guest's number beyond `HOSTCALL_BYTES`, and nothing recurses.
 
 use bytes::Bytes;
-use http::HeaderValue;
-use http::Version;
 use http::header::HOST;
+use http::{HeaderValue, Version};
 use mayfly_abi::{ERR_BODY, ERR_CLOSED, ERR_NO_ASSET, ERR_STATE, HeadWriter, RequestLine};
 use mayfly_abi::{MODULE_ASSET, MODULE_HTTP};
 use mayfly_core::Outcome;

@@ -21,14 +21,14 @@ pub struct Activity {
     h2: bool,
     /// Requests between head and the last piece of their response.
     requests: AtomicUsize,
-    /// Requests and their pieces so far.
-    count: AtomicUsize,
+    /// Pieces of responses so far.
+    pieces: AtomicUsize,
     /// A request has ended since the socket last looked: the idle clock starts again.
     ended: AtomicBool,
     /// The socket once more, of a client that sends bodies.
     socket: OnceLock<OwnedFd>,
-    /// Streams whose client was given all it was ready to take, and pieces that wait for it, and since when: the oldest
-    /// first. As many as streams and the two pieces that each may have.
+    /// Pieces that wait for their clients to take them, and since when: the oldest first. At most two of each stream, of
+    /// which hyper holds one and h2 the other.
     unsent: Mutex<Vec<(usize, Instant)>>,
 }
 
@@ -38,7 +38,7 @@ impl Activity {
         Self {
             h2: version == Version::HTTP_2,
             requests: AtomicUsize::new(0),
-            count: AtomicUsize::new(0),
+            pieces: AtomicUsize::new(0),
             ended: AtomicBool::new(false),
             socket: OnceLock::new(),
             unsent: Mutex::default(),
@@ -48,7 +48,7 @@ impl Activity {
     /// A request's head is complete; it is being answered until the guard is dropped.
     pub fn request(self: &Arc<Self>) -> Busy {
         self.requests.fetch_add(1, Relaxed);
-        Busy { id: self.count.fetch_add(1, Relaxed), activity: self.clone(), listed: false }
+        Busy { activity: self.clone() }
     }
 
     /// Whether a request is being answered.
@@ -103,34 +103,17 @@ fn has_hung_up(socket: &OwnedFd) -> bool {
 /// A request under way.
 pub struct Busy {
     activity: Arc<Activity>,
-    id: usize,
-    /// Whether it is among the unsent.
-    listed: bool,
 }
 
 impl Busy {
-    /// Says whether it is the client of this stream, and not its guest, that is waited for. HTTP/1 has no streams: there
-    /// the clock of writes tells.
-    pub fn client_is_waited_for(&mut self, yes: bool) {
-        if !self.activity.h2 {
-            return;
-        }
-        if self.listed {
-            self.activity.sent(self.id);
-        }
-        if yes {
-            self.activity.unsent.lock().push((self.id, Instant::now()));
-        }
-        self.listed = yes;
-    }
-
-    /// A piece that is listed as unsent until its last byte is written or given up. HTTP/2 takes a response's last piece
-    /// whatever the stream's window is, and the request has ended for us while the client still has it to take.
+    /// A piece that is listed as unsent until its last byte is written or given up: hyper asks for it before the stream's
+    /// window is open, and h2 takes the last one whatever the window is, when the request has ended for us. HTTP/1 has no
+    /// streams: there the clock of writes tells.
     pub fn until_sent(&self, piece: Bytes) -> Bytes {
         if !self.activity.h2 {
             return piece;
         }
-        let id = self.activity.count.fetch_add(1, Relaxed);
+        let id = self.activity.pieces.fetch_add(1, Relaxed);
         self.activity.unsent.lock().push((id, Instant::now()));
         Bytes::from_owner(Unsent { piece, activity: self.activity.clone(), id })
     }
@@ -156,7 +139,6 @@ impl Drop for Unsent {
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        self.client_is_waited_for(false);
         self.activity.requests.fetch_sub(1, Relaxed);
         self.activity.ended.store(true, Relaxed);
     }

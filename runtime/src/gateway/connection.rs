@@ -170,10 +170,8 @@ impl WatchedBody {
     fn new(
         response: Response<ResponseBody>,
         left: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
-        mut busy: Busy,
+        busy: Busy,
     ) -> Response<Self> {
-        // Hyper asks for a piece only once the stream's window is open.
-        busy.client_is_waited_for(true);
         response.map(|body| Self { body, left, busy })
     }
 }
@@ -187,7 +185,6 @@ impl http_body::Body for WatchedBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
         let polled = Pin::new(&mut self.body).poll_frame(cx);
-        self.busy.client_is_waited_for(polled.is_ready());
         if polled.is_pending()
             && let Some(left) = &mut self.left
         {

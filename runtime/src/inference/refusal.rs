@@ -15,10 +15,7 @@ pub(super) struct Refusal {
     outcome: Option<Outcome>,
 }
 
-/// Longest answer without success, in bytes, whose words are passed on.
-const PROBLEM_BYTES: usize = 16 << 10;
-
-/// What is taken from such an answer.
+/// What is taken from an answer without success.
 #[derive(Default, serde::Deserialize)]
 #[serde(default)]
 struct Problem {
@@ -41,7 +38,7 @@ impl Refusal {
     /// What a function, or Mayfly on its behalf, answered with a status that is no success.
     pub(super) fn from_problem(status: u16, body: &[u8], retry_after: Option<HeaderValue>) -> Self {
         // The body may be a guest's: nothing is made of it but these words.
-        let body = if body.len() <= PROBLEM_BYTES { body } else { &[] };
+        let body = if body.len() <= super::SMALL_JSON { body } else { &[] };
         let problem: Problem = serde_json::from_slice(body).unwrap_or_default();
         let message = match (problem.detail, problem.title) {
             (Some(detail), Some(title)) if problem.request_id.is_some() => {
