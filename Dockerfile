@@ -15,9 +15,9 @@ COPY docs docs
 # Registry and target directory stay between builds: only what changed is compiled again.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
-    make build guests \
+    make build guests PROFILE=dist \
  && mkdir -p /out/functions /out/state \
- && cp target/release/mayfly /out/ && strip /out/mayfly \
+ && cp target/dist/mayfly /out/ && strip /out/mayfly \
  && cp target/wasm32-wasip1/guest/*.wasm /out/functions/
 
 FROM ${RUNTIME}

@@ -15,7 +15,7 @@ use crate::sandbox::Sandbox;
 
 /// A guest that traps if its memory is not as its module says, then spoils it: low, in the middle, at the end, and
 /// in more separate runs than one page scan reports (32).
-pub const GUEST: &str = include_str!("self_test/guest.wat");
+pub const GUEST: &[u8] = include_bytes!("self_test/guest.wasm");
 
 /// Rounds over all slots: the second finds what the first left.
 const ROUNDS: usize = 2;

@@ -20,7 +20,6 @@ const LONG_FILES: &[(&str, &str)] = &[
 const LONG_FUNCTIONS: &[(&str, &str)] = &[
     ("fn words(&self)", "one match over all outcomes: a table, not a procedure"),
     ("fn make(", "the parts of a node, one after the other"),
-    ("pub fn wat(&self)", "one module as text"),
 ];
 
 fn root() -> PathBuf {
@@ -231,4 +230,24 @@ fn nothing_is_left_lying_about() {
         }
     }
     complain("finish these", &complaints);
+}
+
+/// Modules that are built into the binary, as text and as bytes. `MAYFLY_BLESS=1` writes the bytes anew.
+#[test]
+fn embedded_modules_are_what_their_text_says() {
+    for name in
+        ["self_test/guest", "verify/guests/plain", "verify/guests/snapshot", "verify/guests/draws"]
+    {
+        let path = root().join("runtime/src").join(name);
+        let wasm = wat::parse_file(path.with_extension("wat")).unwrap();
+        let embedded = path.with_extension("wasm");
+        if std::env::var_os("MAYFLY_BLESS").is_some() {
+            fs::write(&embedded, &wasm).unwrap();
+        }
+        assert_eq!(
+            fs::read(&embedded).ok(),
+            Some(wasm),
+            "{name}.wasm: run this test with MAYFLY_BLESS=1"
+        );
+    }
 }

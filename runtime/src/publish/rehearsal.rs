@@ -32,10 +32,7 @@ impl Publisher {
     /// [`PublishError`]: then no deploy would work either.
     pub async fn rehearsal(&self) -> Result<Rehearsal, PublishError> {
         let shared = self.shared.clone();
-        let at = |stage: Stage, why: String| PublishErrorKind::Internal(why).at(stage);
-        let wasm =
-            wat::parse_str(self_test::GUEST).map_err(|why| at(Stage::Validate, why.to_string()))?;
-        let wasm = Bytes::from(wasm);
+        let wasm = Bytes::from_static(self_test::GUEST);
         let module = validate(&wasm, &Limits::default())
             .map_err(|refusal| PublishErrorKind::from(refusal).at(Stage::Validate))?;
         // Nothing that decides how it is compiled may differ from what is kept; the store checks the MAC.
