@@ -1,30 +1,36 @@
 //! Guest output and invocation records: from any worker through one bounded queue to one thread.
 //!
-//! A worker never waits for a log: a full queue drops the record and counts it. The thread escapes, keeps the last
+//! A worker never waits for a log: what finds no room is dropped and counted. Each function ([`Source`]) has its share
+//! of the queue and its bytes a second, so that a flood costs the one who makes it. The thread escapes, keeps the last
 //! lines of each function for `mayfly logs`, feeds followers, and writes to stderr in one write per batch.
 //! Tracing's lines take the same way ([`LogSink::raw`]), so nothing interleaves.
 
 mod escape;
 mod record;
 mod ring;
+mod source;
 mod writer;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use mayfly_core::limits::node;
 use mayfly_core::outcome::Level;
 use mayfly_core::{FunctionName, RequestId};
+use parking_lot::Mutex;
 use prometheus::IntCounter;
 
+use crate::metrics::RevisionMetrics;
 pub use escape::escape;
 pub use record::{Body, Entry, InvocationRecord, Stream};
 pub use ring::{Followed, Follower, TooManyFollowers};
+pub use source::Source;
 
 use ring::Rings;
-use writer::Record;
+use source::{Charge, Since};
+use writer::{Origin, Record};
 
 /// How lines are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -72,9 +78,19 @@ struct Shared {
     queue: SyncSender<Record>,
     rings: Arc<Rings>,
     requests: Requests,
-    /// Whether the thread must report drops.
-    dropping: Arc<AtomicBool>,
     dropped: IntCounter,
+    common: Arc<Common>,
+}
+
+/// What the senders share with the log thread.
+struct Common {
+    clock: Since,
+    /// Records in the queue.
+    waiting: AtomicUsize,
+    /// Lines of the node itself that found the queue full and were not spoken of yet.
+    dropped: AtomicU64,
+    /// Functions that lost records. Written once for each of them between two lines that say so.
+    lossy: Mutex<Vec<Arc<Source>>>,
 }
 
 /// The way in. A clone is a counter.
@@ -89,24 +105,35 @@ impl LogSink {
     pub fn start(config: LogConfig, dropped: IntCounter) -> std::io::Result<Self> {
         let (queue, records) = sync_channel(node::LOG_QUEUE);
         let rings = Arc::new(Rings::default());
-        let dropping = Arc::new(AtomicBool::new(false));
+        let common = Arc::new(Common {
+            clock: Since(Instant::now()),
+            waiting: AtomicUsize::new(0),
+            dropped: AtomicU64::new(0),
+            lossy: Mutex::default(),
+        });
         let thread = writer::Writer {
             records,
             rings: Arc::clone(&rings),
             format: config.format,
             output: config.output,
-            dropping: Arc::clone(&dropping),
-            dropped: dropped.clone(),
+            common: Arc::clone(&common),
         };
         std::thread::Builder::new().name("mayfly-log".into()).spawn(move || thread.run())?;
-        let shared = Shared { queue, rings, requests: config.requests, dropping, dropped };
+        let shared = Shared { queue, rings, requests: config.requests, dropped, common };
         Ok(Self(Arc::new(shared)))
+    }
+
+    /// A function's part of the log: made for its first revision, the same for those after it until the function is
+    /// removed ([`LogSink::forget`]). `metrics` count what it loses.
+    #[must_use]
+    pub fn source(&self, function: &FunctionName, metrics: &RevisionMetrics) -> Arc<Source> {
+        self.0.rings.source(function, metrics)
     }
 
     /// One line that a guest wrote, without its line end; longer than [`node::LOG_LINE_BYTES`] is cut here.
     pub fn guest_line(
         &self,
-        function: &FunctionName,
+        source: &Arc<Source>,
         revision: u64,
         request_id: RequestId,
         stream: Stream,
@@ -115,14 +142,17 @@ impl LogSink {
     ) {
         let over = line.len() > node::LOG_LINE_BYTES;
         line.truncate(node::LOG_LINE_BYTES);
-        self.send(Record::Line {
-            time: SystemTime::now(),
-            function: function.clone(),
+        let charged = line_cost(line.len());
+        let time = SystemTime::now();
+        let truncated = truncated || over;
+        self.send(source, Some(Charge::Line), charged, |origin| Record::Line {
+            time,
+            origin,
             revision,
             request_id,
             stream,
             line,
-            truncated: truncated || over,
+            truncated,
         });
     }
 
@@ -136,16 +166,29 @@ impl LogSink {
         }
     }
 
-    /// The line of one invocation, if [`LogSink::wants`] it.
-    pub fn invocation(&self, record: InvocationRecord) {
-        if self.wants(record.level, record.status) {
-            self.send(Record::Invocation(SystemTime::now(), Box::new(record)));
+    /// The line of one invocation, if [`LogSink::wants`] it. Without a source the request reached no function.
+    pub fn invocation(&self, source: Option<&Arc<Source>>, record: InvocationRecord) {
+        if !self.wants(record.level, record.status) {
+            return;
         }
+        // Who asks for all of them gets all of them that the queue takes.
+        let charge = (self.0.requests == Requests::Errors).then_some(Charge::Record);
+        let charged = RECORD_COST + record.detail.as_ref().map_or(0, String::len);
+        let time = SystemTime::now();
+        let node = self.0.rings.node();
+        self.send(source.unwrap_or(node), charge, charged, |origin| {
+            Record::Invocation(time, origin, Box::new(record))
+        });
     }
 
     /// A line that is formatted already, with its line end.
     pub fn raw(&self, line: Vec<u8>) {
-        self.send(Record::Raw(line));
+        self.0.common.waiting.fetch_add(1, Ordering::Relaxed);
+        if self.0.queue.try_send(Record::Raw(line)).is_err() {
+            self.0.common.waiting.fetch_sub(1, Ordering::Relaxed);
+            self.0.dropped.inc();
+            self.0.common.dropped.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// The last `tail` entries of a function, and with `follow` those to come, without gap or overlap.
@@ -180,13 +223,42 @@ impl LogSink {
         wait.recv_timeout(until.saturating_duration_since(std::time::Instant::now())).is_ok()
     }
 
-    fn send(&self, record: Record) {
-        if self.0.queue.try_send(record).is_err() {
-            self.0.dropped.inc();
-            self.0.dropping.store(true, Ordering::Relaxed);
+    /// Sends a function's record if the function has room for it, or counts it.
+    fn send(
+        &self,
+        source: &Arc<Source>,
+        charge: Option<Charge>,
+        charged: usize,
+        record: impl FnOnce(Origin) -> Record,
+    ) {
+        let common = &*self.0.common;
+        let rated =
+            charge.is_none_or(|charge| source.bucket(charge).take(common.clock.now(), charged));
+        if rated && source.enter(common.waiting.load(Ordering::Relaxed)) {
+            common.waiting.fetch_add(1, Ordering::Relaxed);
+            let origin = Origin { source: Arc::clone(source), charge, charged };
+            if self.0.queue.try_send(record(origin)).is_ok() {
+                return;
+            }
+            common.waiting.fetch_sub(1, Ordering::Relaxed);
+            source.leave();
+        }
+        self.0.dropped.inc();
+        if source.lose() {
+            common.lossy.lock().push(Arc::clone(source));
+            // The thread may have nothing else to wake up for. A full queue wakes it all the same.
+            let _ = self.0.queue.try_send(Record::Lossy);
         }
     }
 }
+
+/// What a line of so many bytes is charged before it is written out.
+fn line_cost(bytes: usize) -> usize {
+    bytes + usize::try_from(node::LOG_LINE_COST).unwrap_or(usize::MAX)
+}
+
+/// What an invocation's line is charged beside its detail; about as long as it is for people.
+const RECORD_COST: usize = 200;
 
 impl std::fmt::Debug for LogSink {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -225,7 +225,6 @@ impl Parts {
             control: Arc::new(NodeControl {
                 publisher: publisher.clone(),
                 catalog,
-                logs: logs.clone(),
                 runtime: runtime.handle().clone(),
             }),
             metrics,

@@ -65,7 +65,7 @@ pub struct Metrics {
     pub compiles: IntCounter,
     /// Artifacts that failed verification and were made anew.
     pub artifact_rejects: IntCounter,
-    /// Log records that found the queue to the log thread full.
+    /// Log records without room: the queue to the log thread was full, or their function was over its share.
     pub logs_dropped: IntCounter,
 }
 
@@ -143,7 +143,7 @@ impl Metrics {
             ),
             logs_dropped: counter(
                 "mayfly_logs_dropped_total",
-                "Log records that found the queue to the log thread full",
+                "Log records without room: the queue was full, or their function was over its share",
             ),
             functions: Mutex::default(),
             node,
@@ -223,6 +223,11 @@ impl RevisionMetrics {
     /// Counts one invocation. `outcome_index` is [`Outcome::index`]; `status` is the response's.
     pub fn observe(&self, outcome_index: usize, status: u16, times: &PhaseTimes) {
         self.series.observe(outcome_index, status, times);
+    }
+
+    /// Counts a log record that found no room.
+    pub fn log_dropped(&self) {
+        self.series.log_dropped();
     }
 }
 

@@ -211,6 +211,8 @@ impl Shared {
         let found = self.records.remove(name).map_err(|error| at(error.into()))?;
         self.catalog.remove(name);
         self.metrics.remove(name);
+        // With the name's turn: a function of that name that comes later has a log of its own.
+        self.logs.forget(name);
         if found {
             let referenced = self.records.references(false).map_err(|error| at(error.into()))?;
             self.records.sweep(&referenced).map_err(|error| at(error.into()))?;

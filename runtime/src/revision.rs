@@ -15,6 +15,7 @@ use tokio::sync::OnceCell;
 use crate::engine::LoadedModule;
 use crate::engine::pages::{Footprint, Run};
 use crate::engine::warm::Warm;
+use crate::logs::Source;
 use crate::metrics::RevisionMetrics;
 
 /// What a deploy says beside the module's bytes.
@@ -195,6 +196,8 @@ pub struct Revision {
     pub module: LoadedModule,
     /// Metric handles, resolved at publish.
     pub metrics: RevisionMetrics,
+    /// Its function's part of the log.
+    pub log: Arc<Source>,
     /// `KEY=VALUE` pairs for the guest.
     pub env: Vec<(String, String)>,
     /// What its model takes and gives, if it is one and was asked.
@@ -216,12 +219,14 @@ impl Revision {
         record: RevisionRecord,
         module: LoadedModule,
         metrics: RevisionMetrics,
+        log: Arc<Source>,
     ) -> Arc<Self> {
         let env = record.settings.env.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
         Arc::new(Self {
             record,
             module,
             metrics,
+            log,
             env,
             model: OnceCell::new(),
             footprint: Footprint::default(),

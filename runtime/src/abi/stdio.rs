@@ -244,10 +244,9 @@ impl GuestLog {
 
     fn emit(&mut self, stream: Stream) {
         let line = std::mem::take(&mut self.lines[usize::from(stream == Stream::Stderr)]);
-        let record = &self.revision.record;
         self.logs.guest_line(
-            &record.function,
-            record.number,
+            &self.revision.log,
+            self.revision.record.number,
             self.request_id,
             stream,
             line.bytes,

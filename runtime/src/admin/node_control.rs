@@ -9,7 +9,6 @@ use tokio::runtime::Handle;
 
 use super::control::{Control, Function, Progress, Published, Refused, State};
 use crate::catalog::{Catalog, Entry, Failed};
-use crate::logs::LogSink;
 use crate::publish::{PublishError, PublishReport, PublishRequest, Publisher};
 use crate::records::RecordsError;
 use crate::revision::{RevisionRecord, Settings, Snapshot};
@@ -20,8 +19,6 @@ pub struct NodeControl {
     pub publisher: Publisher,
     /// Says what answers now.
     pub catalog: Arc<Catalog>,
-    /// Forgets a removed function's lines.
-    pub logs: LogSink,
     /// Runs publishes; neither a gateway worker nor the admin thread, because they load code.
     pub runtime: Handle,
 }
@@ -40,9 +37,7 @@ impl Control for NodeControl {
     }
 
     fn remove(&self, name: &FunctionName) -> Result<bool, Refused> {
-        let removed = self.runtime.block_on(self.publisher.remove(name))?;
-        self.logs.forget(name);
-        Ok(removed)
+        Ok(self.runtime.block_on(self.publisher.remove(name))?)
     }
 
     fn list(&self) -> Result<Vec<Function>, Refused> {

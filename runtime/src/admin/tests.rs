@@ -315,9 +315,10 @@ async fn logs_are_read_and_followed() {
     assert_eq!(api.call("GET", "/v1/functions/a/logs", &token).await.0, 404);
     api.deploy("/v1/functions/a").await;
     let name = FunctionName::new("a").unwrap();
+    let source = api.state.logs.source(&name, &api.state.metrics.revision(&name, 1));
     let write = |text: &str| {
         let id = RequestId::from_random(1);
-        api.state.logs.guest_line(&name, 1, id, Stream::Stderr, text.into(), false);
+        api.state.logs.guest_line(&source, 1, id, Stream::Stderr, text.into(), false);
         assert!(api.state.logs.flush(Duration::from_secs(5)));
     };
     write("one");

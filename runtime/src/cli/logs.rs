@@ -46,6 +46,10 @@ pub(super) fn human(line: &str) -> String {
     if let Some(gap) = entry.get("gap") {
         return format!("-- {gap} lines left out: the terminal is too slow --");
     }
+    if let Some(dropped) = entry.get("dropped") {
+        let (time, level) = (text(&entry, "/timestamp"), text(&entry, "/level"));
+        return format!("{time} {level:>5} {dropped} {}", text(&entry, "/message"));
+    }
     let head = format!(
         "{} {:>5} #{} {}",
         text(&entry, "/timestamp"),

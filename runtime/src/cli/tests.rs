@@ -105,5 +105,7 @@ fn log_lines_are_shown_as_the_node_does() {
         logs::human(line),
         "T  WARN #2 r GET 502 trap in 12.5 us (queue 0.1, instantiate 9, call 1.2, respond 0): boom"
     );
+    let line = r#"{"timestamp":"T","level":"WARN","function":"f","message":"lost","dropped":3}"#;
+    assert_eq!(logs::human(line), "T  WARN 3 lost");
     assert!(logs::human(r#"{"message":"x","gap":7}"#).contains("7 lines left out"));
 }

@@ -118,20 +118,24 @@ impl Ledger {
             return;
         }
         let record = self.revision.as_ref().map(|revision| &revision.record);
-        self.node.logs.invocation(InvocationRecord {
-            function: record.map(|record| record.function.clone()),
-            revision: record.map_or(0, |record| record.number),
-            request_id: self.request_id,
-            method: self.method.clone(),
-            status,
-            outcome: outcome.label(),
-            level: outcome.level(),
-            detail: outcome.log_detail().map(str::to_owned),
-            times,
-            request_bytes,
-            response_bytes,
-            dropped_log_bytes: verdict.dropped_log_bytes,
-        });
+        let source = self.revision.as_ref().map(|revision| &revision.log);
+        self.node.logs.invocation(
+            source,
+            InvocationRecord {
+                function: record.map(|record| record.function.clone()),
+                revision: record.map_or(0, |record| record.number),
+                request_id: self.request_id,
+                method: self.method.clone(),
+                status,
+                outcome: outcome.label(),
+                level: outcome.level(),
+                detail: outcome.log_detail().map(str::to_owned),
+                times,
+                request_bytes,
+                response_bytes,
+                dropped_log_bytes: verdict.dropped_log_bytes,
+            },
+        );
     }
 }
 

@@ -90,7 +90,27 @@ pub enum Body {
     },
     /// An invocation's end; its detail is escaped.
     Invocation(Box<InvocationRecord>),
+    /// Records that are missing here.
+    Dropped {
+        /// The function; `None` for requests that reached none.
+        function: Option<FunctionName>,
+        /// How many.
+        records: u64,
+    },
 }
+
+#[derive(Serialize)]
+struct JsonDropped<'a> {
+    timestamp: String,
+    level: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    function: Option<&'a str>,
+    message: &'static str,
+    dropped: u64,
+}
+
+/// Why records of a function are missing.
+const DROPPED: &str = "log records dropped: more than the function's share of the log (LOG_RATE_BYTES, LOG_QUEUE_PARTS)";
 
 #[derive(Serialize)]
 struct JsonLine<'a> {
@@ -143,6 +163,7 @@ impl Entry {
         match &self.body {
             Body::Line { function, .. } => Some(function),
             Body::Invocation(record) => record.function.as_ref(),
+            Body::Dropped { function, .. } => function.as_ref(),
         }
     }
 
@@ -150,6 +171,7 @@ impl Entry {
     pub(super) fn cost(&self) -> usize {
         let text = match &self.body {
             Body::Line { text, .. } => text.capacity(),
+            Body::Dropped { .. } => 0,
             Body::Invocation(record) => {
                 size_of::<InvocationRecord>() + record.detail.as_ref().map_or(0, String::capacity)
             }
@@ -175,6 +197,13 @@ impl Entry {
                 })
             }
             Body::Invocation(record) => serde_json::to_string(&json_invocation(timestamp, record)),
+            Body::Dropped { function, records } => serde_json::to_string(&JsonDropped {
+                timestamp,
+                level: "WARN",
+                function: function.as_ref().map(FunctionName::as_str),
+                message: DROPPED,
+                dropped: *records,
+            }),
         };
         // Strings and numbers always serialise; an empty line is better than a panic all the same.
         json.unwrap_or_default()
@@ -191,6 +220,10 @@ impl Entry {
                 format!("{time}  INFO {function}#{revision} {request_id} {stream}: {text}{cut}")
             }
             Body::Invocation(record) => human_invocation(&time.to_string(), record),
+            Body::Dropped { function, records } => {
+                let function = function.as_ref().map_or("-", FunctionName::as_str);
+                format!("{time}  WARN {function} {records} {DROPPED}")
+            }
         }
     }
 }

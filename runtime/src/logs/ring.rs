@@ -9,6 +9,8 @@ use parking_lot::Mutex;
 use tokio::sync::broadcast::{self, error::RecvError};
 
 use super::record::Entry;
+use super::source::Source;
+use crate::metrics::RevisionMetrics;
 
 /// As many followers as a node has room for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -17,6 +19,8 @@ pub struct TooManyFollowers;
 
 #[derive(Default)]
 struct Ring {
+    /// Whose lines these are; nothing while the function has no code.
+    source: Option<Arc<Source>>,
     entries: VecDeque<Arc<Entry>>,
     bytes: usize,
     /// Position in the node's log of the last entry: the ring with the smallest goes first when room is short.
@@ -31,9 +35,13 @@ struct State {
     next: u64,
 }
 
-/// All rings. The log thread writes, the admin listener reads; no request waits for this lock.
+/// All rings. The log thread writes, the admin listener reads, publishes name sources; no request waits for this lock.
 #[derive(Default)]
-pub(super) struct Rings(Mutex<State>);
+pub(super) struct Rings {
+    state: Mutex<State>,
+    /// Of requests that reached no function.
+    node: Arc<Source>,
+}
 
 /// What a follower meets next.
 #[derive(Debug)]
@@ -62,16 +70,29 @@ impl Follower {
 }
 
 impl Rings {
-    pub(super) fn push(&self, entry: &Arc<Entry>) {
-        let Some(function) = entry.function() else { return };
+    /// Whoever logs for requests that reached no function.
+    pub(super) fn node(&self) -> &Arc<Source> {
+        &self.node
+    }
+
+    pub(super) fn source(&self, function: &FunctionName, metrics: &RevisionMetrics) -> Arc<Source> {
+        let mut state = self.state.lock();
+        let ring = state.rings.entry(function.clone()).or_default();
+        let make = || Arc::new(Source::new(function.clone(), metrics.clone()));
+        ring.source.get_or_insert_with(make).clone()
+    }
+
+    /// Keeps a line, unless its function is gone by now: the one of its name is another.
+    pub(super) fn push(&self, source: &Arc<Source>, entry: &Arc<Entry>) {
+        let Some(function) = source.function() else { return };
         let cost = entry.cost();
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         state.next += 1;
         let next = state.next;
-        if !state.rings.contains_key(function) {
-            state.rings.insert(function.clone(), Ring::default());
-        }
         let Some(ring) = state.rings.get_mut(function) else { return };
+        if !ring.source.as_ref().is_some_and(|of| Arc::ptr_eq(of, source)) {
+            return;
+        }
         let before = ring.bytes;
         ring.last = next;
         ring.bytes += cost;
@@ -97,7 +118,7 @@ impl Rings {
         tail: usize,
         follow: bool,
     ) -> Result<(Vec<Arc<Entry>>, Option<Follower>), TooManyFollowers> {
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         let entries = state.rings.get(function).map_or_else(Vec::new, |ring| {
             let skip = ring.entries.len().saturating_sub(tail);
             ring.entries.iter().skip(skip).cloned().collect()
@@ -120,7 +141,7 @@ impl Rings {
     }
 
     pub(super) fn forget(&self, function: &FunctionName) {
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         if let Some(ring) = state.rings.remove(function) {
             state.bytes -= ring.bytes;
         }

@@ -1,5 +1,7 @@
+use std::sync::LazyLock;
+
 use super::*;
-use crate::metrics::PhaseTimes;
+use crate::metrics::{Metrics, PhaseTimes};
 
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -13,9 +15,18 @@ fn name(text: &str) -> FunctionName {
     FunctionName::new(text).unwrap()
 }
 
+fn source(sink: &LogSink, function: &str) -> Arc<Source> {
+    static METRICS: LazyLock<Metrics> = LazyLock::new(Metrics::new);
+    sink.source(&name(function), &METRICS.revision(&name(function), 1))
+}
+
 fn line(sink: &LogSink, function: &str, text: &[u8]) {
+    line_of(sink, &source(sink, function), text);
+}
+
+fn line_of(sink: &LogSink, source: &Arc<Source>, text: &[u8]) {
     let id = RequestId::from_random(7);
-    sink.guest_line(&name(function), 2, id, Stream::Stderr, text.to_vec(), false);
+    sink.guest_line(source, 2, id, Stream::Stderr, text.to_vec(), false);
 }
 
 fn record(status: u16, outcome: &'static str, level: Level) -> InvocationRecord {
@@ -45,6 +56,7 @@ fn texts(sink: &LogSink, function: &str, tail: usize) -> Vec<String> {
                 format!("{text}{}", if *truncated { "|cut" } else { "" })
             }
             Body::Invocation(record) => record.outcome.to_owned(),
+            Body::Dropped { records, .. } => format!("{records} lost"),
         })
         .collect()
 }
@@ -91,20 +103,24 @@ fn the_ring_is_bounded_in_lines_and_bytes() {
 #[test]
 fn all_rings_together_are_bounded_and_the_longest_silent_goes() {
     let rings = Rings::default();
+    let metrics = Metrics::new();
     let functions = node::LOG_RINGS_BYTES / node::LOG_RING_BYTES + 16;
     for f in 0..functions {
+        let name = name(&format!("f{f}"));
+        let source = rings.source(&name, &metrics.revision(&name, 1));
         for _ in 0..node::LOG_RING_BYTES / 8_000 {
-            rings.push(&Arc::new(Entry {
+            let entry = Entry {
                 time: SystemTime::UNIX_EPOCH,
                 body: Body::Line {
-                    function: name(&format!("f{f}")),
+                    function: name.clone(),
                     revision: 1,
                     request_id: RequestId::from_random(1),
                     stream: Stream::Stdout,
                     text: "x".repeat(7_800),
                     truncated: false,
                 },
-            }));
+            };
+            rings.push(&source, &Arc::new(entry));
         }
     }
     let lines = |f: usize| rings.read(&name(&format!("f{f}")), 9_999, false).unwrap().0.len();
@@ -127,15 +143,17 @@ fn which_invocations_get_a_line() {
         assert_eq!(wanted, expect, "{requests:?}");
     }
     let (sink, _) = sink(Requests::Errors);
-    sink.invocation(record(200, "answered", Level::Info));
-    sink.invocation(record(502, "trap", Level::Warn));
+    let source = source(&sink, "f");
+    sink.invocation(Some(&source), record(200, "answered", Level::Info));
+    sink.invocation(None, record(502, "unheard", Level::Warn));
+    sink.invocation(Some(&source), record(502, "trap", Level::Warn));
     assert_eq!(texts(&sink, "f", 10), ["trap"]);
 }
 
 #[test]
 fn both_formats_say_the_same_on_one_line() {
     let (sink, _) = sink(Requests::All);
-    sink.invocation(record(502, "trap", Level::Warn));
+    sink.invocation(Some(&source(&sink, "f")), record(502, "trap", Level::Warn));
     line(&sink, "f", b"out \"q\"");
     assert!(sink.flush(PATIENCE));
     let (entries, _) = sink.read(&name("f"), 10, false).unwrap();
@@ -163,6 +181,73 @@ fn a_full_queue_drops_and_counts_and_nobody_waits() {
     assert!(start.elapsed() < Duration::from_secs(2));
     assert!(sink.flush(PATIENCE));
     assert!(dropped.get() < total as u64);
+}
+
+#[test]
+fn a_flood_costs_the_one_who_makes_it() {
+    let (sink, dropped) = sink(Requests::Errors);
+    let floods: Vec<_> = (0..4).map(|i| source(&sink, &format!("loud-{i}"))).collect();
+    let modest = source(&sink, "modest");
+    std::thread::scope(|scope| {
+        for flood in &floods {
+            let sink = &sink;
+            scope.spawn(move || {
+                for i in 0..20 * node::LOG_QUEUE {
+                    line_of(sink, flood, &[b'x'; 1_000]);
+                    if i % 8 == 0 {
+                        sink.invocation(Some(flood), record(502, "trap", Level::Warn));
+                    }
+                }
+            });
+        }
+        for i in 0..200 {
+            line_of(&sink, &modest, i.to_string().as_bytes());
+            // As if each were of its own request.
+            std::thread::yield_now();
+        }
+    });
+    assert!(dropped.get() > 0);
+    assert_eq!(texts(&sink, "modest", usize::MAX).len(), 200);
+}
+
+#[test]
+fn a_function_writes_its_burst_and_no_more() {
+    let (sink, _) = sink(Requests::Errors);
+    let flood = source(&sink, "loud");
+    let (mut sent, mut lost) = (0, false);
+    // What escapes take comes on top of what is sent, when it is known.
+    while sent < 64 << 20 && !lost {
+        line_of(&sink, &flood, &[0x1b; 8_000]);
+        sent += 8_000;
+        assert!(sink.flush(PATIENCE));
+        lost = texts(&sink, "loud", usize::MAX).iter().any(|line| line.ends_with(" lost"));
+    }
+    let burst = usize::try_from(node::LOG_BURST_BYTES).unwrap();
+    assert!(lost && sent < burst / 2, "{sent}");
+    // Said once, however much is lost beside.
+    for _ in 0..1_000 {
+        line_of(&sink, &flood, &[0x1b; 8_000]);
+    }
+    let kept = texts(&sink, "loud", usize::MAX);
+    assert_eq!(kept.iter().filter(|line| line.ends_with(" lost")).count(), 1);
+}
+
+#[test]
+fn a_line_that_comes_after_its_function_is_gone_is_in_nobodys_log() {
+    let (sink, _) = sink(Requests::All);
+    let old = source(&sink, "a");
+    line_of(&sink, &old, b"old");
+    assert_eq!(texts(&sink, "a", 10), ["old"]);
+    sink.forget(&name("a"));
+    line_of(&sink, &old, b"late");
+    assert!(texts(&sink, "a", 10).is_empty());
+    let new = source(&sink, "a");
+    line_of(&sink, &old, b"later");
+    sink.invocation(Some(&old), record(502, "trap", Level::Warn));
+    line_of(&sink, &new, b"new");
+    assert_eq!(texts(&sink, "a", 10), ["new"]);
+    // A later revision of the same function goes on with its log.
+    assert!(Arc::ptr_eq(&new, &source(&sink, "a")));
 }
 
 #[tokio::test(flavor = "current_thread")]

@@ -1,33 +1,45 @@
 //! The log thread.
 
+use std::collections::VecDeque;
 use std::io::Write as _;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender};
-use std::time::{Duration, SystemTime};
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
+use std::time::{Duration, Instant, SystemTime};
 
-use mayfly_core::{FunctionName, RequestId};
-use prometheus::IntCounter;
+use mayfly_core::RequestId;
+use mayfly_core::limits::node;
 
 use super::record::{Body, Entry, InvocationRecord, Stream};
 use super::ring::Rings;
-use super::{Format, Output, escape};
+use super::source::{Charge, Source};
+use super::{Common, Format, Output, escape};
 use crate::clock::timestamp;
+
+/// Whose a record is, and what it was charged.
+pub(super) struct Origin {
+    pub(super) source: Arc<Source>,
+    /// Nothing if it costs nothing of a rate.
+    pub(super) charge: Option<Charge>,
+    pub(super) charged: usize,
+}
 
 /// What workers send. Kept small, because the queue holds thousands.
 pub(super) enum Record {
     Line {
         time: SystemTime,
-        function: FunctionName,
+        origin: Origin,
         revision: u64,
         request_id: RequestId,
         stream: Stream,
         line: Vec<u8>,
         truncated: bool,
     },
-    Invocation(SystemTime, Box<InvocationRecord>),
+    Invocation(SystemTime, Origin, Box<InvocationRecord>),
     Raw(Vec<u8>),
     Flush(SyncSender<()>),
+    /// Some function lost a record.
+    Lossy,
 }
 
 /// Between two looks at a queue that was not empty: while this thread sleeps so, a sender pays no system call to wake
@@ -42,26 +54,47 @@ pub(super) struct Writer {
     pub(super) rings: Arc<Rings>,
     pub(super) format: Format,
     pub(super) output: Output,
-    pub(super) dropping: Arc<AtomicBool>,
-    pub(super) dropped: IntCounter,
+    pub(super) common: Arc<Common>,
+}
+
+/// Functions that lost records, and when they may be told so.
+#[derive(Default)]
+struct Losses {
+    /// Told lately, in the order of the time until which they are not told again.
+    told: VecDeque<(Instant, Arc<Source>)>,
 }
 
 impl Writer {
     /// Until the last sender is gone.
     pub(super) fn run(self) {
         let mut out = Vec::with_capacity(BATCH_BYTES);
-        let mut reported = 0;
-        while let Ok(first) = self.records.recv() {
-            let mut next = Some(first);
+        let mut losses = Losses::default();
+        loop {
+            // Somebody may have lost records while it was not to be told yet.
+            let first = match losses.told.front() {
+                None => self.records.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                Some((at, _)) => {
+                    self.records.recv_timeout(at.saturating_duration_since(Instant::now()))
+                }
+            };
+            let mut next = match first {
+                Ok(first) => Some(first),
+                Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Timeout) => {
+                    self.report_drops(&mut losses, &mut out);
+                    self.write(&mut out);
+                    None
+                }
+            };
             while let Some(record) = next {
-                self.take(record, &mut out);
+                self.take(record, &mut losses, &mut out);
                 for record in self.records.try_iter() {
-                    self.take(record, &mut out);
+                    self.take(record, &mut losses, &mut out);
                     if out.len() >= BATCH_BYTES {
                         self.write(&mut out);
                     }
                 }
-                self.report_drops(&mut reported, &mut out);
+                self.report_drops(&mut losses, &mut out);
                 self.write(&mut out);
                 std::thread::sleep(BATCH);
                 next = self.records.try_recv().ok();
@@ -69,54 +102,101 @@ impl Writer {
         }
     }
 
-    fn take(&self, record: Record, out: &mut Vec<u8>) {
-        let entry = match record {
-            Record::Raw(line) => return out.extend_from_slice(&line),
+    fn take(&self, record: Record, losses: &mut Losses, out: &mut Vec<u8>) {
+        let (origin, entry) = match record {
+            Record::Lossy => return,
+            Record::Raw(line) => {
+                self.common.waiting.fetch_sub(1, Ordering::Relaxed);
+                return out.extend_from_slice(&line);
+            }
             Record::Flush(done) => {
+                self.report_drops(losses, out);
                 self.write(out);
                 // Nobody waits any more: no harm.
                 let _ = done.try_send(());
                 return;
             }
-            Record::Line { time, function, revision, request_id, stream, line, truncated } => {
+            Record::Line { time, origin, revision, request_id, stream, line, truncated } => {
+                self.left(&origin);
+                let Some(function) = origin.source.function().cloned() else { return };
                 let text = escape(&line);
-                Entry {
-                    time,
-                    body: Body::Line { function, revision, request_id, stream, text, truncated },
-                }
+                let body = Body::Line { function, revision, request_id, stream, text, truncated };
+                (origin, Entry { time, body })
             }
-            Record::Invocation(time, mut record) => {
+            Record::Invocation(time, origin, mut record) => {
+                self.left(&origin);
                 record.detail = record.detail.map(|detail| escape(detail.as_bytes()));
-                Entry { time, body: Body::Invocation(record) }
+                (origin, Entry { time, body: Body::Invocation(record) })
             }
         };
-        let entry = Arc::new(entry);
-        self.rings.push(&entry);
-        if self.output == Output::Stderr {
-            let line = match self.format {
-                Format::Human => entry.to_human(),
-                Format::Json => entry.to_json(),
-            };
-            out.extend_from_slice(line.as_bytes());
-            out.push(b'\n');
+        let written = self.put(&origin.source, entry, out);
+        if let Some(charge) = origin.charge {
+            let more = written.saturating_sub(origin.charged);
+            origin.source.bucket(charge).owe(self.common.clock.now(), more);
         }
     }
 
-    fn report_drops(&self, reported: &mut u64, out: &mut Vec<u8>) {
-        if !self.dropping.swap(false, Ordering::Relaxed) {
+    /// A record has left the queue.
+    fn left(&self, origin: &Origin) {
+        self.common.waiting.fetch_sub(1, Ordering::Relaxed);
+        origin.source.leave();
+    }
+
+    /// Keeps an entry and writes it; says how long it is.
+    fn put(&self, source: &Arc<Source>, entry: Entry, out: &mut Vec<u8>) -> usize {
+        let entry = Arc::new(entry);
+        self.rings.push(source, &entry);
+        if self.output == Output::Discard {
+            return entry.cost();
+        }
+        let line = match self.format {
+            Format::Human => entry.to_human(),
+            Format::Json => entry.to_json(),
+        };
+        out.extend_from_slice(line.as_bytes());
+        out.push(b'\n');
+        line.len() + 1
+    }
+
+    /// Says what functions lost, each at most once in [`node::LOG_DROPS_SAID`], and what the node's own log did.
+    fn report_drops(&self, losses: &mut Losses, out: &mut Vec<u8>) {
+        let now = Instant::now();
+        while losses.told.front().is_some_and(|(until, _)| *until <= now) {
+            let Some((_, source)) = losses.told.pop_front() else { break };
+            self.tell(source, now, losses, out);
+        }
+        let lossy = std::mem::take(&mut *self.common.lossy.lock());
+        for source in lossy {
+            if !losses.told.iter().any(|(_, told)| Arc::ptr_eq(told, &source)) {
+                self.tell(source, now, losses, out);
+            }
+        }
+        let lost = self.common.dropped.swap(0, Ordering::Relaxed);
+        if lost > 0 {
+            self.own_drops(lost, out);
+        }
+    }
+
+    fn tell(&self, source: Arc<Source>, now: Instant, losses: &mut Losses, out: &mut Vec<u8>) {
+        let records = source.take_lost();
+        if records == 0 {
             return;
         }
-        let dropped = self.dropped.get();
-        let new = dropped.saturating_sub(*reported);
-        *reported = dropped;
+        let function = source.function().cloned();
+        let body = Body::Dropped { function, records };
+        self.put(&source, Entry { time: SystemTime::now(), body }, out);
+        losses.told.push_back((now + node::LOG_DROPS_SAID, source));
+    }
+
+    fn own_drops(&self, lost: u64, out: &mut Vec<u8>) {
         let time = timestamp(SystemTime::now());
         let line = match self.format {
             Format::Human => {
-                format!("{time}  WARN {new} log records dropped: the queue was full\n")
+                format!("{time}  WARN {lost} log records dropped: the queue was full\n")
             }
             Format::Json => format!(
                 "{{\"timestamp\":\"{time}\",\"level\":\"WARN\",\"message\":\"log records dropped: the queue was \
-                 full\",\"dropped\":{new}}}\n"
+                 full\",\"dropped\":{lost}}}\n"
             ),
         };
         out.extend_from_slice(line.as_bytes());

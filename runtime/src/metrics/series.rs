@@ -22,6 +22,7 @@ pub(super) struct Family {
     queue: HistogramVec,
     init: HistogramVec,
     invoke: HistogramVec,
+    logs_dropped: IntCounterVec,
     pub(super) revision: IntGaugeVec,
 }
 
@@ -66,6 +67,11 @@ impl Family {
                 name,
             ),
             invoke: seconds("faas_invoke_duration_seconds", "The guest runs", name),
+            logs_dropped: counter(
+                "mayfly_function_logs_dropped_total",
+                "Log records over the function's share of the log",
+                name,
+            ),
             revision: register(
                 registry,
                 IntGaugeVec::new(
@@ -92,6 +98,7 @@ pub(super) struct FunctionSeries {
     removed: AtomicBool,
     answered: OnceLock<IntCounter>,
     instances: OnceLock<Instances>,
+    logs_dropped: OnceLock<IntCounter>,
     by_status: [OnceLock<Histogram>; STATUS_SLOTS],
     by_outcome: [OnceLock<Failed>; OUTCOME_SLOTS],
 }
@@ -112,6 +119,7 @@ impl FunctionSeries {
             removed: AtomicBool::new(false),
             answered: OnceLock::new(),
             instances: OnceLock::new(),
+            logs_dropped: OnceLock::new(),
             by_status: [const { OnceLock::new() }; STATUS_SLOTS],
             by_outcome: [const { OnceLock::new() }; OUTCOME_SLOTS],
         })
@@ -148,6 +156,14 @@ impl FunctionSeries {
             instances.init.observe(seconds(times.instantiate_ns));
             instances.invoke.observe(seconds(times.call_ns));
         }
+    }
+
+    pub(super) fn log_dropped(&self) {
+        if self.removed.load(Ordering::Acquire) {
+            return;
+        }
+        let counter = || self.family.logs_dropped.with_label_values(&[&*self.name]);
+        self.logs_dropped.get_or_init(counter).inc();
     }
 
     fn status(&self, slot: usize) -> &Histogram {
@@ -208,6 +224,7 @@ impl FunctionSeries {
         let _ = family.queue.remove_label_values(name);
         let _ = family.init.remove_label_values(name);
         let _ = family.invoke.remove_label_values(name);
+        let _ = family.logs_dropped.remove_label_values(name);
         let _ = family.revision.remove_label_values(name);
     }
 

@@ -43,12 +43,15 @@ impl Shared {
         Ok(loaded)
     }
 
-    /// Sets a function's metrics back to the revision that serves on, if there is one.
+    /// Sets a function's metrics back to the revision that serves on; without one its log is forgotten with them.
     pub(super) fn forget_metrics(&self, name: &FunctionName) {
         match self.catalog.load().get(name.as_str()) {
             Some(Entry::Ready(current)) => drop(self.metrics.revision(name, current.record.number)),
             Some(Entry::Preparing(_)) => {}
-            None => self.metrics.remove(name),
+            None => {
+                self.metrics.remove(name);
+                self.logs.forget(name);
+            }
         }
     }
 
@@ -68,7 +71,8 @@ impl Shared {
     /// A revision from its record and its code, as it goes into the catalog.
     pub(super) fn revision(&self, record: RevisionRecord, module: LoadedModule) -> Arc<Revision> {
         let metrics = self.metrics.revision(&record.function, record.number);
-        Revision::new(record, module, metrics)
+        let log = self.logs.source(&record.function, &metrics);
+        Revision::new(record, module, metrics, log)
     }
 
     /// At start: the code of a current revision, if it is still what we wrote and made for this very engine.

@@ -5,6 +5,7 @@ mod bodiless;
 mod faults;
 mod harness;
 mod inference;
+mod logs;
 mod memory;
 mod pauses;
 mod samples;

@@ -67,6 +67,14 @@ caps! {
     LOG_LINES_KEPT: usize = 1_000, written_count;
     /// Log records under way from workers to the log thread; when full, lines are dropped and counted.
     LOG_QUEUE: usize = 4_096, written_count;
+    /// A function may hold one part in so many of what is free of that queue: a flood leaves room to all others.
+    LOG_QUEUE_PARTS: usize = 2, written_count;
+    /// Bytes a second that a function may log, as they are written; and as many of records of its requests that failed.
+    LOG_RATE_BYTES: u64 = MIB, written_size;
+    /// Bytes that a function may log at once: twice what the limit `log` can give one invocation.
+    LOG_BURST_BYTES: u64 = 2 * MIB, written_size;
+    /// Between two lines that say how many records a function lost.
+    LOG_DROPS_SAID: Duration = Duration::from_secs(5), written_duration;
     /// Bytes of log lines kept in memory per function, however many lines they are.
     LOG_RING_BYTES: usize = 256 << 10, written_size;
     /// Bytes of log lines kept in memory for all functions; the longest silent function's go first.
