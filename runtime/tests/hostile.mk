@@ -12,10 +12,10 @@ FUZZ_TARGETS := framing cgi_head frames inference module child_answer kernels na
 HOSTILE := MAYFLY_SOAK=$(SOAK) $(CARGO) test --release -p mayfly-runtime --test hostile --
 
 .PHONY: soak soak-http soak-nginx soak-h2 soak-slow soak-aborts soak-imports soak-isolation soak-deploys soak-crowds \
-	soak-mutants soak-storage soak-pressure soak-load soak-slow-clients soak-fuzz soak-pictures soak-long hostile-python
+	soak-mutants soak-tenants soak-storage soak-pressure soak-load soak-slow-clients soak-fuzz soak-pictures soak-long hostile-python
 
 soak: soak-http soak-nginx soak-h2 soak-slow soak-slow-clients soak-aborts soak-imports soak-fuzz soak-isolation soak-deploys \
-	soak-pictures soak-storage soak-crowds soak-load soak-pressure soak-admin soak-mutants soak-long ## The long part of docs/reliability.md
+	soak-pictures soak-tenants soak-storage soak-crowds soak-load soak-pressure soak-admin soak-mutants soak-long ## The long part of docs/reliability.md
 
 soak-http: ## HTTP/1: framing vectors, limits, damaged messages
 	timeout 900 $(HOSTILE) smuggling http_limits
@@ -66,6 +66,9 @@ soak-load: build hostile-python ## Kills and overload, redeploys under load, eig
 soak-pictures: build hostile-python ## Picture bombs and 2,000 damaged pictures for a model (needs `make guests`)
 	@if [ -e $(GUESTS)/classify.wasm ]; then $(HOSTILE_RUN)/test_pictures.py $(MAYFLY) $(GUESTS)/classify.wasm; \
 	else echo "SKIPPED: $(GUESTS)/classify.wasm is not there (make guests); no picture was posted"; fi
+
+soak-tenants: build hostile-python ## One tenant does its worst, in twenty ways and in pairs, while another is served
+	$(HOSTILE_RUN)/test_tenants.py $(MAYFLY)
 
 soak-slow-clients: build hostile-python ## slowhttptest: heads, bodies and readers, 900 at once
 	$(HOSTILE_RUN)/test_slow_clients.py $(MAYFLY)

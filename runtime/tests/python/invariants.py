@@ -59,9 +59,10 @@ class State:
 class Watched:
     """An attack with a bystander. `innocent` is the path that it asks for; None for rows in which nobody is served."""
 
-    def __init__(self, node, row, innocent="/innocent", fresh=0.05, base_s=3.0, slack_mib=SLACK_MIB, rate=200):
+    def __init__(self, node, row, innocent="/innocent", fresh=0.05, base_s=3.0, slack_mib=SLACK_MIB, rate=200,
+                 back_s=BACK_S):
         self.node, self.row, self.innocent, self.fresh = node, row, innocent, fresh
-        self.base_s, self.slack_mib, self.rate = base_s, slack_mib, rate
+        self.base_s, self.slack_mib, self.rate, self.back_s = base_s, slack_mib, rate, back_s
         self.spans = []
 
     def __enter__(self):
@@ -102,7 +103,7 @@ class Watched:
 
     def settle(self):
         """Waits until the node is as before, and says what is not."""
-        node, deadline = self.node, time.monotonic() + BACK_S
+        node, deadline = self.node, time.monotonic() + self.back_s
         if not check(node.process.poll() is None, f"{self.row}: the node ended: {''.join(node.output[-20:])}"):
             return
         while True:
