@@ -25,7 +25,7 @@ use mayfly_core::limits::node;
 use parking_lot::Mutex;
 
 use crate::invocation::Verdict;
-pub use body::{Aborted, ResponseBody, Streamed};
+pub use body::{Aborted, ResponseBody, Streamed, TakeBy};
 pub use error::{BodyError, WriteError};
 use notes::Notes;
 pub use write::write_all;

@@ -4,6 +4,7 @@ mod activity;
 mod connection;
 pub mod framing;
 mod guarded_io;
+mod received;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

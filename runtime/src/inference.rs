@@ -5,12 +5,14 @@
 //! arrive; nothing here waits for the last of them. The function is invoked as any other, with its limits, its place in
 //! the metrics and its own fresh instance.
 
+mod clerk;
 mod frame;
 mod hold;
 mod receive;
 mod refusal;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HOST, RETRY_AFTER};
@@ -23,10 +25,11 @@ use serde_json::json;
 
 use crate::catalog::Entry;
 use crate::exchange::{RequestBody, ResponseBody};
-use crate::invocation::{self, X_REQUEST_ID};
+use crate::invocation::{self, Placed, X_REQUEST_ID};
 use crate::node::Node;
 use crate::revision::Revision;
 use crate::sandbox::Inbound;
+use crate::shares::Grant;
 use frame::FrameBody;
 use hold::Hold;
 use receive::Received;
@@ -47,21 +50,16 @@ pub async fn handle(
     if !Resource::claims(inbound.parts.uri.path()) {
         return invocation::handle(node, inbound, body).await;
     }
-    // Boxed, so that other requests do not pay for this future's size.
-    Box::pin(answer(node, inbound, body)).await
-}
-
-async fn answer(
-    node: &Arc<Node>,
-    inbound: Box<Inbound>,
-    body: Option<RequestBody>,
-) -> Response<ResponseBody> {
     let id = inbound.request_id;
     let head_only = inbound.parts.method == Method::HEAD;
-    let mut response = match route(node, inbound, body).await {
-        Ok(response) => response,
-        Err(refusal) => refusal.response(),
+    // All that can be refused is, before anything is kept for the request. The rest is boxed, so that other requests do
+    // not pay for this future's size.
+    let answered = match begin(node, inbound) {
+        Ok(Begun::Answered(response)) => Ok(response),
+        Ok(Begun::Admitted(work)) => Box::pin(work.answer(node, body)).await,
+        Err(refusal) => Err(refusal),
     };
+    let mut response = answered.unwrap_or_else(Refusal::response);
     if head_only {
         *response.body_mut() = ResponseBody::Whole(Bytes::new());
     }
@@ -71,40 +69,221 @@ async fn answer(
     response
 }
 
-async fn route(
-    node: &Arc<Node>,
-    inbound: Box<Inbound>,
-    body: Option<RequestBody>,
-) -> Result<Response<ResponseBody>, Refusal> {
-    let path = inbound.parts.uri.path().to_owned();
-    let found = resource(node, &inbound, &path);
-    let (resource, revision) = match found {
-        Ok((Resource::Infer(model), Some(revision))) => {
-            return infer(node, &revision, model, inbound, body).await;
+/// What becomes of a request at the first look.
+enum Begun {
+    Answered(Response<ResponseBody>),
+    Admitted(Box<Admitted>),
+}
+
+fn begin(node: &Arc<Node>, inbound: Box<Inbound>) -> Result<Begun, Refusal> {
+    let path = inbound.parts.uri.path();
+    let noted = |refusal: Refusal| {
+        invocation::note(node, &inbound, refusal.outcome());
+        refusal
+    };
+    let (resource, revision) = resource(node, &inbound, path).map_err(noted)?;
+    let answer = match (resource, revision) {
+        (Resource::Infer(_), Some(revision)) => {
+            let expected = receive::Expected::of(&inbound.parts.headers, revision.limits());
+            let expected = expected.map_err(noted)?;
+            return Admitted::new(node, revision, &inbound, Some(expected)).map(Begun::Admitted);
         }
-        Ok(found) => found,
-        Err(refusal) => {
-            invocation::note(node, &inbound, refusal.outcome());
-            return Err(refusal);
+        (Resource::Model(_), Some(revision)) => match revision.model.get() {
+            Some(model) => {
+                invocation::note(node, &inbound, Outcome::Answered);
+                return Ok(Begun::Answered(description(&revision, model)));
+            }
+            None => return Admitted::new(node, revision, &inbound, None).map(Begun::Admitted),
+        },
+        (Resource::Server, _) => json!({
+            "name": "mayfly", "version": env!("CARGO_PKG_VERSION"), "extensions": mayfly_oip::EXTENSIONS,
+        }),
+        (Resource::Live, _) => json!({ "live": true }),
+        (Resource::Ready, _) => json!({ "ready": true }),
+        (Resource::ModelReady(model), _) => json!({ "name": model.name, "ready": true }),
+        (Resource::Model(_) | Resource::Infer(_), None) => {
+            return Err(noted(Outcome::NotFound.into()));
         }
     };
-    let answer = match (resource, revision) {
-        (Resource::Server, _) => Ok(json!({
-            "name": "mayfly", "version": env!("CARGO_PKG_VERSION"), "extensions": mayfly_oip::EXTENSIONS,
-        })),
-        (Resource::Live, _) => Ok(json!({ "live": true })),
-        (Resource::Ready, _) => Ok(json!({ "ready": true })),
-        (Resource::ModelReady(model), _) => Ok(json!({ "name": model.name, "ready": true })),
-        (Resource::Model(model), Some(revision)) => {
-            let described = describe(node, &revision, &inbound).await?;
-            let version = revision.record.number.to_string();
-            return Ok(plain(described.to_json(model.name, &version).into()));
-        }
-        (Resource::Model(_) | Resource::Infer(_), None) => Err(Refusal::from(Outcome::NotFound)),
-        (Resource::Infer(_), Some(_)) => unreachable!("returned above"),
-    }?;
     invocation::note(node, &inbound, Outcome::Answered);
-    Ok(plain(answer.to_string().into()))
+    Ok(Begun::Answered(plain(answer.to_string().into())))
+}
+
+fn description(revision: &Revision, model: &Model) -> Response<ResponseBody> {
+    let record = &revision.record;
+    plain(model.to_json(record.function.as_str(), &record.number.to_string()).into())
+}
+
+/// A request to a model that may be received.
+struct Admitted {
+    revision: Arc<Revision>,
+    /// The request as the function gets it, without what the client said to the protocol.
+    inbound: Box<Inbound>,
+    /// What the headers say of the body of an inference; nothing of a question for the model's description.
+    expected: Option<receive::Expected>,
+    /// One of the node's requests that are being received.
+    receiving: Grant,
+    /// One of the function's requests: not yet of the first, which has to ask for the model's description.
+    placed: Option<Placed>,
+    hold: Hold,
+}
+
+impl Admitted {
+    fn new(
+        node: &Arc<Node>,
+        revision: Arc<Revision>,
+        inbound: &Inbound,
+        expected: Option<receive::Expected>,
+    ) -> Result<Box<Self>, Refusal> {
+        let client = inbound.remote.ip();
+        let mut receiving =
+            node.rooms.receiving.grant(Some(revision.shares.receiving.clone()), client);
+        if !receiving.grow(1) {
+            invocation::note(node, inbound, Outcome::NodeFull);
+            return Err(Outcome::NodeFull.into());
+        }
+        let asked = revision.model.get().is_some();
+        let placed = asked.then(|| Placed::take(node, &revision, inbound)).transpose()?;
+        let hold = Hold::new(node, &revision, client);
+        let inbound = forward(inbound, &revision, Method::POST, HeaderMap::new());
+        Ok(Box::new(Self { revision, inbound, expected, receiving, placed, hold }))
+    }
+
+    async fn answer(
+        mut self: Box<Self>,
+        node: &Arc<Node>,
+        body: Option<RequestBody>,
+    ) -> Result<Response<ResponseBody>, Refusal> {
+        let model = describe(node, &self.revision, &self.inbound).await?;
+        let Some(expected) = self.expected else {
+            return Ok(description(&self.revision, &model));
+        };
+        let mut placed = match self.placed.take() {
+            Some(placed) => placed,
+            None => Placed::take(node, &self.revision, &self.inbound)?,
+        };
+        match self.prepare(node, &model, expected, body, &mut placed).await {
+            Ok((request, frame)) => self.infer(node, placed, &model, request, frame).await,
+            Err(refusal) => {
+                placed.end(refusal.outcome());
+                Err(refusal)
+            }
+        }
+    }
+
+    /// From a request's body to a checked request and the frame for the guest.
+    async fn prepare(
+        &mut self,
+        node: &Arc<Node>,
+        model: &Arc<Model>,
+        expected: receive::Expected,
+        body: Option<RequestBody>,
+        placed: &mut Placed,
+    ) -> Result<(InferRequest, FrameBody), Refusal> {
+        let limits = self.revision.limits();
+        let deadline = self.deadline();
+        let read = receive::read(expected, body, node.body_idle_timeout, &mut self.hold);
+        let late = |_| Refusal::new(408, "the request's JSON took too long to arrive");
+        let read = tokio::time::timeout_at(deadline, read);
+        let Received { json, after, rest, rest_bytes } = read.await.map_err(late)??;
+        let bounds = mayfly_oip::Bounds {
+            binary_bytes: after.iter().map(|part| part.len() as u64).sum::<u64>() + rest_bytes,
+            frame_bytes: limits.request_body_bytes,
+        };
+        // Two characters of JSON make eight bytes of a tensor at the most: taken before they are made.
+        let json_bytes = json.len();
+        let most = (4 * json_bytes).min(usize::try_from(bounds.frame_bytes).unwrap_or(usize::MAX));
+        self.hold.grow(most)?;
+        let known = model.clone();
+        let parse = move || InferRequest::parse(&json, &known, bounds);
+        let (parsed, time) = self.aside(node, json_bytes, parse).await?;
+        placed.spend(time);
+        let mut request = parsed?;
+        self.hold.shrink(json_bytes);
+        let head = request.frame_head()?;
+        let length = head.len() as u64 + request.data_bytes();
+        if length > bounds.frame_bytes {
+            let limit_bytes = bounds.frame_bytes;
+            return Err(Outcome::RequestTooLarge { limit_bytes }.into());
+        }
+        let mut parts: Vec<Bytes> = vec![head.into()];
+        let mut here = 0;
+        for input in &mut request.inputs {
+            if let Data::Here(data) = &mut input.data {
+                here += data.len();
+                parts.push(std::mem::take(data).into());
+            }
+        }
+        self.hold.shrink(most.saturating_sub(here));
+        parts.extend(after);
+        Ok((request, FrameBody::new(parts, rest, length)))
+    }
+
+    async fn infer(
+        mut self: Box<Self>,
+        node: &Arc<Node>,
+        placed: Placed,
+        model: &Arc<Model>,
+        request: InferRequest,
+        frame: FrameBody,
+    ) -> Result<Response<ResponseBody>, Refusal> {
+        // It has been received: from here on the pool's slots are what it waits for.
+        let all = self.receiving.amount();
+        self.receiving.shrink(all);
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE_TENSORS));
+        headers.insert(http::header::CONTENT_LENGTH, HeaderValue::from(frame.length()));
+        let forwarded = forward(&self.inbound, &self.revision, Method::POST, headers);
+        let response = placed.run(node, forwarded, Some(Box::pin(frame))).await;
+        let (headers, body) =
+            guests_answer(response, CONTENT_TYPE_TENSORS, Some(&mut self.hold)).await?;
+        let frame_bytes = body.len();
+        let outputs = mayfly_oip::decode_frame(&body)?;
+        drop(body);
+        let record = &self.revision.record;
+        let (name, version) = (record.function.as_str().to_owned(), record.number.to_string());
+        // Taken before it is made, however large its numbers become as text.
+        let most = mayfly_oip::most_bytes(&name, &version, &request, model, &outputs);
+        self.hold.grow(most)?;
+        let known = model.clone();
+        let encode = move || mayfly_oip::encode(&name, &version, &request, &known, &outputs);
+        let (encoded, _) = self.aside(node, frame_bytes, encode).await?;
+        let Encoded { mut body, json_bytes } = encoded?;
+        body.shrink_to_fit();
+        let Self { mut hold, .. } = *self;
+        hold.keep(body.capacity());
+        let take_by = receive::take_by(body.len());
+        let mut response = plain(hold.around(body));
+        response.extensions_mut().insert(take_by);
+        if let Some(length) = json_bytes {
+            let headers = response.headers_mut();
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+            headers.insert(HeaderName::from_static(HEADER_LENGTH), HeaderValue::from(length));
+        }
+        if let Some(timing) = headers.get(SERVER_TIMING) {
+            response.headers_mut().insert(SERVER_TIMING, timing.clone());
+        }
+        Ok(response)
+    }
+
+    /// Runs what takes a core for a while on the clerks' threads, few at once of one function, and what does not right
+    /// here. Gives the CPU time that it took as well.
+    async fn aside<T: Send + 'static>(
+        &self,
+        node: &Arc<Node>,
+        bytes: usize,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<(T, Duration), Refusal> {
+        if bytes <= SMALL_JSON {
+            return Ok(clerk::timed(work));
+        }
+        clerk::aside(node, &self.revision, self.deadline(), work).await
+    }
+
+    /// When its function's time is over, which counts from the request's arrival.
+    fn deadline(&self) -> tokio::time::Instant {
+        tokio::time::Instant::from_std(self.inbound.arrived + self.revision.limits().wall())
+    }
 }
 
 /// What a request is for, and the revision behind it if it is for a model.
@@ -167,115 +346,22 @@ async fn describe(
     revision: &Arc<Revision>,
     inbound: &Inbound,
 ) -> Result<Arc<Model>, Refusal> {
-    let ask = || async {
-        let request = forward(inbound, revision, Method::GET, HeaderMap::new());
-        let response = invocation::run_revision(node, revision.clone(), request, None).await;
-        let (_, body) = guests_answer(response, CONTENT_TYPE_MODEL, &mut Hold::default()).await?;
-        if body.len() > METADATA_BYTES {
-            let long = format!("the model describes itself in more than {METADATA_BYTES} bytes");
-            return Err(Refusal::new(502, long));
-        }
-        let small = body.len() <= SMALL_JSON;
-        let model = aside(node, small, move || Model::parse(&body)).await??;
-        Ok(Arc::new(model))
-    };
     // Who waits for another one's question has its own time.
     let deadline = tokio::time::Instant::from_std(inbound.arrived + revision.limits().wall());
+    let ask = || async {
+        let request = forward(inbound, revision, Method::GET, HeaderMap::new());
+        let placed = Placed::take(node, revision, &request)?;
+        let response = placed.run(node, request, None).await;
+        let (_, body) = guests_answer(response, CONTENT_TYPE_MODEL, None).await?;
+        let small = body.len() <= SMALL_JSON;
+        let parse = move || Model::parse(&body);
+        let model =
+            if small { parse() } else { clerk::aside(node, revision, deadline, parse).await?.0 };
+        Ok(Arc::new(model?))
+    };
     let late = |_| Refusal::new(503, "the model has not described itself in time").retry_after(1);
     let known = tokio::time::timeout_at(deadline, revision.model.get_or_try_init(ask));
     known.await.map_err(late)?.cloned()
-}
-
-async fn infer(
-    node: &Arc<Node>,
-    revision: &Arc<Revision>,
-    path: ModelPath<'_>,
-    inbound: Box<Inbound>,
-    body: Option<RequestBody>,
-) -> Result<Response<ResponseBody>, Refusal> {
-    let mut hold = Hold::default();
-    let prepared = prepare(node, revision, &inbound, body, &mut hold).await;
-    let (model, request, frame) = prepared.inspect_err(|refusal| {
-        invocation::note(node, &inbound, refusal.outcome());
-    })?;
-    let mut headers = HeaderMap::new();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE_TENSORS));
-    headers.insert(http::header::CONTENT_LENGTH, HeaderValue::from(frame.length()));
-    let forwarded = forward(&inbound, revision, Method::POST, headers);
-    let response =
-        invocation::run_revision(node, revision.clone(), forwarded, Some(Box::pin(frame))).await;
-    let (headers, body) = guests_answer(response, CONTENT_TYPE_TENSORS, &mut hold).await?;
-    let (name, version) = (path.name.to_owned(), revision.record.number.to_string());
-    let small = body.len() <= SMALL_JSON;
-    let encode = move || {
-        let outputs = mayfly_oip::decode_frame(&body)?;
-        mayfly_oip::encode(&name, &version, &request, &model, &outputs)
-    };
-    let Encoded { body, json_bytes } = aside(node, small, encode).await??;
-    hold.grow(body.capacity())?;
-    let mut response = plain(hold.around(body));
-    if let Some(length) = json_bytes {
-        let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
-        headers.insert(HeaderName::from_static(HEADER_LENGTH), HeaderValue::from(length));
-    }
-    if let Some(timing) = headers.get(SERVER_TIMING) {
-        response.headers_mut().insert(SERVER_TIMING, timing.clone());
-    }
-    Ok(response)
-}
-
-/// From a request's head and body to a checked request and the frame for the guest.
-async fn prepare(
-    node: &Arc<Node>,
-    revision: &Arc<Revision>,
-    inbound: &Inbound,
-    body: Option<RequestBody>,
-    hold: &mut Hold,
-) -> Result<(Arc<Model>, InferRequest, FrameBody), Refusal> {
-    let expected = receive::Expected::of(&inbound.parts.headers, revision.limits())?;
-    let model = describe(node, revision, inbound).await?;
-    let deadline = tokio::time::Instant::from_std(inbound.arrived + revision.limits().wall());
-    let read = receive::read(expected, body, node.body_idle_timeout, hold);
-    let late = |_| Refusal::new(408, "the request's JSON took too long to arrive");
-    let Received { json, after, rest, rest_bytes } =
-        tokio::time::timeout_at(deadline, read).await.map_err(late)??;
-    let bounds = mayfly_oip::Bounds {
-        binary_bytes: after.iter().map(|part| part.len() as u64).sum::<u64>() + rest_bytes,
-        frame_bytes: revision.limits().request_body_bytes,
-    };
-    let small = json.len() <= SMALL_JSON;
-    let known = model.clone();
-    let parse = move || InferRequest::parse(&json, &known, bounds);
-    let mut request = aside(node, small, parse).await??;
-    let head = request.frame_head()?;
-    let length = head.len() as u64 + request.data_bytes();
-    if length > bounds.frame_bytes {
-        let limit_bytes = bounds.frame_bytes;
-        return Err(Outcome::RequestTooLarge { limit_bytes }.into());
-    }
-    let mut parts: Vec<Bytes> = vec![head.into()];
-    for input in &mut request.inputs {
-        if let Data::Here(data) = &mut input.data {
-            hold.grow(data.len())?;
-            parts.push(std::mem::take(data).into());
-        }
-    }
-    parts.extend(after);
-    Ok((model, request, FrameBody::new(parts, rest, length)))
-}
-
-/// Runs what takes a core for a while among the guests, and what does not right here.
-async fn aside<T: Send + 'static>(
-    node: &Arc<Node>,
-    small: bool,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, Refusal> {
-    if small {
-        return Ok(work());
-    }
-    let done = node.guests.spawn(async move { work() }).join().await;
-    done.ok_or_else(|| Refusal::new(500, "Mayfly failed while it read or wrote tensors"))
 }
 
 /// A request of ours to the function: the client's, without what the client said to the protocol.
@@ -304,28 +390,39 @@ fn forward(
     Box::new(Inbound { parts, base_len, remote, local, request_id, arrived })
 }
 
-/// The whole body of a function's answer, if it is one of this kind.
+/// The whole body of a function's answer, if it is one of this kind; without a hold, one that may only be short.
 async fn guests_answer(
     response: Response<ResponseBody>,
     kind: &'static str,
-    hold: &mut Hold,
+    mut hold: Option<&mut Hold>,
 ) -> Result<(HeaderMap, Bytes), Refusal> {
     let (head, body) = response.into_parts();
+    let long = || {
+        let long = format!("the model describes itself in more than {METADATA_BYTES} bytes");
+        Refusal::new(502, long)
+    };
     let body = match body {
         ResponseBody::Whole(bytes) => {
-            hold.grow(bytes.len())?;
+            match &mut hold {
+                Some(hold) => hold.grow(bytes.len())?,
+                None if bytes.len() > METADATA_BYTES => return Err(long()),
+                None => {}
+            }
             bytes
         }
         ResponseBody::Streamed(streamed) => {
             let mut body = ResponseBody::Streamed(streamed);
-            let mut all = bytes::BytesMut::new();
+            let mut all = Vec::new();
             while let Some(frame) = body.frame().await {
                 let broken = |_| Refusal::new(502, "the model's function failed while it answered");
                 let Ok(data) = frame.map_err(broken)?.into_data() else { continue };
-                hold.grow(data.len())?;
-                all.extend_from_slice(&data);
+                match &mut hold {
+                    Some(hold) => hold.extend(&mut all, &data, usize::MAX)?,
+                    None if all.len() + data.len() > METADATA_BYTES => return Err(long()),
+                    None => all.extend_from_slice(&data),
+                }
             }
-            all.freeze()
+            all.into()
         }
     };
     if !head.status.is_success() {

@@ -14,7 +14,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Poll;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::{Method, Response};
 use mayfly_core::Outcome;
@@ -24,7 +24,7 @@ use wasmtime::{Store, UpdateDeadline};
 use crate::catalog::Entry;
 use crate::exchange::{Caps, Exchange, RequestBody, ResponseBody};
 use crate::meter::{Meter, Tick};
-use crate::node::{Node, Slot, Task};
+use crate::node::{Node, Place, Slot, Task};
 use crate::revision::Revision;
 use crate::sandbox::{Inbound, Sandbox, Stop};
 use ledger::Ledger;
@@ -45,17 +45,6 @@ pub async fn handle(
     }
 }
 
-/// Runs a revision that was found otherwise than by the request's path; `inbound.base_len` is the caller's.
-pub async fn run_revision(
-    node: &Arc<Node>,
-    revision: Arc<Revision>,
-    inbound: Box<Inbound>,
-    body: Option<RequestBody>,
-) -> Response<ResponseBody> {
-    let ledger = Ledger::open(node, &inbound);
-    admit(node, ledger, revision, inbound, body).await
-}
-
 /// Writes down a request that was answered without a guest.
 pub fn note(node: &Arc<Node>, inbound: &Inbound, outcome: Outcome) {
     Ledger::open(node, inbound).close(Verdict::of(outcome));
@@ -72,25 +61,80 @@ async fn admit(
     if let Some(outcome) = too_large(&inbound, &revision) {
         return respond::refuse(ledger, outcome);
     }
-    let slot = match node.admit(&revision).await {
-        Ok(slot) => slot,
-        Err(outcome) => return respond::refuse(ledger, outcome),
-    };
-    ledger.admitted();
-    let limits = revision.limits();
-    let caps = Caps {
-        request_body: limits.request_body_bytes,
-        response_body: limits.response_body_bytes,
-        body_idle: node.body_idle_timeout,
-    };
-    let exchange = Exchange::new(body, caps);
-    let meter = Arc::new(Meter::new(inbound.arrived, limits));
-    let head_only = inbound.parts.method == Method::HEAD;
-    ledger.attach(exchange.clone());
-    let sandbox =
-        Sandbox::new(inbound, exchange.clone(), meter.clone(), revision.clone(), node.logs.clone());
-    let guest = Box::pin(run(sandbox, slot));
-    Run { node: node.clone(), revision, exchange, meter, guest, ledger }.drive(head_only).await
+    match node.place(&revision) {
+        Ok(place) => Placed { ledger, revision, place }.run(node, inbound, body).await,
+        Err(outcome) => respond::refuse(ledger, outcome),
+    }
+}
+
+/// A request that has its place in a revision, whatever is still to be done before its guest runs. Dropped, it says in
+/// the metrics that its client went away.
+pub struct Placed {
+    ledger: Ledger,
+    revision: Arc<Revision>,
+    place: Place,
+}
+
+impl Placed {
+    /// Takes the place; `inbound.base_len` is the caller's.
+    ///
+    /// # Errors
+    /// The outcome that says why there is none; it is written down.
+    pub fn take(
+        node: &Arc<Node>,
+        revision: &Arc<Revision>,
+        inbound: &Inbound,
+    ) -> Result<Self, Outcome> {
+        let mut ledger = Ledger::open(node, inbound);
+        ledger.found(revision);
+        match node.place(revision) {
+            Ok(place) => Ok(Self { ledger, revision: revision.clone(), place }),
+            Err(outcome) => {
+                ledger.close(Verdict::of(outcome.clone()));
+                Err(outcome)
+            }
+        }
+    }
+
+    /// The request is answered without a guest.
+    pub fn end(self, outcome: Outcome) {
+        self.ledger.close(Verdict::of(outcome));
+    }
+
+    /// CPU time that was used on the function's behalf already.
+    pub fn spend(&mut self, time: Duration) {
+        self.ledger.spend(time);
+    }
+
+    /// Waits for a slot, and runs the guest.
+    pub async fn run(
+        self,
+        node: &Arc<Node>,
+        inbound: Box<Inbound>,
+        body: Option<RequestBody>,
+    ) -> Response<ResponseBody> {
+        let Self { mut ledger, revision, place } = self;
+        let slot = match node.enter(place).await {
+            Ok(slot) => slot,
+            Err(outcome) => return respond::refuse(ledger, outcome),
+        };
+        ledger.admitted();
+        let limits = revision.limits();
+        let caps = Caps {
+            request_body: limits.request_body_bytes,
+            response_body: limits.response_body_bytes,
+            body_idle: node.body_idle_timeout,
+        };
+        let exchange = Exchange::new(body, caps);
+        let meter = Arc::new(Meter::new(inbound.arrived, limits));
+        meter.spend(ledger.spent());
+        let head_only = inbound.parts.method == Method::HEAD;
+        ledger.attach(exchange.clone());
+        let (mine, logs) = (exchange.clone(), node.logs.clone());
+        let sandbox = Sandbox::new(inbound, mine, meter.clone(), revision.clone(), logs);
+        let guest = Box::pin(run(sandbox, slot));
+        Run { node: node.clone(), revision, exchange, meter, guest, ledger }.drive(head_only).await
+    }
 }
 
 fn find(node: &Node, inbound: &mut Inbound) -> Result<Arc<Revision>, Outcome> {
@@ -112,6 +156,10 @@ fn find(node: &Node, inbound: &mut Inbound) -> Result<Arc<Revision>, Outcome> {
 pub fn vet(node: &Node, parts: &http::request::Parts) -> Result<(), Outcome> {
     if node.is_draining() {
         return Err(Outcome::Draining);
+    }
+    // Hyper counts those of HTTP/1 only.
+    if parts.headers.len() > node::REQUEST_HEADERS {
+        return Err(Outcome::HeadersTooMany);
     }
     let served = parts.method != Method::CONNECT && parts.method != Method::TRACE;
     if !served || parts.method.as_str().len() > node::METHOD_BYTES {
@@ -339,6 +387,6 @@ async fn run(sandbox: Sandbox, mut slot: Slot) -> Verdict {
     verdict
 }
 
-fn nanos(duration: std::time::Duration) -> u64 {
+fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -33,5 +33,6 @@ pub mod revision;
 pub mod run;
 pub mod sandbox;
 pub mod self_test;
+pub mod shares;
 pub mod telemetry;
 pub mod verify;

@@ -44,6 +44,12 @@ impl Meter {
         self.start + self.wall
     }
 
+    /// Counts CPU time that was used on the guest's behalf and not in its polls.
+    pub fn spend(&self, time: Duration) {
+        let ns = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        self.used_ns.fetch_add(ns, Ordering::Relaxed);
+    }
+
     /// A poll begins.
     pub fn begin(&self) {
         self.poll_began_ns.store(self.now_ns(), Ordering::Relaxed);

@@ -2,6 +2,7 @@
 
 mod lanes;
 mod pressure;
+mod rooms;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -17,9 +18,13 @@ use crate::metrics::Metrics;
 use crate::revision::Revision;
 use lanes::{Lane, Lanes};
 use pressure::Pressure;
+pub use rooms::Rooms;
 
 /// How niced a guest thread is, so that a worker with a request in hand goes first.
 const GUEST_NICE: i32 = 5;
+
+/// How niced a thread is that reads and writes long JSON: that cannot be interrupted, so guests go first as well.
+const CLERK_NICE: i32 = 15;
 
 /// What the operator decides about invocations.
 #[derive(Debug, Clone)]
@@ -57,6 +62,10 @@ pub struct Node {
     pub logs: LogSink,
     /// Runs guests that took longer than a tick.
     pub guests: Guests,
+    /// Reads and writes long JSON, behind everything else.
+    pub clerks: Guests,
+    /// What requests have of the node while they hold no slot.
+    pub rooms: Rooms,
     /// Whether responses carry `Server-Timing`.
     pub server_timing: bool,
     /// Between two pieces of a request's body.
@@ -88,6 +97,8 @@ impl Node {
             metrics,
             logs,
             guests: Guests::start(config.guest_threads)?,
+            clerks: Guests::clerks()?,
+            rooms: Rooms::new(slots),
             server_timing: config.server_timing,
             body_idle_timeout: config.body_idle_timeout,
             lanes: Lanes::new(slots),
@@ -114,20 +125,34 @@ impl Node {
         self.lanes.free()
     }
 
-    /// Takes a place in the revision and a slot in the pool, waiting for the slot if there is room to wait.
-    ///
-    /// A function that holds many slots already is served from the larger part of the pool only, so that others find
-    /// one; and when memory runs out, it is the first to be refused.
+    /// Takes a place in the revision, without which nothing is kept for a request: no more of them than its function
+    /// may answer at once, and none while memory is short.
     ///
     /// # Errors
     /// [`Outcome::FunctionBusy`] or [`Outcome::NodeFull`].
-    pub async fn admit(self: &Arc<Self>, revision: &Arc<Revision>) -> Result<Slot, Outcome> {
+    pub fn place(&self, revision: &Arc<Revision>) -> Result<Place, Outcome> {
         let concurrency = revision.limits().concurrency;
         let place = Place::take(revision.clone());
         if place.unanswered as u64 > concurrency {
             return Err(Outcome::FunctionBusy { concurrency });
         }
-        let modest = place.in_flight <= self.lanes.modest;
+        let modest = revision.in_flight.load(Ordering::Relaxed) < self.lanes.modest;
+        if self.pressure.refuses(modest) {
+            return Err(Outcome::NodeFull);
+        }
+        Ok(place)
+    }
+
+    /// Takes a slot in the pool, waiting for it if there is room to wait.
+    ///
+    /// A function that holds many slots already is served from the larger part of the pool only, so that others find
+    /// one; and when memory runs out, it is the first to be refused.
+    ///
+    /// # Errors
+    /// [`Outcome::NodeFull`].
+    pub async fn enter(self: &Arc<Self>, mut place: Place) -> Result<Slot, Outcome> {
+        let modest = place.fly() <= self.lanes.modest;
+        // Asked again: the body may have taken its time.
         if self.pressure.refuses(modest) {
             return Err(Outcome::NodeFull);
         }
@@ -169,19 +194,25 @@ impl Drop for Slot {
 }
 
 /// One invocation among its revision's.
-struct Place {
+pub struct Place {
     revision: Arc<Revision>,
-    /// Which one it is of the revision's instances, and of its invocations without an answer.
-    in_flight: usize,
+    /// Which one it is of the revision's invocations without an answer.
     unanswered: usize,
+    /// Whether it is one of the revision's instances, or waits to be one.
+    flies: bool,
     answered: bool,
 }
 
 impl Place {
     fn take(revision: Arc<Revision>) -> Self {
-        let in_flight = revision.in_flight.fetch_add(1, Ordering::Relaxed) + 1;
         let unanswered = revision.unanswered.fetch_add(1, Ordering::Relaxed) + 1;
-        Self { revision, in_flight, unanswered, answered: false }
+        Self { revision, unanswered, flies: false, answered: false }
+    }
+
+    /// Which one it is of the revision's instances.
+    fn fly(&mut self) -> usize {
+        self.flies = true;
+        self.revision.in_flight.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     fn answer(&mut self) {
@@ -194,7 +225,9 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         self.answer();
-        self.revision.in_flight.fetch_sub(1, Ordering::Relaxed);
+        if self.flies {
+            self.revision.in_flight.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }
 
@@ -221,13 +254,20 @@ pub struct Guests(Option<tokio::runtime::Runtime>);
 
 impl Guests {
     fn start(threads: Option<usize>) -> std::io::Result<Self> {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        // Without being niced guests merely compete with the gateway on equal terms.
+        Self::named("mayfly-guest", threads.unwrap_or(2 * cores() + 2), GUEST_NICE)
+    }
+
+    fn clerks() -> std::io::Result<Self> {
+        Self::named("mayfly-clerk", cores(), CLERK_NICE)
+    }
+
+    fn named(name: &str, threads: usize, nice: i32) -> std::io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(threads.unwrap_or(2 * cores + 2).max(1))
-            .thread_name("mayfly-guest")
-            .on_thread_start(|| {
-                // Without it guests merely compete with the gateway on equal terms.
-                let _ = rustix::process::nice(GUEST_NICE);
+            .worker_threads(threads.max(1))
+            .thread_name(name)
+            .on_thread_start(move || {
+                let _ = rustix::process::nice(nice);
             })
             .enable_all()
             .build()?;
@@ -244,6 +284,10 @@ impl Guests {
             None => unreachable!("the runtime is taken only when dropped"),
         }
     }
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 impl Drop for Guests {

@@ -10,13 +10,14 @@ use mayfly_core::router::Route;
 use mayfly_core::{ArtifactKey, Digest, FunctionName, Mac};
 use mayfly_oip::Model;
 use serde::{Deserialize, Serialize};
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, Semaphore};
 
 use crate::engine::LoadedModule;
 use crate::engine::pages::{Footprint, Run};
 use crate::engine::warm::Warm;
 use crate::logs::Source;
 use crate::metrics::RevisionMetrics;
+use crate::shares::Share;
 
 /// What a deploy says beside the module's bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -188,6 +189,29 @@ impl RevisionRecord {
     }
 }
 
+/// What a revision has of [`Rooms`](crate::node::Rooms), by kind.
+#[derive(Debug)]
+pub struct Shares {
+    /// Requests that are being received.
+    pub receiving: Arc<Share>,
+    /// Bytes of inference requests and answers.
+    pub buffers: Arc<Share>,
+    /// Its long pieces of JSON that may be read or written at once.
+    pub clerks: Semaphore,
+}
+
+impl Default for Shares {
+    fn default() -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Self {
+            receiving: Arc::default(),
+            buffers: Arc::default(),
+            // Half of those there are: another function's are not behind all of this one's.
+            clerks: Semaphore::new((cores / 2).max(1)),
+        }
+    }
+}
+
 /// A revision as it is served. Immutable but for counters; shared by every worker.
 pub struct Revision {
     /// What it is.
@@ -208,6 +232,8 @@ pub struct Revision {
     pub in_flight: AtomicUsize,
     /// Invocations that are not answered yet: what the limit `concurrency` counts.
     pub unanswered: AtomicUsize,
+    /// What it has of the node's rooms.
+    pub shares: Shares,
     /// Whether the last invocation ran beyond its first tick: the next one starts off the I/O workers.
     pub slow: AtomicBool,
 }
@@ -232,6 +258,7 @@ impl Revision {
             footprint: Footprint::default(),
             in_flight: AtomicUsize::new(0),
             unanswered: AtomicUsize::new(0),
+            shares: Shares::default(),
             slow: AtomicBool::new(false),
         })
     }

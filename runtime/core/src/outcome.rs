@@ -84,6 +84,8 @@ pub enum Outcome {
     },
     /// Mayfly is wrong; the text is for the log.
     Internal(String),
+    /// More headers than a request may have.
+    HeadersTooMany,
 }
 
 /// How loud an outcome is in the log.
@@ -129,6 +131,7 @@ impl Outcome {
             Self::BodyTimeout => 408,
             Self::RequestTooLarge { .. } => 413,
             Self::UriTooLong => 414,
+            Self::HeadersTooMany => 431,
             Self::FunctionBusy { .. } => 429,
             Self::ClientGone => 499,
             Self::Internal(_) => 500,
@@ -153,6 +156,7 @@ impl Outcome {
             Self::Unroutable => "unroutable",
             Self::BadRequest(_) => "bad-request",
             Self::UriTooLong => "uri-too-long",
+            Self::HeadersTooMany => "headers-too-many",
             Self::RequestTooLarge { .. } => "request-too-large",
             Self::BodyTimeout => "body-timeout",
             Self::ClientGone => "client-gone",
@@ -174,7 +178,7 @@ impl Outcome {
     }
 
     /// Every label, in the enum's order: metric handles are made from it at publish.
-    pub const LABELS: [&str; 22] = [
+    pub const LABELS: [&str; 23] = [
         "answered",
         "not-found",
         "unroutable",
@@ -197,6 +201,7 @@ impl Outcome {
         "bad-response",
         "response-too-large",
         "internal",
+        "headers-too-many",
     ];
 
     /// Position of this outcome's label in [`Outcome::LABELS`].
@@ -225,6 +230,7 @@ impl Outcome {
             Self::BadResponse(_) => 19,
             Self::ResponseTooLarge { .. } => 20,
             Self::Internal(_) => 21,
+            Self::HeadersTooMany => 22,
         }
     }
 
@@ -237,6 +243,7 @@ impl Outcome {
             | Self::Unroutable
             | Self::BadRequest(_)
             | Self::UriTooLong
+            | Self::HeadersTooMany
             | Self::RequestTooLarge { .. }
             | Self::BodyTimeout
             | Self::ClientGone
@@ -268,6 +275,7 @@ impl Outcome {
             | Self::Unroutable
             | Self::BadRequest(_)
             | Self::UriTooLong
+            | Self::HeadersTooMany
             | Self::RequestTooLarge { .. }
             | Self::BodyTimeout
             | Self::ClientGone
@@ -322,6 +330,11 @@ impl Outcome {
             Self::UriTooLong => (
                 "Path and query are too long",
                 Some(format!("at most {} bytes", crate::limits::node::URI_BYTES)),
+                None,
+            ),
+            Self::HeadersTooMany => (
+                "The request has too many headers",
+                Some(format!("at most {}", crate::limits::node::REQUEST_HEADERS)),
                 None,
             ),
             Self::RequestTooLarge { limit_bytes } => (
@@ -433,6 +446,7 @@ mod tests {
             Outcome::BadResponse("secret".into()),
             Outcome::ResponseTooLarge { limit_bytes: 10 },
             Outcome::Internal("secret".into()),
+            Outcome::HeadersTooMany,
         ]
     }
 
@@ -468,7 +482,7 @@ mod tests {
     fn statuses_as_documented() {
         let expect = [
             200, 404, 405, 400, 414, 413, 408, 499, 429, 503, 503, 503, 504, 504, 502, 502, 502,
-            502, 502, 502, 502, 500,
+            502, 502, 502, 502, 500, 431,
         ];
         assert!(one_of_each().iter().map(Outcome::status).eq(expect));
     }

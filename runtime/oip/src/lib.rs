@@ -18,7 +18,7 @@ pub use error::Error;
 pub use model::{Model, Port};
 pub use path::{ModelPath, Resource};
 pub use request::{Bounds, Data, InferRequest, Input, Wanted};
-pub use response::{Encoded, Output, decode_frame, encode};
+pub use response::{Encoded, Output, decode_frame, encode, most_bytes};
 
 /// Header that says how many bytes of a body are JSON, when tensors follow it.
 pub const HEADER_LENGTH: &str = "inference-header-content-length";

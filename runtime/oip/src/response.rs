@@ -58,6 +58,59 @@ pub fn decode_frame(frame: &Bytes) -> Result<Vec<Output>, Error> {
     }
 }
 
+fn wanted(request: &InferRequest, model: &Model) -> Vec<Wanted> {
+    let all = || {
+        let names = model.outputs.iter().map(|port| port.name.clone());
+        names.map(|name| Wanted { name, binary: request.binary }).collect()
+    };
+    request.outputs.clone().unwrap_or_else(all)
+}
+
+/// Bytes of the largest answer that these outputs can make: known before it is made.
+#[must_use]
+pub fn most_bytes(
+    name: &str,
+    version: &str,
+    request: &InferRequest,
+    model: &Model,
+    outputs: &[Output],
+) -> usize {
+    /// Of one character or byte: `\u0000`.
+    const ESCAPED: usize = 6;
+    /// The keys, brackets and numbers around what is counted.
+    const AROUND: usize = 160;
+    let id = request.id.as_ref().map_or(0, String::len);
+    let names = [name.len(), version.len(), id].map(|bytes| bytes.saturating_mul(ESCAPED));
+    let mut most = names.into_iter().fold(AROUND, usize::saturating_add);
+    for Wanted { name, binary } in wanted(request, model) {
+        let Some(output) = outputs.iter().find(|output| output.name == name) else { continue };
+        let bytes = output.data.len();
+        let data = match (binary, output.datatype.size()) {
+            (true, _) => bytes,
+            (false, Some(size)) => (bytes / size).saturating_mul(text_bytes(output.datatype)),
+            (false, None) => bytes.saturating_mul(ESCAPED),
+        };
+        let around = AROUND + ESCAPED * name.len() + 21 * output.shape.len();
+        most = most.saturating_add(data).saturating_add(around);
+    }
+    most
+}
+
+/// Characters of the longest element as JSON has it, and its comma.
+fn text_bytes(datatype: DataType) -> usize {
+    match datatype {
+        DataType::U8 => 4,
+        DataType::I8 => 5,
+        DataType::Bool | DataType::U16 => 6,
+        DataType::I16 => 7,
+        DataType::U32 => 11,
+        DataType::I32 => 12,
+        DataType::U64 | DataType::I64 => 21,
+        DataType::F16 | DataType::Bf16 | DataType::F32 => 17,
+        DataType::F64 | DataType::Bytes => 26,
+    }
+}
+
 /// Puts an answer together: the outputs asked for, in the order asked for, or all of them in the model's order.
 ///
 /// # Errors
@@ -69,12 +122,9 @@ pub fn encode(
     model: &Model,
     outputs: &[Output],
 ) -> Result<Encoded, Error> {
-    let all = || {
-        let names = model.outputs.iter().map(|port| port.name.clone());
-        names.map(|name| Wanted { name, binary: request.binary }).collect::<Vec<_>>()
-    };
-    let wanted = request.outputs.clone().unwrap_or_else(all);
-    let mut json = Vec::with_capacity(256);
+    let wanted = wanted(request, model);
+    // All of what it may take, because growing would take half as much again for a moment.
+    let mut json = Vec::with_capacity(most_bytes(name, version, request, model, outputs));
     json.extend_from_slice(b"{\"model_name\":");
     string(&mut json, name);
     json.extend_from_slice(b",\"model_version\":");

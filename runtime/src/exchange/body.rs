@@ -18,6 +18,10 @@ pub enum ResponseBody {
     Streamed(Streamed),
 }
 
+/// An extension of a response whose memory others wait for: by when its client must have taken all of it.
+#[derive(Debug, Clone, Copy)]
+pub struct TakeBy(pub tokio::time::Instant);
+
 /// The client's end of an [`Exchange`]; dropping it tells the guest.
 pub struct Streamed {
     exchange: Arc<Exchange>,

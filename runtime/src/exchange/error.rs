@@ -19,10 +19,13 @@ pub enum BodyError {
 
 impl BodyError {
     /// What an error of the gateway's body means: bytes that cannot be, or none.
-    pub(super) fn of(error: &(dyn std::error::Error + 'static)) -> Self {
+    pub(crate) fn of(error: &(dyn std::error::Error + 'static)) -> Self {
         use std::io::ErrorKind::{InvalidData, InvalidInput};
         let mut cause = Some(error);
         while let Some(error) = cause {
+            if let Some(own) = error.downcast_ref::<Self>() {
+                return *own;
+            }
             let io = error.downcast_ref::<std::io::Error>();
             if io.is_some_and(|io| matches!(io.kind(), InvalidData | InvalidInput)) {
                 return Self::Malformed;

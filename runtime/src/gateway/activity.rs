@@ -30,6 +30,9 @@ pub struct Activity {
     /// Pieces that wait for their clients to take them, and since when: the oldest first. At most two of each stream, of
     /// which hyper holds one and h2 the other.
     unsent: Mutex<Vec<(usize, Instant)>>,
+    /// Responses that must be gone by a certain time, and how many there are.
+    owed: Mutex<Vec<(usize, Instant)>>,
+    debts: AtomicUsize,
 }
 
 impl Activity {
@@ -42,6 +45,8 @@ impl Activity {
             ended: AtomicBool::new(false),
             socket: OnceLock::new(),
             unsent: Mutex::default(),
+            owed: Mutex::default(),
+            debts: AtomicUsize::new(0),
         }
     }
 
@@ -64,6 +69,15 @@ impl Activity {
     /// Since when some stream's client has taken nothing of what is there for it.
     pub fn unsent_since(&self) -> Option<Instant> {
         self.unsent.lock().first().map(|(_, since)| *since)
+    }
+
+    /// Whether a response should have been taken by now that others wait for the memory of.
+    pub fn is_overdue(&self) -> bool {
+        // Of nearly all connections there is no such response.
+        self.debts.load(Relaxed) > 0 && {
+            let now = Instant::now();
+            self.owed.lock().iter().any(|(_, by)| *by <= now)
+        }
     }
 
     fn sent(&self, id: usize) {
@@ -100,12 +114,51 @@ fn has_hung_up(socket: &OwnedFd) -> bool {
     matches!(poll(&mut fds, Some(&now)), Ok(1)) && fds[0].revents().intersects(gone)
 }
 
+/// A response that must have been taken in time: lives as long as the last of its pieces.
+pub struct Owed {
+    activity: Arc<Activity>,
+    id: usize,
+}
+
+impl Owed {
+    /// A piece of the response.
+    pub fn piece(self: &Arc<Self>, piece: Bytes) -> Bytes {
+        Bytes::from_owner(OwedPiece { piece, _owed: self.clone() })
+    }
+}
+
+impl Drop for Owed {
+    fn drop(&mut self) {
+        self.activity.owed.lock().retain(|(id, _)| *id != self.id);
+        self.activity.debts.fetch_sub(1, Relaxed);
+    }
+}
+
+struct OwedPiece {
+    piece: Bytes,
+    _owed: Arc<Owed>,
+}
+
+impl AsRef<[u8]> for OwedPiece {
+    fn as_ref(&self) -> &[u8] {
+        &self.piece
+    }
+}
+
 /// A request under way.
 pub struct Busy {
     activity: Arc<Activity>,
 }
 
 impl Busy {
+    /// Its response must be gone by then, or its connection is ended.
+    pub fn owe(&self, by: Instant) -> Arc<Owed> {
+        let id = self.activity.pieces.fetch_add(1, Relaxed);
+        self.activity.owed.lock().push((id, by));
+        self.activity.debts.fetch_add(1, Relaxed);
+        Arc::new(Owed { activity: self.activity.clone(), id })
+    }
+
     /// A piece that is listed as unsent until its last byte is written or given up: hyper asks for it before the stream's
     /// window is open, and h2 takes the last one whatever the window is, when the request has ended for us. HTTP/1 has no
     /// streams: there the clock of writes tells.

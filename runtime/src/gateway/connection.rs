@@ -9,7 +9,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response, Version};
 use http_body::{Body as _, Frame, SizeHint};
-use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -20,11 +19,12 @@ use mayfly_core::limits::node;
 use rand::RngCore as _;
 use tokio::net::TcpStream;
 
-use super::activity::{Activity, Busy};
+use super::activity::{Activity, Busy, Owed};
 use super::framing::Framing;
 use super::guarded_io::GuardedIo;
+use super::received::Received;
 use super::{GatewayConfig, Open};
-use crate::exchange::{Aborted, RequestBody, ResponseBody};
+use crate::exchange::{Aborted, RequestBody, ResponseBody, TakeBy};
 use crate::inference;
 use crate::invocation::X_REQUEST_ID;
 use crate::node::Node;
@@ -142,7 +142,7 @@ async fn serve(
     let own = parts.headers.get(X_REQUEST_ID).and_then(|id| RequestId::from_client(id.as_bytes()));
     let request_id = own.unwrap_or_else(|| RequestId::from_random(rand::rng().next_u64()));
     let body: Option<RequestBody> =
-        (!body.is_end_stream()).then(|| Box::pin(body.map_err(Into::into)) as RequestBody);
+        (!body.is_end_stream()).then(|| Box::pin(Received::new(body)) as RequestBody);
     let watched = (body.is_some() && parts.version != Version::HTTP_2).then_some(activity);
     let inbound = Inbound::new(parts, remote, local, request_id);
     let mut handle = pin!(inference::handle(node, inbound, body));
@@ -163,6 +163,8 @@ async fn serve(
 struct WatchedBody {
     body: ResponseBody,
     left: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    /// The connection's, of a body that must be gone by then.
+    owed: Option<Arc<Owed>>,
     busy: Busy,
 }
 
@@ -172,7 +174,8 @@ impl WatchedBody {
         left: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
         busy: Busy,
     ) -> Response<Self> {
-        response.map(|body| Self { body, left, busy })
+        let owed = response.extensions().get().map(|TakeBy(by)| busy.owe(*by));
+        response.map(|body| Self { body, left, owed, busy })
     }
 }
 
@@ -191,8 +194,15 @@ impl http_body::Body for WatchedBody {
             ready!(left.as_mut().poll(cx));
             return Poll::Ready(Some(Err(Aborted)));
         }
-        let busy = &self.busy;
-        polled.map_ok(|frame| frame.map_data(|piece| busy.until_sent(piece)))
+        let (busy, owed) = (&self.busy, self.owed.as_ref());
+        polled.map_ok(|frame| {
+            frame.map_data(|piece| {
+                busy.until_sent(match owed {
+                    Some(owed) => owed.piece(piece),
+                    None => piece,
+                })
+            })
+        })
     }
 
     fn is_end_stream(&self) -> bool {

@@ -109,7 +109,10 @@ impl GuardedIo {
             ready!(timer.as_mut().poll(cx));
             self.note(false);
             let now = Instant::now();
-            if self.activity.unsent_since().is_some_and(|t| now - t >= self.write_idle_timeout) {
+            let unsent = self.activity.unsent_since();
+            if unsent.is_some_and(|t| now - t >= self.write_idle_timeout)
+                || self.activity.is_overdue()
+            {
                 return Poll::Ready(io::ErrorKind::TimedOut.into());
             }
             // The last piece of a response may still be on its way, with the clock of writes.
@@ -132,6 +135,10 @@ impl GuardedIo {
         cx: &mut Context<'_>,
         polled: Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
+        // One that takes a byte now and then keeps the clock of writes from running out.
+        if self.activity.is_overdue() {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
         if polled.is_ready() {
             self.write_timer = None;
             return polled;

@@ -1,30 +1,63 @@
-//! The memory that all inference requests of a process may take together, beside their instances'.
+//! The memory that all inference requests of a node may take together, beside their instances'.
 
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::net::IpAddr;
 
 use bytes::Bytes;
-use mayfly_core::limits::node;
 
 use super::refusal::Refusal;
-
-/// Bytes that are left.
-static ROOM: AtomicUsize = AtomicUsize::new(node::INFERENCE_BUFFERS_BYTES);
+use crate::node::Node;
+use crate::revision::Revision;
+use crate::shares::Grant;
 
 /// One request's part of it; given back when dropped.
-#[derive(Default)]
-pub(super) struct Hold(usize);
+pub(super) struct Hold(Grant);
 
 impl Hold {
+    /// Nothing yet, for a client of this revision.
+    pub(super) fn new(node: &Node, revision: &Revision, client: IpAddr) -> Self {
+        Self(node.rooms.buffers.grant(Some(revision.shares.buffers.clone()), client))
+    }
+
     /// Takes room for so many more bytes.
     ///
     /// # Errors
-    /// 503 when all of it is taken.
+    /// 503 when all of it is taken, or this function or client has its share.
     pub(super) fn grow(&mut self, bytes: usize) -> Result<(), Refusal> {
-        if ROOM.fetch_update(Relaxed, Relaxed, |room| room.checked_sub(bytes)).is_err() {
-            let busy = Refusal::new(503, "too many inference requests are under way; retry soon");
-            return Err(busy.retry_after(1));
+        if self.0.grow(bytes) {
+            return Ok(());
         }
-        self.0 += bytes;
+        let busy = "too much of inference requests is held for this model or client; retry soon";
+        Err(Refusal::new(503, busy).retry_after(1))
+    }
+
+    /// So many bytes are not held any more.
+    pub(super) fn shrink(&mut self, bytes: usize) {
+        self.0.shrink(bytes);
+    }
+
+    /// No more than so many bytes are.
+    pub(super) fn keep(&mut self, bytes: usize) {
+        let all = self.0.amount();
+        self.shrink(all.saturating_sub(bytes));
+    }
+
+    /// Appends to a vector whose whole capacity is held, and that grows to `most` bytes at the most.
+    ///
+    /// # Errors
+    /// As [`Hold::grow`].
+    pub(super) fn extend(
+        &mut self,
+        all: &mut Vec<u8>,
+        part: &[u8],
+        most: usize,
+    ) -> Result<(), Refusal> {
+        let needed = all.len() + part.len();
+        if needed > all.capacity() {
+            let capacity = needed.max(all.capacity().saturating_mul(2).min(most));
+            self.grow(capacity - all.capacity())?;
+            all.reserve_exact(capacity - all.len());
+        }
+        all.extend_from_slice(part);
         Ok(())
     }
 
@@ -32,12 +65,6 @@ impl Hold {
     /// counts.
     pub(super) fn around(self, answer: Vec<u8>) -> Bytes {
         Bytes::from_owner(Held { answer, _hold: self })
-    }
-}
-
-impl Drop for Hold {
-    fn drop(&mut self) {
-        ROOM.fetch_add(self.0, Relaxed);
     }
 }
 
@@ -53,22 +80,41 @@ impl AsRef<[u8]> for Held {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::shares::Pot;
+
+    /// A hold on a room of this size, as one function's.
+    pub(in crate::inference) fn of(room: usize) -> (Arc<Pot>, Hold) {
+        let pot = Pot::new(room);
+        let grant = pot.grant(Some(Arc::default()), [127, 0, 0, 1].into());
+        (pot, Hold(grant))
+    }
 
     #[test]
     fn room_is_taken_and_given_back_with_the_last_byte_of_the_answer() {
-        let all = node::INFERENCE_BUFFERS_BYTES;
-        let mut hold = Hold::default();
-        hold.grow(all - 1).unwrap();
-        assert!(Hold::default().grow(2).is_err());
-        hold.grow(1).unwrap();
-        assert!(hold.grow(1).is_err());
+        let (pot, mut hold) = of(20);
+        hold.grow(9).unwrap();
+        assert!(hold.grow(2).is_err(), "more than half");
         let mut answer = hold.around(vec![7; 9]);
         let first = answer.split_to(3);
         drop(answer);
-        assert!(Hold::default().grow(1).is_err(), "{first:?} is still there");
+        assert_eq!(pot.free(), 11, "{first:?} is still there");
         drop(first);
-        Hold::default().grow(all).unwrap();
+        assert_eq!(pot.free(), 20);
+    }
+
+    #[test]
+    fn what_grows_is_held_at_its_capacity_and_not_beyond_what_it_may_have() {
+        let (pot, mut hold) = of(2000);
+        let mut all = Vec::new();
+        for _ in 0..100 {
+            hold.extend(&mut all, &[1; 7], 700).unwrap();
+            assert_eq!(pot.free(), 2000 - all.capacity());
+        }
+        assert_eq!((all.len(), all.capacity()), (700, 700));
+        assert!(hold.extend(&mut all, &[1; 301], 2000).is_err());
     }
 }

@@ -8,10 +8,11 @@ use http_body_util::BodyExt as _;
 use mayfly_core::Outcome;
 use mayfly_core::limits::{Limits, node};
 use mayfly_oip::HEADER_LENGTH;
+use tokio::time::Instant;
 
 use super::hold::Hold;
 use super::refusal::Refusal;
-use crate::exchange::RequestBody;
+use crate::exchange::{BodyError, RequestBody, TakeBy};
 
 /// What a request's headers say of its body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +23,12 @@ pub(super) struct Expected {
     total: Option<u64>,
     /// Bytes that the function takes at most.
     limit: u64,
+}
+
+/// By when a client must have taken an answer of so many bytes: until then it takes room that others could use.
+pub(super) fn take_by(bytes: usize) -> TakeBy {
+    let seconds = bytes as u64 / node::INFERENCE_ANSWER_RATE;
+    TakeBy(Instant::now() + node::INFERENCE_ANSWER_GRACE + Duration::from_secs(seconds))
 }
 
 /// A body whose JSON is there.
@@ -91,34 +98,42 @@ pub(super) async fn read(
     idle: Duration,
     hold: &mut Hold,
 ) -> Result<Received, Refusal> {
-    let Some(mut body) = body else { return whole(expected, BytesMut::new(), Pieces::default()) };
-    let mut json = BytesMut::new();
+    let Some(mut body) = body else { return whole(expected, Vec::new(), Pieces::default()) };
+    let mut json = Vec::new();
     let mut after = Pieces::default();
     let mut read = 0u64;
     let wanted = expected.json.unwrap_or(usize::MAX);
+    let total = expected.total.and_then(|total| usize::try_from(total).ok());
+    let most = wanted.min(total.unwrap_or(usize::MAX)).min(node::INFERENCE_JSON_BYTES);
     loop {
         if let (Some(total), true) = (expected.total, json.len() == wanted) {
             let rest_bytes = total.saturating_sub(read);
             let after = after.done();
-            return Ok(Received { json: json.freeze(), after, rest: Some(body), rest_bytes });
+            return Ok(Received { json: json.into(), after, rest: Some(body), rest_bytes });
         }
         let next = tokio::time::timeout(idle, body.frame()).await;
         let Some(frame) = next.map_err(|_| Refusal::from(Outcome::BodyTimeout))? else {
             return whole(expected, json, after);
         };
-        let broken = |_| Refusal::from(Outcome::ClientGone);
-        let Ok(mut data) = frame.map_err(broken)?.into_data() else { continue };
+        let Ok(mut data) = frame.map_err(|error| broken(&*error))?.into_data() else { continue };
         read += data.len() as u64;
         if read > expected.limit {
             return Err(Outcome::RequestTooLarge { limit_bytes: expected.limit }.into());
         }
-        hold.grow(data.len())?;
         let part = data.split_to(data.len().min(wanted - json.len()));
         if json.len() + part.len() > node::INFERENCE_JSON_BYTES {
             return Err(json_too_large());
         }
-        json.extend_from_slice(&part);
+        hold.extend(&mut json, &part, most)?;
+        hold.grow(data.len())?;
         after.push(data);
+    }
+}
+
+fn broken(error: &(dyn std::error::Error + 'static)) -> Refusal {
+    match BodyError::of(error) {
+        BodyError::Idle => Outcome::BodyTimeout.into(),
+        _ => Outcome::ClientGone.into(),
     }
 }
 
@@ -155,7 +170,7 @@ impl Pieces {
 }
 
 /// A body that has ended.
-fn whole(expected: Expected, json: BytesMut, after: Pieces) -> Result<Received, Refusal> {
+fn whole(expected: Expected, json: Vec<u8>, after: Pieces) -> Result<Received, Refusal> {
     if let Some(promised) = expected.json
         && json.len() < promised
     {
@@ -165,12 +180,13 @@ fn whole(expected: Expected, json: BytesMut, after: Pieces) -> Result<Received, 
             format!("the header {HEADER_LENGTH} says {promised}, and the body has {found} bytes"),
         ));
     }
-    Ok(Received { json: json.freeze(), after: after.done(), rest: None, rest_bytes: 0 })
+    Ok(Received { json: json.into(), after: after.done(), rest: None, rest_bytes: 0 })
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::frame::FrameBody;
+    use super::super::hold;
     use super::*;
 
     fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
@@ -191,7 +207,7 @@ mod tests {
         let parts = parts.iter().map(|part| Bytes::from_static(part)).collect();
         let body: RequestBody = Box::pin(FrameBody::new(parts, None, length));
         let idle = Duration::from_secs(1);
-        let received = read(expected, Some(body), idle, &mut Hold::default()).await;
+        let received = read(expected, Some(body), idle, &mut hold::tests::of(10_000).1).await;
         received.map_err(|refusal| refusal.response().status().as_u16())
     }
 

@@ -1,7 +1,7 @@
 //! The one record of an invocation: written once, however it ends.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use mayfly_core::limits::node;
 use mayfly_core::{Outcome, RequestId};
@@ -45,6 +45,7 @@ pub struct Ledger {
     pub request_id: RequestId,
     arrived: Instant,
     queue_ns: u64,
+    spent: Duration,
     closed: bool,
 }
 
@@ -60,6 +61,7 @@ impl Ledger {
             request_id: inbound.request_id,
             arrived: inbound.arrived,
             queue_ns: 0,
+            spent: Duration::ZERO,
             closed: false,
         }
     }
@@ -72,6 +74,16 @@ impl Ledger {
     /// The request has its slot.
     pub fn admitted(&mut self) {
         self.queue_ns = nanos(self.arrived.elapsed());
+    }
+
+    /// CPU time that was used before the guest's.
+    pub fn spend(&mut self, time: Duration) {
+        self.spent += time;
+    }
+
+    /// All of that.
+    pub fn spent(&self) -> Duration {
+        self.spent
     }
 
     /// Where the guest and the client meet.

@@ -27,7 +27,7 @@ caps! {
     WRITE_IDLE_TIMEOUT: Duration = Duration::from_secs(30), written_duration;
     /// Of a connection without a request; longer than common proxies' 60 s, so that they close first.
     KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(75), written_duration;
-    /// Headers of a request; hyper answers 431.
+    /// Headers of a request; beyond it 431.
     REQUEST_HEADERS: usize = 100, written_count;
     /// Bytes of a request's head.
     REQUEST_HEAD_BYTES: usize = 64 << 10, written_size;
@@ -49,6 +49,12 @@ caps! {
     QUEUE_TIMEOUT: Duration = Duration::from_secs(1), written_duration;
     /// Waiting requests per slot.
     QUEUE_PER_SLOT: usize = 2, written_count;
+    /// Requests per slot whose JSON may be received at once; one function gets half of what is free at most.
+    RECEIVING_PER_SLOT: usize = 4, written_count;
+    /// Bytes a second that a client must send of its body on average, while it is waited for.
+    BODY_RATE: u64 = KIB, written_size;
+    /// Until that is asked of a body.
+    BODY_RATE_GRACE: Duration = Duration::from_secs(10), written_duration;
     /// Response bytes between a guest and a client; when full the guest waits.
     RESPONSE_BUFFER_BYTES: usize = 256 << 10, written_size;
     /// How long the reset of a large instance waits for its response to be taken; a slow client's goes out long after.
@@ -151,8 +157,13 @@ caps! {
     ADMIN_BODY_BYTES: usize = 1 << 20, written_size;
     /// Bytes of JSON of one inference request; larger tensors follow it in binary.
     INFERENCE_JSON_BYTES: usize = 16 << 20, written_size;
-    /// Bytes of JSON and tensors of all inference requests that are being read or answered; beyond it 503.
+    /// Bytes of JSON and tensors of all inference requests that are being read or answered; beyond it 503, and beyond
+    /// half of what is free for one function, three times of it for one address.
     INFERENCE_BUFFERS_BYTES: usize = 256 << 20, written_size;
+    /// Bytes a second in which a client must take an inference's answer, at the least.
+    INFERENCE_ANSWER_RATE: u64 = 256 * KIB, written_size;
+    /// Until that is asked of an answer.
+    INFERENCE_ANSWER_GRACE: Duration = Duration::from_secs(10), written_duration;
     /// Until a module is uploaded whole: 100 MiB at 2.8 Mbit/s.
     ADMIN_UPLOAD_TIMEOUT: Duration = Duration::from_secs(300), written_duration;
     /// Connections to the admin listener.

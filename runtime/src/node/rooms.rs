@@ -1,0 +1,27 @@
+//! What requests have of the node while they hold no slot: each kind of it is counted, and shared.
+
+use std::sync::Arc;
+
+use mayfly_core::limits::node;
+
+use crate::shares::Pot;
+
+/// The node's rooms for requests that are not running.
+#[derive(Debug)]
+pub struct Rooms {
+    /// Requests whose JSON is being received, or that wait for their model's description.
+    pub receiving: Arc<Pot>,
+    /// Bytes of inference requests and answers.
+    pub buffers: Arc<Pot>,
+}
+
+impl Rooms {
+    /// Rooms for a pool of this many slots.
+    #[must_use]
+    pub fn new(slots: usize) -> Self {
+        Self {
+            receiving: Pot::new(slots.saturating_mul(node::RECEIVING_PER_SLOT)),
+            buffers: Pot::new(node::INFERENCE_BUFFERS_BYTES),
+        }
+    }
+}
