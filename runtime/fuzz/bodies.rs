@@ -213,12 +213,7 @@ pub fn native_kernels(data: &[u8]) {
         2 => u32::from(u16::from_le_bytes([low, high])),
         _ => u32::MAX - u32::from(low),
     };
-    let call = match which & 3 {
-        0 => kernels::gemm,
-        1 => kernels::winograd,
-        2 => kernels::plane,
-        _ => kernels::map,
-    };
+    let call = kernels::KERNELS[usize::from(which & 3)];
     let _ = call(Cpu::get(), memory, address);
     assert!(buffer[..GUARD].iter().chain(&buffer[GUARD + MEMORY..]).all(|&byte| byte == 0xA5));
 }

@@ -24,6 +24,6 @@ pub fn linker(
     linker.func_wrap("wasi_snapshot_preview1", "random_get", reactor::random_get)?;
     linker.allow_shadowing(false);
     reactor::add_to_linker(&mut linker)?;
-    crate::kernels::add_to_linker(&mut linker, native_kernels, Sandbox::memory)?;
+    crate::kernels::add_to_linker(&mut linker, native_kernels, Sandbox::memory, Sandbox::pause)?;
     Ok(linker)
 }

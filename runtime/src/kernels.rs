@@ -2,8 +2,9 @@
 //!
 //! The arithmetic itself is `mayfly-kernels`, ordinary Rust on slices; here are the CPU's vectors for it, the choice
 //! between them, and the way from a descriptor in guest memory to checked slices. `unsafe` is used for one thing: to
-//! call vector instructions once the CPU was asked whether it has them. A call keeps no state, allocates nothing and
-//! does about a millisecond of work, three at most; whatever is wrong with a descriptor is a trap.
+//! call vector instructions once the CPU was asked whether it has them. A call keeps no state and is done in
+//! pieces: after each millisecond of it limits are asked and others may run. Whatever is wrong with a descriptor is a
+//! trap.
 
 #[cfg(target_arch = "aarch64")]
 mod aarch64;
@@ -14,11 +15,12 @@ mod tests;
 mod x86;
 
 use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
 use mayfly_abi::MODULE_KERNELS as MODULE;
 use mayfly_kernels::simd::Scalar;
 use mayfly_kernels::wire::{self, GEMM_WORDS, MAP_WORDS, PLANE_WORDS, WINOGRAD_WORDS};
-use mayfly_kernels::{Gemm, Map, Plane, Refused, Winograd};
+use mayfly_kernels::{Gemm, Map, PIECE_MAX, Pieces, Plane, Refused, Winograd};
 use wasmtime::{Caller, Extern, Linker, Memory};
 
 /// What `version` answers when kernels are on: revisions of v1 that only add imports raise it.
@@ -61,51 +63,26 @@ impl Cpu {
         Cpu::Scalar
     }
 
-    fn gemm(self, call: &mut Gemm<'_>) {
-        match self {
-            Cpu::Scalar => call.run(Scalar),
-            #[cfg(target_arch = "aarch64")]
-            Cpu::Neon(neon) => call.run(neon),
-            #[cfg(target_arch = "x86_64")]
-            Cpu::Avx2(avx2) => avx2.gemm(call),
-            #[cfg(target_arch = "x86_64")]
-            Cpu::Avx512(avx512) => avx512.gemm(call),
-        }
+    /// Does a checked call all at once.
+    pub fn run<C: Pieces>(self, call: &mut C) {
+        self.go_on(call, &mut C::At::default(), &mut |_| false);
     }
 
-    fn winograd(self, call: &mut Winograd<'_>) {
+    /// [`Pieces::go_on`] with this machine's vectors.
+    pub fn go_on<C: Pieces>(
+        self,
+        call: &mut C,
+        at: &mut C::At,
+        stop: &mut impl FnMut(u64) -> bool,
+    ) -> bool {
         match self {
-            Cpu::Scalar => call.run(Scalar),
+            Cpu::Scalar => call.go_on(Scalar, at, stop),
             #[cfg(target_arch = "aarch64")]
-            Cpu::Neon(neon) => call.run(neon),
+            Cpu::Neon(neon) => call.go_on(neon, at, stop),
             #[cfg(target_arch = "x86_64")]
-            Cpu::Avx2(avx2) => avx2.winograd(call),
+            Cpu::Avx2(avx2) => avx2.go_on(call, at, stop),
             #[cfg(target_arch = "x86_64")]
-            Cpu::Avx512(avx512) => avx512.winograd(call),
-        }
-    }
-
-    fn plane(self, call: &mut Plane<'_>) {
-        match self {
-            Cpu::Scalar => call.run(Scalar),
-            #[cfg(target_arch = "aarch64")]
-            Cpu::Neon(neon) => call.run(neon),
-            #[cfg(target_arch = "x86_64")]
-            Cpu::Avx2(avx2) => avx2.plane(call),
-            #[cfg(target_arch = "x86_64")]
-            Cpu::Avx512(avx512) => avx512.plane(call),
-        }
-    }
-
-    fn map(self, call: &mut Map<'_>) {
-        match self {
-            Cpu::Scalar => call.run(Scalar),
-            #[cfg(target_arch = "aarch64")]
-            Cpu::Neon(neon) => call.run(neon),
-            #[cfg(target_arch = "x86_64")]
-            Cpu::Avx2(avx2) => avx2.map(call),
-            #[cfg(target_arch = "x86_64")]
-            Cpu::Avx512(avx512) => avx512.map(call),
+            Cpu::Avx512(avx512) => avx512.go_on(call, at, stop),
         }
     }
 }
@@ -121,49 +98,84 @@ fn words<const N: usize>(memory: &[u8], address: u32) -> Result<[u32; N], Refuse
     Ok(words)
 }
 
-/// Runs a matrix product on guest memory.
-pub fn gemm(cpu: Cpu, memory: &mut [u8], address: u32) -> Result<(), Refused> {
+/// A matrix product on guest memory, checked.
+fn gemm_at(memory: &mut [u8], address: u32) -> Result<Gemm<'_>, Refused> {
     let words = words::<GEMM_WORDS>(memory, address)?;
     let (writes, shared) = memory::split(memory, wire::writes(&words))?;
-    let mut call = Gemm::decode(&words, writes, &shared)?;
-    call.check()?;
-    cpu.gemm(&mut call);
-    Ok(())
+    let call = Gemm::decode(&words, writes, &shared)?;
+    call.check().map(|()| call)
 }
 
-/// Runs a Winograd convolution on guest memory.
-pub fn winograd(cpu: Cpu, memory: &mut [u8], address: u32) -> Result<(), Refused> {
+/// A Winograd convolution on guest memory, checked.
+fn winograd_at(memory: &mut [u8], address: u32) -> Result<Winograd<'_>, Refused> {
     let words = words::<WINOGRAD_WORDS>(memory, address)?;
     let (writes, shared) = memory::split(memory, wire::writes(&words))?;
-    let mut call = Winograd::decode(&words, writes, &shared)?;
-    call.check()?;
-    cpu.winograd(&mut call);
-    Ok(())
+    let call = Winograd::decode(&words, writes, &shared)?;
+    call.check().map(|()| call)
 }
 
-/// Runs a depthwise convolution or a pool on guest memory.
-pub fn plane(cpu: Cpu, memory: &mut [u8], address: u32) -> Result<(), Refused> {
+/// A depthwise convolution or a pool on guest memory, checked.
+fn plane_at(memory: &mut [u8], address: u32) -> Result<Plane<'_>, Refused> {
     let words = words::<PLANE_WORDS>(memory, address)?;
     let (writes, shared) = memory::split(memory, wire::writes(&words))?;
-    let mut call = Plane::decode(&words, writes, &shared)?;
-    call.check()?;
-    cpu.plane(&mut call);
-    Ok(())
+    let call = Plane::decode(&words, writes, &shared)?;
+    call.check().map(|()| call)
 }
 
-/// Runs a program over elements of guest memory.
-pub fn map(cpu: Cpu, memory: &mut [u8], address: u32) -> Result<(), Refused> {
+/// A program over elements of guest memory, checked.
+fn map_at(memory: &mut [u8], address: u32) -> Result<Map<'_>, Refused> {
     let words = words::<MAP_WORDS>(memory, address)?;
     let (writes, shared) = memory::split(memory, wire::writes(&words))?;
-    let mut call = Map::decode(&words, writes, &shared)?;
-    call.check()?;
-    cpu.map(&mut call);
-    Ok(())
+    let call = Map::decode(&words, writes, &shared)?;
+    call.check().map(|()| call)
+}
+
+/// Runs a kernel on guest memory all at once, with any of this machine's vectors.
+pub type Kernel = fn(Cpu, &mut [u8], u32) -> Result<(), Refused>;
+
+/// The four of them, for tests.
+pub const KERNELS: [Kernel; 4] = [
+    |cpu, memory, address| gemm_at(memory, address).map(|mut call| cpu.run(&mut call)),
+    |cpu, memory, address| winograd_at(memory, address).map(|mut call| cpu.run(&mut call)),
+    |cpu, memory, address| plane_at(memory, address).map(|mut call| cpu.run(&mut call)),
+    |cpu, memory, address| map_at(memory, address).map(|mut call| cpu.run(&mut call)),
+];
+
+/// How long a call goes on before limits are asked.
+const PAUSE: Duration = Duration::from_millis(1);
+
+/// Cost of pieces between two looks at the clock: 8 us if all is in cache, and 1 ms if each element costs a page.
+const LOOK: u64 = PIECE_MAX / 16;
+
+/// Does a checked call. After each [`PAUSE`] of it `pause` may end it, or say that others run first.
+pub async fn paced<C: Pieces>(
+    cpu: Cpu,
+    call: &mut C,
+    pause: &mut (dyn FnMut() -> wasmtime::Result<bool> + Send),
+) -> wasmtime::Result<()> {
+    let mut at = C::At::default();
+    loop {
+        let (began, mut cost) = (Instant::now(), 0);
+        let mut stop = |piece: u64| {
+            cost += piece;
+            cost >= LOOK && {
+                cost = 0;
+                began.elapsed() >= PAUSE
+            }
+        };
+        if cpu.go_on(call, &mut at, &mut stop) {
+            return Ok(());
+        }
+        if pause()? {
+            tokio::task::yield_now().await;
+        }
+    }
 }
 
 /// Links the imports of `mayfly_kernels_v1`. With `enabled` off, `version` answers 0 and the rest traps.
 ///
-/// `memory` gives the guest's memory if the store's data knows it, which saves a look-up by name at each call.
+/// `memory` gives the guest's memory if the store's data knows it, which saves a look-up by name at each call. `pause`
+/// is asked after each millisecond of a call: see [`paced`].
 ///
 /// # Errors
 /// Only if a name is defined twice.
@@ -171,25 +183,34 @@ pub fn add_to_linker<T: Send + 'static>(
     linker: &mut Linker<T>,
     enabled: bool,
     memory: impl Fn(&mut T) -> Option<Memory> + Copy + Send + Sync + 'static,
+    pause: impl Fn(&mut T) -> wasmtime::Result<bool> + Copy + Send + Sync + 'static,
 ) -> wasmtime::Result<()> {
     let cpu = Cpu::get();
     linker.func_wrap(MODULE, "version", move || if enabled { VERSION } else { 0 })?;
-    let kernels: [(&str, Kernel); 4] =
-        [("gemm", gemm), ("winograd", winograd), ("plane", plane), ("map", map)];
-    for (name, kernel) in kernels {
-        let call = move |mut caller: Caller<'_, T>, address: u32| -> wasmtime::Result<()> {
-            if !enabled {
-                wasmtime::bail!("kernels are switched off: {MODULE}.version answers 0");
-            }
-            let found = memory(caller.data_mut());
-            let found = found.or_else(|| caller.get_export("memory").and_then(Extern::into_memory));
-            let Some(found) = found else { wasmtime::bail!("the module exports no memory") };
-            kernel(cpu, found.data_mut(&mut caller), address)?;
-            Ok(())
-        };
-        linker.func_wrap(MODULE, name, call)?;
+    macro_rules! link {
+        ($($name:literal: $open:ident)*) => {$(
+            linker.func_wrap_async(MODULE, $name, move |mut caller, (address,): (u32,)| {
+                Box::new(async move {
+                    let found = find(&mut caller, enabled, memory)?;
+                    let (bytes, data) = found.data_and_store_mut(&mut caller);
+                    paced(cpu, &mut $open(bytes, address)?, &mut || pause(data)).await
+                })
+            })?;
+        )*};
     }
+    link!("gemm": gemm_at "winograd": winograd_at "plane": plane_at "map": map_at);
     Ok(())
 }
 
-type Kernel = fn(Cpu, &mut [u8], u32) -> Result<(), Refused>;
+fn find<T: 'static>(
+    caller: &mut Caller<'_, T>,
+    enabled: bool,
+    memory: impl Fn(&mut T) -> Option<Memory>,
+) -> wasmtime::Result<Memory> {
+    if !enabled {
+        wasmtime::bail!("kernels are switched off: {MODULE}.version answers 0");
+    }
+    let found = memory(caller.data_mut());
+    let found = found.or_else(|| caller.get_export("memory").and_then(Extern::into_memory));
+    found.ok_or_else(|| wasmtime::format_err!("the module exports no memory"))
+}

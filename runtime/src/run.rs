@@ -146,7 +146,12 @@ async fn execute(
 fn linker(engine: &wasmtime::Engine, module: &Module) -> wasmtime::Result<Linker<Process>> {
     let mut linker = Linker::new(engine);
     wasmtime_wasi::p1::add_to_linker_async(&mut linker, |process: &mut Process| &mut process.wasi)?;
-    crate::kernels::add_to_linker(&mut linker, true, |process: &mut Process| process.memory)?;
+    let pause = |process: &mut Process| match process.meter.tick() {
+        Tick::Over(outcome) => Err(Stop(outcome).into()),
+        Tick::GoOn | Tick::Yield => Ok(false),
+    };
+    let memory = |process: &mut Process| process.memory;
+    crate::kernels::add_to_linker(&mut linker, true, memory, pause)?;
     linker.define_unknown_imports_as_traps(module)?;
     Ok(linker)
 }

@@ -19,7 +19,7 @@ use wasmtime_wasi::{WasiCtxBuilder, WasiView as _};
 use crate::abi::stdio::{CgiOut, GuestLog, LogStream, SharedCgi, Stdin};
 use crate::exchange::{Caps, Exchange};
 use crate::logs::{LogSink, Stream};
-use crate::meter::Meter;
+use crate::meter::{Meter, Tick};
 use crate::revision::{Abi, Revision};
 
 /// A request as the gateway hands it to an invocation.
@@ -149,6 +149,16 @@ impl Sandbox {
     /// The guest's memory, for [`crate::kernels`].
     pub fn memory(&mut self) -> Option<Memory> {
         self.memory
+    }
+
+    /// What [`crate::kernels`] ask in the middle of a long call, as a tick would.
+    pub fn pause(&mut self) -> wasmtime::Result<bool> {
+        self.exchange.wake_client();
+        match self.meter.tick() {
+            Tick::GoOn => Ok(false),
+            Tick::Yield => Ok(true),
+            Tick::Over(outcome) => Err(Stop(outcome).into()),
+        }
     }
 
     /// The limiter, for wasmtime.

@@ -1,9 +1,10 @@
 //! `c = clamp(a x b + biases + add)`: matrix products with their epilogue, convolutions among them.
 
 use crate::check::{Refused, ensure, product, reaches};
-use crate::pack::{self, Image};
+use crate::pack::Image;
+use crate::pieces::Pieces;
 use crate::simd::Simd;
-use crate::tile::{self, LeftGroup, Panels, RightGroup, Target};
+use crate::slice::{PACKED_AT_ONCE, ROWS_AT_ONCE, Slice, strip};
 use crate::{FLOATS_MAX, LEFT_ROWS, MACS_MAX, RIGHT_COLS, SCRATCH_MIN, WORK_MAX, work};
 
 /// Depth of a slice of `k`: 12 rows of it (18 KiB) stay in L1 while the right operand streams from L2.
@@ -152,46 +153,91 @@ impl Gemm<'_> {
         let packed = matches!((self.left, self.right), (Left::Packed { .. }, Right::Packed { .. }));
         ensure(packed || self.scratch.len() >= SCRATCH_MIN, "gemm: scratch too short")
     }
+}
 
-    /// Computes the product. Call [`Gemm::check`] first: what it refuses would panic here.
+/// How far a product has come: which one of the batch, its column, the start of its slice of `k`, how many groups of
+/// the right and rows of the left operand are packed, and its row.
+#[derive(Debug, Default)]
+pub struct At {
+    index: usize,
+    col: usize,
+    from: usize,
+    right: usize,
+    left: usize,
+    row: usize,
+}
+
+impl Pieces for Gemm<'_> {
+    type At = At;
+
     #[inline(always)]
-    pub fn run<S: Simd>(&mut self, s: S) {
-        for index in 0..self.batch {
-            self.run_one(s, index);
+    fn go_on<S: Simd>(&mut self, s: S, at: &mut At, stop: &mut impl FnMut(u64) -> bool) -> bool {
+        while at.index < self.batch {
+            if !self.one(s, at, stop) {
+                return false;
+            }
+            *at = At { index: at.index + 1, ..At::default() };
+            if stop(work::PRODUCT) {
+                return false;
+            }
         }
+        true
     }
+}
 
+impl Gemm<'_> {
     #[inline(always)]
-    fn run_one<S: Simd>(&mut self, s: S, index: usize) {
+    fn one<S: Simd>(&mut self, s: S, at: &mut At, stop: &mut impl FnMut(u64) -> bool) -> bool {
         let Gemm { m, n, k, .. } = *self;
-        let right = self.right.at(index);
-        let left = self.left.at(index);
+        let right = self.right.at(at.index);
+        let left = self.left.at(at.index);
         let (left_scratch, right_scratch) =
             self.scratch.split_at_mut(LEFT_SCRATCH.min(self.scratch.len()));
         let mut block = Block {
             c: &mut *self.c,
-            base: index * self.c_batch,
+            base: at.index * self.c_batch,
             row_stride: self.c_row,
             n,
             epilogue: self.epilogue,
-            add_base: index * self.epilogue.add_batch,
+            add_base: at.index * self.epilogue.add_batch,
         };
         let depth_max = k.min(DEPTH);
         let fit = right_scratch.len() / (depth_max * RIGHT_COLS) * RIGHT_COLS;
         let step = if matches!(right, Right::Packed { .. }) { COLS_MAX } else { fit.min(COLS_MAX) };
-        for col in (0..n).step_by(step) {
-            let cols = step.min(n - col);
-            for from in (0..k).step_by(DEPTH) {
-                let depth = DEPTH.min(k - from);
-                let slice = Slice { k, from, depth, col, cols };
-                let panels = slice.right(right, right_scratch);
-                for row in (0..m).step_by(S::ROWS) {
-                    let rows = S::ROWS.min(m - row);
-                    let left = slice.left(left, row, rows, left_scratch);
-                    strip(s, rows, left, &panels, &slice, row, &mut block);
+        while at.col < n {
+            let cols = step.min(n - at.col);
+            while at.from < k {
+                let depth = DEPTH.min(k - at.from);
+                let slice = Slice { k, from: at.from, depth, col: at.col, cols };
+                while let Some(cost) = slice.pack_right(right, at.right, right_scratch) {
+                    at.right += PACKED_AT_ONCE;
+                    if stop(cost) {
+                        return false;
+                    }
                 }
+                let panels = slice.right(right, right_scratch);
+                while at.row < m {
+                    let rows = S::ROWS.min(m - at.row);
+                    while let Some(cost) =
+                        slice.pack_left(left, at.row, rows, at.left, left_scratch)
+                    {
+                        at.left += ROWS_AT_ONCE;
+                        if stop(cost) {
+                            return false;
+                        }
+                    }
+                    let left = slice.left(left, at.row, rows, left_scratch);
+                    strip(s, rows, left, &panels, &slice, at.row, &mut block);
+                    (at.row, at.left) = (at.row + S::ROWS, 0);
+                    if stop(work::strip(rows, cols, depth)) {
+                        return false;
+                    }
+                }
+                (at.from, at.right, at.row) = (at.from + DEPTH, 0, 0);
             }
+            (at.col, at.from) = (at.col + step, 0);
         }
+        true
     }
 }
 
@@ -218,126 +264,4 @@ impl<'a> Right<'a> {
             Right::Image(image) => Right::Image(image.at(index)),
         }
     }
-}
-
-/// The part of the operands that one pass works on: `depth` of `k` from `from`, `cols` columns from `col`.
-struct Slice {
-    k: usize,
-    from: usize,
-    depth: usize,
-    col: usize,
-    cols: usize,
-}
-
-/// Right panels of one slice: panel `i` starts at `i * stride` groups.
-struct RightPanels<'a> {
-    groups: &'a [RightGroup],
-    stride: usize,
-}
-
-impl Slice {
-    #[inline(always)]
-    fn right<'a>(&self, right: Right<'a>, scratch: &'a mut [f32]) -> RightPanels<'a> {
-        if let Right::Packed { data, .. } = right {
-            let groups = data.as_chunks::<RIGHT_COLS>().0;
-            let start = self.col / RIGHT_COLS * self.k + self.from;
-            return RightPanels { groups: &groups[start..], stride: self.k };
-        }
-        let panels = self.cols.div_ceil(RIGHT_COLS);
-        let groups = scratch.as_chunks_mut::<RIGHT_COLS>().0;
-        let groups = &mut groups[..panels * self.depth];
-        match right {
-            Right::Strided { data, row, col, .. } => {
-                pack::right_strided(
-                    data, row, col, self.from, self.depth, self.col, self.cols, groups,
-                );
-            }
-            Right::Image(image) => {
-                image.pack(self.from, self.depth, self.col, self.cols, groups);
-            }
-            Right::Packed { .. } => {}
-        }
-        RightPanels { groups, stride: self.depth }
-    }
-
-    #[inline(always)]
-    fn left<'a>(
-        &self,
-        left: Left<'a>,
-        row: usize,
-        rows: usize,
-        scratch: &'a mut [f32],
-    ) -> [&'a [LeftGroup]; 2] {
-        let two = rows > LEFT_ROWS;
-        let (groups, second) = match left {
-            Left::Packed { data, .. } => {
-                let start = row / LEFT_ROWS * self.k + self.from;
-                (&data.as_chunks::<LEFT_ROWS>().0[start..], self.k)
-            }
-            Left::Strided { data, row: row_stride, col, .. } => {
-                let groups = scratch.as_chunks_mut::<LEFT_ROWS>().0;
-                let groups = &mut groups[..(1 + usize::from(two)) * self.depth];
-                let data = &data[row * row_stride + self.from * col..];
-                pack::left_strided(data, row_stride, col, rows, self.depth, groups);
-                (&*groups, self.depth)
-            }
-        };
-        let second = if two { second } else { 0 };
-        [&groups[..self.depth], &groups[second..second + self.depth]]
-    }
-}
-
-/// All tiles of `rows` rows in one slice.
-#[inline(always)]
-fn strip<S: Simd>(
-    s: S,
-    rows: usize,
-    left: [&[LeftGroup]; 2],
-    right: &RightPanels<'_>,
-    slice: &Slice,
-    row: usize,
-    block: &mut Block<'_>,
-) {
-    let width = S::N * S::COLS;
-    let (resume, finish) = (slice.from > 0, slice.from + slice.depth == slice.k);
-    if S::SPLIT && rows <= 2 {
-        for at in (0..slice.cols).step_by(RIGHT_COLS) {
-            let panel = &right.groups[at / RIGHT_COLS * right.stride..][..slice.depth];
-            let panels = Panels { left, right: [panel; 2] };
-            let (block, col) = (&mut *block, slice.col + at);
-            tile::run_wide(s, rows, panels, Target { block, row, col, resume, finish });
-        }
-        return;
-    }
-    for at in (0..slice.cols).step_by(width) {
-        let first = at / RIGHT_COLS;
-        let last = (at + width.min(slice.cols - at) - 1) / RIGHT_COLS;
-        let panel = |i: usize| &right.groups[i * right.stride..][..slice.depth];
-        let panels = Panels { left, right: [panel(first), panel(last)] };
-        let col = slice.col + at;
-        let block = &mut *block;
-        let high = if S::SPLIT { rows.min(4) } else { rows };
-        tile::run(s, high, at % RIGHT_COLS, panels, Target { block, row, col, resume, finish });
-        if S::SPLIT && rows > 4 && at % RIGHT_COLS == 0 {
-            tile::run_low(s, rows, panels, Target { block, row: row + 4, col, resume, finish });
-        }
-    }
-}
-
-/// `c[rows x cols] = left x right` without epilogue, both operands packed: the products inside Winograd.
-#[inline(always)]
-pub(crate) fn product_packed<S: Simd>(
-    s: S,
-    rows: usize,
-    left: [&[LeftGroup]; 2],
-    right: &[RightGroup],
-    c: &mut [f32],
-    cols: usize,
-) {
-    let depth = left[0].len();
-    let slice = Slice { k: depth, from: 0, depth, col: 0, cols };
-    let mut block =
-        Block { c, base: 0, row_stride: cols, n: cols, epilogue: Epilogue::default(), add_base: 0 };
-    let panels = RightPanels { groups: right, stride: depth };
-    strip(s, rows, left, &panels, &slice, 0, &mut block);
 }

@@ -6,6 +6,7 @@
 use crate::FLOATS_MAX;
 use crate::check::{Refused, ensure, product};
 use crate::math;
+use crate::pieces::Pieces;
 use crate::simd::Simd;
 
 /// Steps of a program.
@@ -235,10 +236,19 @@ impl Map<'_> {
         }
         Ok(())
     }
+}
 
-    /// Computes it. Call [`Map::check`] first: what it refuses would panic here.
+/// A step on an element takes as long as so many multiply-adds if it is an exponential.
+const STEP: u64 = 8;
+/// A run of elements of an input that lie one after the other, or are the same: a call of 8 ns.
+const RUN: u64 = 512;
+
+impl Pieces for Map<'_> {
+    /// Elements that are done.
+    type At = usize;
+
     #[inline(always)]
-    pub fn run<S: Simd>(&mut self, s: S) {
+    fn go_on<S: Simd>(&mut self, s: S, at: &mut usize, stop: &mut impl FnMut(u64) -> bool) -> bool {
         let scratch = self.scratch.as_chunks_mut::<GROUP>().0;
         for (to, constant) in scratch.iter_mut().zip(self.program.constants) {
             *to = [constant; GROUP];
@@ -246,14 +256,18 @@ impl Map<'_> {
         let steps = self.program.steps();
         let last = steps.last().map_or(0, |step| usize::from(step.to));
         let last = Place::register(last).at;
-        let mut first = self.first;
-        for block in self.output.chunks_mut(BLOCK) {
-            for (i, input) in self.inputs[..self.given].iter().enumerate() {
+        let inputs = &self.inputs[..self.given];
+        for block in self.output[*at..].chunks_mut(BLOCK) {
+            let first = self.first + *at;
+            let mut cost = (steps.len() + inputs.len() + 1) as u64 * STEP * block.len() as u64;
+            for (i, input) in inputs.iter().enumerate() {
                 let to = Place::register(REGISTERS + i).at;
                 let to = &mut scratch[to..to + BLOCK_GROUPS].as_flattened_mut()[..block.len()];
                 match input.data {
                     None => to.copy_from_slice(block),
-                    Some(data) => spread(data, input.repeat, input.period, first, to),
+                    Some(data) => {
+                        cost += RUN * spread(data, input.repeat, input.period, first, to) as u64;
+                    }
                 }
             }
             let groups = block.len().div_ceil(GROUP);
@@ -262,32 +276,44 @@ impl Map<'_> {
             }
             let from = &scratch[last..last + BLOCK_GROUPS].as_flattened()[..block.len()];
             block.copy_from_slice(from);
-            first += block.len();
+            *at += block.len();
+            if stop(cost) {
+                return false;
+            }
         }
+        true
     }
 }
 
-/// `to[i] = data[(first + i) / repeat % period]`
+/// `to[i] = data[(first + i) / repeat % period]`; gives the number of runs copied or filled.
 #[inline(always)]
-fn spread(data: &[f32], repeat: usize, period: usize, first: usize, to: &mut [f32]) {
+fn spread(data: &[f32], repeat: usize, period: usize, first: usize, to: &mut [f32]) -> usize {
     let (mut at, mut used) = (first / repeat % period, first % repeat);
+    let (mut done, mut runs) = (0, 0);
     if repeat == 1 {
-        let mut rest = to;
-        while !rest.is_empty() {
-            let count = rest.len().min(period - at);
-            let (head, tail) = rest.split_at_mut(count);
-            head.copy_from_slice(&data[at..at + count]);
-            (rest, at) = (tail, 0);
+        while done < to.len() {
+            if done >= period {
+                // A short period comes again and again: from what is there, twice as much each time.
+                let whole = done / period * period;
+                let count = whole.min(to.len() - done);
+                to.copy_within(done - whole..done - whole + count, done);
+                done += count;
+            } else {
+                let count = (to.len() - done).min(period - at);
+                to[done..done + count].copy_from_slice(&data[at..at + count]);
+                (done, at) = (done + count, 0);
+            }
+            runs += 1;
         }
-        return;
+        return runs;
     }
-    let mut rest = to;
-    while !rest.is_empty() {
-        let count = rest.len().min(repeat - used);
-        let (head, tail) = rest.split_at_mut(count);
-        head.fill(data[at]);
-        (rest, used, at) = (tail, 0, if at + 1 == period { 0 } else { at + 1 });
+    while done < to.len() {
+        let count = (to.len() - done).min(repeat - used);
+        to[done..done + count].fill(data[at]);
+        (done, used, at) = (done + count, 0, if at + 1 == period { 0 } else { at + 1 });
+        runs += 1;
     }
+    runs
 }
 
 #[inline(always)]

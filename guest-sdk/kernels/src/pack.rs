@@ -91,7 +91,7 @@ impl<'a> Image<'a> {
         count
     }
 
-    /// Packs rows `from..from + depth` and columns `col..col + cols` into `[panel][depth]` groups.
+    /// Packs rows `from..from + depth` and columns `col..col + cols`, a panel at most; says in how many runs they lie.
     #[inline(always)]
     pub(crate) fn pack(
         &self,
@@ -100,29 +100,27 @@ impl<'a> Image<'a> {
         col: usize,
         cols: usize,
         groups: &mut [RightGroup],
-    ) {
+    ) -> usize {
         let [kh, kw] = self.window.kernel;
         let [dy, dx] = self.window.dilation;
         let plane = self.height * self.width;
-        for (panel, groups) in groups.chunks_exact_mut(depth).enumerate() {
-            let at = panel * RIGHT_COLS;
-            let mut runs = [Run::default(); RIGHT_COLS];
-            let count = self.runs(col + at, RIGHT_COLS.min(cols - at), &mut runs);
-            let (mut channel, mut ky, mut kx) = (from / (kh * kw), from / kw % kh, from % kw);
-            for group in groups {
-                let data = &self.data[channel * plane..(channel + 1) * plane];
-                for run in &runs[..count] {
-                    self.pack_run(data, run, ky * dy, kx * dx, group);
-                }
-                kx += 1;
-                if kx == kw {
-                    (kx, ky) = (0, ky + 1);
-                }
-                if ky == kh {
-                    (ky, channel) = (0, channel + 1);
-                }
+        let mut runs = [Run::default(); RIGHT_COLS];
+        let count = self.runs(col, cols, &mut runs);
+        let (mut channel, mut ky, mut kx) = (from / (kh * kw), from / kw % kh, from % kw);
+        for group in &mut groups[..depth] {
+            let data = &self.data[channel * plane..(channel + 1) * plane];
+            for run in &runs[..count] {
+                self.pack_run(data, run, ky * dy, kx * dx, group);
+            }
+            kx += 1;
+            if kx == kw {
+                (kx, ky) = (0, ky + 1);
+            }
+            if ky == kh {
+                (ky, channel) = (0, channel + 1);
             }
         }
+        count
     }
 
     #[inline(always)]
@@ -169,7 +167,7 @@ fn copy_inside(row: &[f32], stride: usize, lanes: &mut [f32]) {
     }
 }
 
-/// Packs a strided right operand's rows `from..from + depth` and columns `col..col + cols`.
+/// Packs a strided right operand's rows `from..from + depth` and columns `col..col + cols`, a panel at most.
 #[allow(clippy::too_many_arguments, reason = "two strides and two ranges, all of one matrix")]
 #[inline(always)]
 pub(crate) fn right_strided(
@@ -182,42 +180,37 @@ pub(crate) fn right_strided(
     cols: usize,
     groups: &mut [RightGroup],
 ) {
-    for (panel, groups) in groups.chunks_exact_mut(depth).enumerate() {
-        let at = panel * RIGHT_COLS;
-        let lanes = RIGHT_COLS.min(cols - at);
-        let start = from * row + (col + at) * stride;
-        if stride == 1 {
+    let groups = &mut groups[..depth];
+    let start = from * row + col * stride;
+    if stride == 1 {
+        for (k, group) in groups.iter_mut().enumerate() {
+            let from = &data[start + k * row..];
+            copy_inside(from, 1, &mut group[..cols]);
+        }
+    } else {
+        for lane in 0..cols {
+            let from = &data[start + lane * stride..];
             for (k, group) in groups.iter_mut().enumerate() {
-                let from = &data[start + k * row..];
-                copy_inside(from, 1, &mut group[..lanes]);
-            }
-        } else {
-            for lane in 0..lanes {
-                let from = &data[start + lane * stride..];
-                for (k, group) in groups.iter_mut().enumerate() {
-                    group[lane] = from[k * row];
-                }
+                group[lane] = from[k * row];
             }
         }
     }
 }
 
-/// Packs `rows` rows of a strided left operand, `data` starting at the first of them, into one or two panels.
+/// Packs `rows` rows of a strided left operand from row `first` of a panel on, `data` starting at the first of them.
 #[inline(always)]
 pub(crate) fn left_strided(
     data: &[f32],
     row: usize,
     col: usize,
+    first: usize,
     rows: usize,
-    depth: usize,
     groups: &mut [LeftGroup],
 ) {
-    for (panel, groups) in groups.chunks_exact_mut(depth).enumerate() {
-        for r in 0..LEFT_ROWS.min(rows - panel * LEFT_ROWS) {
-            let from = &data[(panel * LEFT_ROWS + r) * row..];
-            for (k, group) in groups.iter_mut().enumerate() {
-                group[r] = from[k * col];
-            }
+    for r in 0..rows {
+        let from = &data[r * row..];
+        for (k, group) in groups.iter_mut().enumerate() {
+            group[first + r] = from[k * col];
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::check::{Refused, ensure, product};
 use crate::pack::Window;
+use crate::pieces::{self, Pieces};
 use crate::simd::Simd;
 use crate::{FLOATS_MAX, MACS_MAX, WORK_MAX, work};
 
@@ -113,10 +114,28 @@ impl Plane<'_> {
         let fits = padded.is_some_and(|len| len <= self.scratch.len());
         ensure(fits, "plane: scratch too short")
     }
+}
 
-    /// Computes it. Call [`Plane::check`] first: what it refuses would panic here.
+/// How far a call has come: floats of the scratch that are filled, the channel, floats of its padded plane that are
+/// made, its row and the place in the row.
+#[derive(Debug, Default)]
+pub struct At {
+    filled: usize,
+    channel: usize,
+    row: usize,
+    made: usize,
+    y: usize,
+    x: usize,
+}
+
+/// Floats filled, copied or computed in one piece.
+const PIECE: usize = 32 << 10;
+
+impl Pieces for Plane<'_> {
+    type At = At;
+
     #[inline(always)]
-    pub fn run<S: Simd>(&mut self, s: S) {
+    fn go_on<S: Simd>(&mut self, s: S, at: &mut At, stop: &mut impl FnMut(u64) -> bool) -> bool {
         let padded = Padded::new(&self.window, self.out_height, self.out_width);
         let mut offsets = [0usize; TAPS_MAX];
         let [kh, kw] = self.window.kernel;
@@ -125,60 +144,106 @@ impl Plane<'_> {
             let (y, x) = (tap / kw * self.window.dilation[0], tap % kw * self.window.dilation[1]);
             *offset = (y * padded.phases + x % padded.phases) * padded.len + x / padded.phases;
         }
-        let ones = [1.0f32; TAPS_MAX];
         let fill = if self.op == PlaneOp::Sum { 0.0 } else { f32::NEG_INFINITY };
         // What is padding for one channel is so for all.
         let total = padded.rows * padded.phases * padded.len;
-        self.scratch[..total].fill(fill);
-        for channel in 0..self.channels {
-            self.pad(&padded, channel);
-            let bias = self.bias.map_or(0.0, |bias| bias[channel]);
-            let plane = self.out_height * self.out_width;
-            let output = &mut self.output[channel * plane..(channel + 1) * plane];
-            let step = self.window.stride[0] * padded.phases * padded.len;
-            let bounds = (self.lo, self.hi);
-            for (y, row) in output.chunks_exact_mut(self.out_width).enumerate() {
-                let from = &self.scratch[y * step..];
-                match self.op {
-                    PlaneOp::Sum => {
-                        let weights = &self.weights[channel * taps..(channel + 1) * taps];
-                        line::<S, true>(s, from, &offsets[..taps], weights, bias, bounds, row);
-                    }
-                    PlaneOp::Max => {
-                        line::<S, false>(
-                            s,
-                            from,
-                            &offsets[..taps],
-                            &ones[..taps],
-                            bias,
-                            bounds,
-                            row,
-                        );
-                    }
-                }
+        while at.filled < total {
+            let count = PIECE.min(total - at.filled);
+            self.scratch[at.filled..][..count].fill(fill);
+            at.filled += count;
+            if stop(pieces::strided(count, 1)) {
+                return false;
             }
         }
-    }
-
-    /// Copies one plane into the scratch.
-    #[inline(always)]
-    fn pad(&mut self, padded: &Padded, channel: usize) {
-        let plane = self.height * self.width;
-        let input = &self.input[channel * plane..(channel + 1) * plane];
-        let [top, left] = self.window.pad;
-        let row_len = padded.phases * padded.len;
-        let rows = self.scratch.chunks_exact_mut(row_len).take(padded.rows).skip(top);
-        for (to, row) in rows.zip(input.chunks_exact(self.width)) {
-            for (phase, to) in to.chunks_exact_mut(padded.len).enumerate() {
-                spread(row, padded.phases, phase, left, to);
+        while at.channel < self.channels {
+            if !self.pad(&padded, at, stop) || !self.lines(s, &padded, &offsets[..taps], at, stop) {
+                return false;
+            }
+            *at = At { filled: at.filled, channel: at.channel + 1, ..At::default() };
+            if stop(work::PLANE) {
+                return false;
             }
         }
+        true
     }
 }
 
-/// `to[i] = row[i * stride + phase - left]`, where that is in the row.
+impl Plane<'_> {
+    /// Copies one plane into the scratch.
+    #[inline(always)]
+    fn pad(&mut self, padded: &Padded, at: &mut At, stop: &mut impl FnMut(u64) -> bool) -> bool {
+        let plane = self.height * self.width;
+        let input = &self.input[at.channel * plane..(at.channel + 1) * plane];
+        let [top, left] = self.window.pad;
+        let row_len = padded.phases * padded.len;
+        let rows = padded.rows.saturating_sub(top).min(self.height);
+        // Of elements far apart fewer.
+        let most = PIECE / padded.phases.clamp(1, 16);
+        while at.row < rows {
+            let row = &input[at.row * self.width..][..self.width];
+            let to = &mut self.scratch[(top + at.row) * row_len..][..row_len];
+            while at.made < row_len {
+                let (phase, from) = (at.made / padded.len, at.made % padded.len);
+                let count = (padded.len - from).min(most);
+                let start = phase + from * padded.phases;
+                let copied =
+                    spread(row, padded.phases, start, left, &mut to[at.made..at.made + count]);
+                at.made += count;
+                if stop(pieces::strided(copied, padded.phases) + work::PLANE_ROW / 4) {
+                    return false;
+                }
+            }
+            (at.row, at.made) = (at.row + 1, 0);
+        }
+        true
+    }
+
+    /// Computes one plane's rows from the scratch.
+    #[inline(always)]
+    fn lines<S: Simd>(
+        &mut self,
+        s: S,
+        padded: &Padded,
+        offsets: &[usize],
+        at: &mut At,
+        stop: &mut impl FnMut(u64) -> bool,
+    ) -> bool {
+        let ones = [1.0f32; TAPS_MAX];
+        let taps = offsets.len();
+        let bias = self.bias.map_or(0.0, |bias| bias[at.channel]);
+        let plane = self.out_height * self.out_width;
+        let output = &mut self.output[at.channel * plane..(at.channel + 1) * plane];
+        let step = self.window.stride[0] * padded.phases * padded.len;
+        let bounds = (self.lo, self.hi);
+        let sum = self.op == PlaneOp::Sum;
+        let weights = if sum { &self.weights[at.channel * taps..][..taps] } else { &ones[..taps] };
+        // Whole blocks of every CPU's vectors.
+        let most = (PIECE / taps).next_multiple_of(16 * ACROSS);
+        while at.y < self.out_height {
+            let row = &mut output[at.y * self.out_width..][..self.out_width];
+            while at.x < row.len() {
+                let count = most.min(row.len() - at.x);
+                let from = &self.scratch[at.y * step + at.x..];
+                let out = &mut row[at.x..at.x + count];
+                if sum {
+                    line::<S, true>(s, from, offsets, weights, bias, bounds, out);
+                } else {
+                    line::<S, false>(s, from, offsets, weights, bias, bounds, out);
+                }
+                at.x += count;
+                if stop(work::line(count, taps) + pieces::strided(count, 1)) {
+                    return false;
+                }
+            }
+            (at.y, at.x) = (at.y + 1, 0);
+        }
+        true
+    }
+}
+
+/// `to[i] = row[i * stride + phase - left]`, where that is in the row; gives the number of those.
 #[inline(always)]
-fn spread(row: &[f32], stride: usize, phase: usize, left: usize, to: &mut [f32]) {
+fn spread(row: &[f32], stride: usize, phase: usize, left: usize, to: &mut [f32]) -> usize {
     let skip = left.saturating_sub(phase).div_ceil(stride).min(to.len());
     let row = row.get(skip * stride + phase - left.min(skip * stride + phase)..).unwrap_or(&[]);
     let body = &mut to[skip..];
@@ -201,6 +266,7 @@ fn spread(row: &[f32], stride: usize, phase: usize, left: usize, to: &mut [f32])
             }
         }
     }
+    count
 }
 
 /// One output row, four vectors at a time so that consecutive sums overlap.

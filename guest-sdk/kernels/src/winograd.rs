@@ -5,8 +5,9 @@
 //! transformed back. Transforms run across 16 tiles at a time, so they vectorise whatever the image's width is.
 
 use crate::check::{Refused, ensure, product};
-use crate::gemm::product_packed;
+use crate::pieces::{self, Pieces};
 use crate::simd::Simd;
+use crate::slice::product_packed;
 use crate::tile::clamp;
 use crate::{LEFT_ROWS, MACS_MAX, RIGHT_COLS, WORK_MAX, pack, work};
 
@@ -133,38 +134,97 @@ impl Winograd<'_> {
         let rule = "winograd: output too wide for the tiles of one call";
         product(&[self.channels, blocks, layout.phases()], MACS_MAX, rule).map(|_| ())
     }
+}
 
-    /// Computes the convolution. Call [`Winograd::check`] first: what it refuses would panic here.
+/// How far a convolution has come: tiles that are done and, of the block after them, the channel with the lines of its
+/// phase planes that are made, the filter with its products that are made, and rows of these that are written.
+#[derive(Debug, Default)]
+pub struct At {
+    done: usize,
+    channel: usize,
+    line: usize,
+    filter: usize,
+    position: usize,
+    row: usize,
+}
+
+/// Tiles of a line of a phase plane that are made in one piece.
+const SEGMENT: usize = 16 << 10;
+/// A value of the output takes as long to transform back and to write as so many multiply-adds.
+const VALUE: u64 = 64;
+
+impl Pieces for Winograd<'_> {
+    type At = At;
+
     #[inline(always)]
-    pub fn run<S: Simd>(&mut self, s: S) {
+    fn go_on<S: Simd>(&mut self, s: S, at: &mut At, stop: &mut impl FnMut(u64) -> bool) -> bool {
         let layout = Layout::new(self.channels, self.out_width, self.tiles);
         let scratch = core::mem::take(&mut self.scratch);
+        let done = self.blocks(s, &layout, scratch, at, stop);
+        self.scratch = scratch;
+        done
+    }
+}
+
+impl Winograd<'_> {
+    #[inline(always)]
+    fn blocks<S: Simd>(
+        &mut self,
+        s: S,
+        layout: &Layout,
+        scratch: &mut [f32],
+        at: &mut At,
+        stop: &mut impl FnMut(u64) -> bool,
+    ) -> bool {
         let (phases, rest) = scratch.split_at_mut(layout.phases());
         let (patches, rest) = rest.split_at_mut(layout.patches());
         let (products, rest) = rest.split_at_mut(layout.products());
         let pixels = &mut rest[..layout.pixels()];
-        let end = self.first + self.tiles;
-        for first in (self.first..end).step_by(layout.block) {
-            let tiles = layout.block.min(end - first);
+        while at.done < self.tiles {
+            let first = self.first + at.done;
+            let tiles = layout.block.min(self.tiles - at.done);
             let panels = tiles.div_ceil(RIGHT_COLS);
-            for channel in 0..self.channels {
-                self.split_phases(&layout, channel, first, tiles, phases);
-                transform_patches(s, &layout, phases, first, panels, channel, patches);
-            }
-            for filter in (0..self.filters).step_by(S::ROWS) {
-                let rows = S::ROWS.min(self.filters - filter);
-                let cols = panels * RIGHT_COLS;
-                self.multiply(s, filter, rows, cols, patches, products);
-                for row in 0..rows {
-                    transform_back(s, products, rows * cols, row * cols, cols, pixels);
-                    self.write(filter + row, first, tiles, cols, pixels);
+            while at.channel < self.channels {
+                while self.split_phases(layout, at.channel, first, tiles, at.line, phases) {
+                    at.line += 1;
+                    if stop(pieces::strided(layout.across.min(SEGMENT), TILE) + work::PLANE_ROW) {
+                        return false;
+                    }
+                }
+                transform_patches(s, layout, phases, first, panels, at.channel, patches);
+                (at.channel, at.line) = (at.channel + 1, 0);
+                if stop((panels * POSITIONS) as u64 * pieces::LINE) {
+                    return false;
                 }
             }
+            let cols = panels * RIGHT_COLS;
+            while at.filter < self.filters {
+                let rows = S::ROWS.min(self.filters - at.filter);
+                while at.position < POSITIONS {
+                    self.multiply(s, [at.filter, at.position], [rows, cols], patches, products);
+                    at.position += 1;
+                    if stop(work::strip(rows, cols, self.channels)) {
+                        return false;
+                    }
+                }
+                while at.row < rows {
+                    transform_back(s, products, rows * cols, at.row * cols, cols, pixels);
+                    self.write(at.filter + at.row, first, tiles, cols, pixels);
+                    at.row += 1;
+                    if stop((cols * TILE * TILE) as u64 * VALUE) {
+                        return false;
+                    }
+                }
+                (at.filter, at.position, at.row) = (at.filter + S::ROWS, 0, 0);
+            }
+            *at = At { done: at.done + tiles, ..At::default() };
         }
+        true
     }
 
     /// Spreads one channel's rows over 24 phase planes: plane (i, j) holds input (4y + i, 4x + j), for i < 4, j < 6,
-    /// so that each position of all patches is a run of consecutive floats.
+    /// so that each position of all patches is a run of consecutive floats. One line of one plane at a time, or a
+    /// segment of a long one: the one that `line` counts; false if there is none.
     #[inline(always)]
     fn split_phases(
         &self,
@@ -172,49 +232,51 @@ impl Winograd<'_> {
         channel: usize,
         first: usize,
         tiles: usize,
+        line: usize,
         phases: &mut [f32],
-    ) {
+    ) -> bool {
         let across = layout.across;
         let top = first / across;
         let rows = (first + tiles - 1) / across - top + 1;
         let plane = self.height * self.width;
         let input = &self.input[channel * plane..(channel + 1) * plane];
-        for y in 0..rows * TILE + PATCH - TILE {
-            let from = (top * TILE + y).checked_sub(self.pad[0]).filter(|&y| y < self.height);
-            let at = (y % TILE) * PATCH * layout.plane + y / TILE * across;
-            let row = from.map_or(&[][..], |y| &input[y * self.width..][..self.width]);
-            for j in 0..PATCH {
-                let to = &mut phases[at + j * layout.plane..][..across];
-                phase(row, j, self.pad[1], to);
-            }
+        let segments = across.div_ceil(SEGMENT);
+        let (y, j) = (line / segments / PATCH, line / segments % PATCH);
+        if y == rows * TILE + PATCH - TILE {
+            return false;
         }
+        let from = (top * TILE + y).checked_sub(self.pad[0]).filter(|&y| y < self.height);
+        let at = (y % TILE) * PATCH * layout.plane + y / TILE * across;
+        let row = from.map_or(&[][..], |y| &input[y * self.width..][..self.width]);
+        let to = &mut phases[at + j * layout.plane..][..across];
+        let start = line % segments * SEGMENT;
+        let end = across.min(start + SEGMENT);
+        phase(row, j + start * TILE, self.pad[1], &mut to[start..end]);
+        true
     }
 
-    /// The 36 products of `rows` filters with all patches.
+    /// One of the 36 products of `rows` filters with all patches.
     #[inline(always)]
     fn multiply<S: Simd>(
         &self,
         s: S,
-        filter: usize,
-        rows: usize,
-        cols: usize,
+        [filter, position]: [usize; 2],
+        [rows, cols]: [usize; 2],
         patches: &[f32],
         products: &mut [f32],
     ) {
         let depth = self.channels;
         let weights = self.weights.as_chunks::<LEFT_ROWS>().0;
         let patches = patches.as_chunks::<RIGHT_COLS>().0;
-        for position in 0..POSITIONS {
-            let panel = |i: usize| {
-                let start = ((filter / LEFT_ROWS + i) * POSITIONS + position) * depth;
-                &weights[start..start + depth]
-            };
-            let left = [panel(0), panel(usize::from(rows > LEFT_ROWS))];
-            let groups = cols / RIGHT_COLS * depth;
-            let right = &patches[position * groups..(position + 1) * groups];
-            let c = &mut products[position * rows * cols..(position + 1) * rows * cols];
-            product_packed(s, rows, left, right, c, cols);
-        }
+        let panel = |i: usize| {
+            let start = ((filter / LEFT_ROWS + i) * POSITIONS + position) * depth;
+            &weights[start..start + depth]
+        };
+        let left = [panel(0), panel(usize::from(rows > LEFT_ROWS))];
+        let groups = cols / RIGHT_COLS * depth;
+        let right = &patches[position * groups..(position + 1) * groups];
+        let c = &mut products[position * rows * cols..(position + 1) * rows * cols];
+        product_packed(s, rows, left, right, c, cols);
     }
 
     /// Puts one filter's tiles where they belong, with bias, residual and bounds.

@@ -7,7 +7,7 @@ use crate::{LEFT_ROWS, RIGHT_COLS};
 pub const WORK_MAX: u64 = 1 << 27;
 
 /// One product of a batch: its slices and loops take about 60 ns, and a core does 60 multiply-adds in each of them.
-const PRODUCT: u64 = 4 << 10;
+pub(crate) const PRODUCT: u64 = 4 << 10;
 /// To finish a tile takes as long as so many steps of its sum.
 const TILE_STEPS: u64 = 16;
 /// To transform a tile back and write it takes as long as so many channels, of each of its 36 products.
@@ -15,8 +15,8 @@ const TILE_CHANNELS: u64 = 12;
 /// To transform a patch takes as long as so many filters.
 const PATCH_FILTERS: u64 = 6;
 /// One plane, and one row of a plane: loops and calls of about 30 and 10 ns.
-const PLANE: u64 = 2 << 10;
-const PLANE_ROW: u64 = 512;
+pub(crate) const PLANE: u64 = 2 << 10;
+pub(crate) const PLANE_ROW: u64 = 512;
 
 fn up(size: usize, unit: usize) -> u64 {
     (size.div_ceil(unit) as u64).saturating_mul(unit as u64)
@@ -29,11 +29,21 @@ pub fn gemm([m, n, k, batch]: [usize; 4]) -> u64 {
     one.saturating_mul(batch as u64)
 }
 
+/// So many rows and columns of a product, a slice of its sums deep.
+pub(crate) fn strip(rows: usize, cols: usize, depth: usize) -> u64 {
+    up(rows, LEFT_ROWS) * up(cols, RIGHT_COLS) * (depth as u64 + TILE_STEPS)
+}
+
 /// A Winograd convolution of so many tiles.
 pub fn winograd(channels: usize, filters: usize, tiles: usize) -> u64 {
     let filters = up(filters, LEFT_ROWS).saturating_add(PATCH_FILTERS);
     let tiles = up(tiles, RIGHT_COLS).saturating_mul(crate::winograd::POSITIONS as u64);
     filters.saturating_mul(tiles).saturating_mul((channels as u64).saturating_add(TILE_CHANNELS))
+}
+
+/// So many values of a row of a plane.
+pub(crate) fn line(values: usize, taps: usize) -> u64 {
+    up(values, RIGHT_COLS) * taps as u64 + PLANE_ROW
 }
 
 /// Windows of `taps` over `channels` planes, copied as `rows` rows each.

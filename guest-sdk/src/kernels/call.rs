@@ -3,8 +3,8 @@
 use core::cell::RefCell;
 
 use mayfly_kernels::{
-    FLOATS_MAX, Gemm, LEFT_ROWS, MACS_MAX, Map, Plane, RIGHT_COLS, Refused, WORK_MAX, Winograd,
-    winograd, work,
+    FLOATS_MAX, Gemm, LEFT_ROWS, MACS_MAX, Map, Pieces as _, Plane, RIGHT_COLS, Refused, WORK_MAX,
+    Winograd, winograd, work,
 };
 
 #[cfg(all(target_arch = "wasm32", feature = "kernels"))]

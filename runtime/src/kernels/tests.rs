@@ -3,14 +3,15 @@
 
 use mayfly_kernels::pack::{self, Image, Window};
 use mayfly_kernels::{
-    Epilogue, FLOATS_MAX, Gemm, Left, MACS_MAX, Plane, PlaneOp, Right, SCRATCH_MIN, Winograd,
-    plane, winograd,
+    Epilogue, FLOATS_MAX, Gemm, Left, MACS_MAX, PIECE_MAX, Pieces, Plane, PlaneOp, Right,
+    SCRATCH_MIN, Winograd, plane, winograd,
 };
 
 use super::Cpu;
 
 mod fuzz;
 mod map;
+mod pauses;
 mod pool;
 
 /// A generator of its own: a failure must come back with the same numbers.
@@ -43,6 +44,17 @@ fn cpus() -> Vec<Cpu> {
         cpus.extend(super::x86::Avx512::detect().map(Cpu::Avx512));
     }
     cpus
+}
+
+/// Does a call with some stops on its way: the result is the one of a call without.
+fn in_pieces<C: Pieces>(cpu: Cpu, call: &mut C) {
+    let (mut at, mut pieces) = (C::At::default(), 0u64);
+    let mut stop = |cost| {
+        assert!(cost <= PIECE_MAX, "{cost}");
+        pieces += 1;
+        pieces % 5 < 3
+    };
+    while !cpu.go_on(call, &mut at, &mut stop) {}
 }
 
 #[track_caller]
@@ -183,7 +195,7 @@ fn products_equal_plain_loops() {
                 scratch: &mut scratch,
             };
             call.check().unwrap();
-            cpu.gemm(&mut call);
+            in_pieces(cpu, &mut call);
             let what = format!("{cpu:?}, {m} x {k} x {n}, batch {batch}, packing {packed}");
             assert_close(&c, &expected, 1e-6 * k as f64 + 1e-5, &what);
         }
@@ -234,7 +246,7 @@ fn convolutions_equal_plain_loops() {
                     scratch: &mut scratch,
                 };
                 call.check().unwrap();
-                cpu.gemm(&mut call);
+                in_pieces(cpu, &mut call);
             }
             assert_close(&c, &expected, 2e-6 * k as f64 + 1e-5, &format!("{cpu:?}, {s:?}"));
         }
@@ -283,7 +295,7 @@ fn winograd_equals_plain_loops() {
                     scratch: &mut scratch,
                 };
                 call.check().unwrap();
-                cpu.winograd(&mut call);
+                in_pieces(cpu, &mut call);
             }
             assert_close(&out, &expected, 2e-4, &format!("{cpu:?}, {s:?}"));
         }
@@ -333,7 +345,7 @@ fn planes_equal_plain_loops() {
                 scratch: &mut scratch,
             };
             call.check().unwrap();
-            cpu.plane(&mut call);
+            in_pieces(cpu, &mut call);
             assert_close(&out, &expected, 1e-4, &format!("{cpu:?}, {s:?}"));
         }
     }

@@ -2,7 +2,7 @@
 
 use core::arch::x86_64::*;
 
-use mayfly_kernels::{Gemm, Map, Plane, Simd, Winograd};
+use mayfly_kernels::{Pieces, Simd};
 
 /// Proof that this CPU has AVX2 and FMA: only [`Avx2::detect`] makes one.
 #[derive(Debug, Clone, Copy)]
@@ -18,40 +18,24 @@ impl Avx2 {
         found.then_some(Avx2(()))
     }
 
-    pub fn gemm(self, call: &mut Gemm<'_>) {
+    /// [`Pieces::go_on`] with these vectors.
+    pub fn go_on<C: Pieces>(
+        self,
+        call: &mut C,
+        at: &mut C::At,
+        stop: &mut impl FnMut(u64) -> bool,
+    ) -> bool {
         #[target_feature(enable = "avx2,fma")]
-        fn run(s: Avx2, call: &mut Gemm<'_>) {
-            call.run(s);
+        fn run<C: Pieces>(
+            s: Avx2,
+            call: &mut C,
+            at: &mut C::At,
+            stop: &mut impl FnMut(u64) -> bool,
+        ) -> bool {
+            call.go_on(s, at, stop)
         }
         // SAFETY: `self` proves that the CPU has AVX2 and FMA.
-        unsafe { run(self, call) }
-    }
-
-    pub fn winograd(self, call: &mut Winograd<'_>) {
-        #[target_feature(enable = "avx2,fma")]
-        fn run(s: Avx2, call: &mut Winograd<'_>) {
-            call.run(s);
-        }
-        // SAFETY: `self` proves that the CPU has AVX2 and FMA.
-        unsafe { run(self, call) }
-    }
-
-    pub fn map(self, call: &mut Map<'_>) {
-        #[target_feature(enable = "avx2,fma")]
-        fn run(s: Avx2, call: &mut Map<'_>) {
-            call.run(s);
-        }
-        // SAFETY: `self` proves that the CPU has AVX2 and FMA.
-        unsafe { run(self, call) }
-    }
-
-    pub fn plane(self, call: &mut Plane<'_>) {
-        #[target_feature(enable = "avx2,fma")]
-        fn run(s: Avx2, call: &mut Plane<'_>) {
-            call.run(s);
-        }
-        // SAFETY: `self` proves that the CPU has AVX2 and FMA.
-        unsafe { run(self, call) }
+        unsafe { run(self, call, at, stop) }
     }
 }
 
@@ -61,40 +45,24 @@ impl Avx512 {
         found.then_some(Avx512(()))
     }
 
-    pub fn gemm(self, call: &mut Gemm<'_>) {
+    /// [`Pieces::go_on`] with these vectors.
+    pub fn go_on<C: Pieces>(
+        self,
+        call: &mut C,
+        at: &mut C::At,
+        stop: &mut impl FnMut(u64) -> bool,
+    ) -> bool {
         #[target_feature(enable = "avx512f,avx2,fma")]
-        fn run(s: Avx512, call: &mut Gemm<'_>) {
-            call.run(s);
+        fn run<C: Pieces>(
+            s: Avx512,
+            call: &mut C,
+            at: &mut C::At,
+            stop: &mut impl FnMut(u64) -> bool,
+        ) -> bool {
+            call.go_on(s, at, stop)
         }
         // SAFETY: `self` proves that the CPU has AVX-512F, AVX2 and FMA.
-        unsafe { run(self, call) }
-    }
-
-    pub fn winograd(self, call: &mut Winograd<'_>) {
-        #[target_feature(enable = "avx512f,avx2,fma")]
-        fn run(s: Avx512, call: &mut Winograd<'_>) {
-            call.run(s);
-        }
-        // SAFETY: `self` proves that the CPU has AVX-512F, AVX2 and FMA.
-        unsafe { run(self, call) }
-    }
-
-    pub fn map(self, call: &mut Map<'_>) {
-        #[target_feature(enable = "avx512f,avx2,fma")]
-        fn run(s: Avx512, call: &mut Map<'_>) {
-            call.run(s);
-        }
-        // SAFETY: `self` proves that the CPU has AVX-512F, AVX2 and FMA.
-        unsafe { run(self, call) }
-    }
-
-    pub fn plane(self, call: &mut Plane<'_>) {
-        #[target_feature(enable = "avx512f,avx2,fma")]
-        fn run(s: Avx512, call: &mut Plane<'_>) {
-            call.run(s);
-        }
-        // SAFETY: `self` proves that the CPU has AVX-512F, AVX2 and FMA.
-        unsafe { run(self, call) }
+        unsafe { run(self, call, at, stop) }
     }
 }
 

@@ -9,9 +9,7 @@ use mayfly_kernels::wire::{GEMM_WORDS, MAP_WORDS, PLANE_WORDS, WINOGRAD_WORDS, w
 use mayfly_kernels::{SCRATCH_MIN, plane, winograd};
 
 use super::{Random, Shape, cpus};
-use crate::kernels::{
-    Cpu, Kernel, gemm, map as run_map, plane as run_plane, winograd as run_winograd,
-};
+use crate::kernels::{Cpu, KERNELS, Kernel};
 
 /// Bytes of the memory that descriptors are tried on.
 const MEMORY: usize = 1 << 20;
@@ -76,7 +74,7 @@ fn span(i: u32, floats: usize) -> [u32; 2] {
 
 #[test]
 fn products_refuse_what_is_wrong() {
-    fuzz::<GEMM_WORDS>(gemm, 5, |r| {
+    fuzz::<GEMM_WORDS>(KERNELS[0], 5, |r| {
         let s = Shape::random(r, &[1, 3], &[1, 2]);
         let (m, n) = (1 + r.below(20), 1 + r.below(s.pixels()));
         let k = s.channels * s.taps();
@@ -103,7 +101,7 @@ fn products_refuse_what_is_wrong() {
 
 #[test]
 fn winograd_refuses_what_is_wrong() {
-    fuzz::<WINOGRAD_WORDS>(run_winograd, 6, |r| {
+    fuzz::<WINOGRAD_WORDS>(KERNELS[1], 6, |r| {
         let (channels, filters) = (1 + r.below(4), 1 + r.below(13));
         let (height, width) = (3 + r.below(20), 3 + r.below(20));
         let tiles = height.div_ceil(4) * width.div_ceil(4);
@@ -123,7 +121,7 @@ fn winograd_refuses_what_is_wrong() {
 
 #[test]
 fn planes_refuse_what_is_wrong() {
-    fuzz::<PLANE_WORDS>(run_plane, 7, |r| {
+    fuzz::<PLANE_WORDS>(KERNELS[2], 7, |r| {
         let s = Shape::random(r, &[1, 3, 5], &[1, 2]);
         let op = r.below(2);
         let mut words = Vec::new();
@@ -145,7 +143,7 @@ fn planes_refuse_what_is_wrong() {
 
 #[test]
 fn programs_refuse_what_is_wrong() {
-    fuzz::<MAP_WORDS>(run_map, 8, |r| {
+    fuzz::<MAP_WORDS>(KERNELS[3], 8, |r| {
         let len = 1 + r.below(2000);
         let given = 1 + r.below(3);
         let steps = 1 + r.below(6);

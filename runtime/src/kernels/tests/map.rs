@@ -3,7 +3,7 @@
 use mayfly_kernels::Map;
 use mayfly_kernels::map::{Arg, INPUTS, Input, Op, Program, SCRATCH, STEPS, Step};
 
-use super::{Cpu, Random, assert_close, cpus};
+use super::{Cpu, Random, assert_close, cpus, in_pieces};
 
 /// `erf` by its series, or by its complement's continued fraction from 3 on.
 fn erf(x: f64) -> f64 {
@@ -85,7 +85,7 @@ fn run(
     let scratch = &mut vec![f32::NAN; SCRATCH];
     let mut call = Map { program, inputs, given, first, output, scratch };
     call.check().unwrap();
-    cpu.map(&mut call);
+    in_pieces(cpu, &mut call);
 }
 
 fn unary(op: Op) -> Program {

@@ -3,7 +3,7 @@
 use mayfly_kernels::pack::Window;
 use mayfly_kernels::{Plane, PlaneOp, plane};
 
-use super::cpus;
+use super::{cpus, in_pieces};
 
 #[test]
 fn a_pool_passes_over_nan_wherever_it_is() {
@@ -36,7 +36,7 @@ fn a_pool_passes_over_nan_wherever_it_is() {
                 scratch: &mut scratch,
             };
             call.check().unwrap();
-            cpu.plane(&mut call);
+            in_pieces(cpu, &mut call);
             assert_eq!(output, expected, "{cpu:?}, NaN at tap {tap}");
         }
     }
