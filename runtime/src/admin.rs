@@ -30,6 +30,7 @@ use mayfly_core::limits::{Limits, node};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 
+use crate::accepting::Failures;
 use crate::logs::LogSink;
 use crate::metrics::Metrics;
 
@@ -85,6 +86,7 @@ impl Default for Uploads {
 pub struct Admin {
     listener: std::net::TcpListener,
     address: SocketAddr,
+    connections: usize,
 }
 
 impl Admin {
@@ -96,7 +98,13 @@ impl Admin {
         let listener = std::net::TcpListener::bind(address)?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
-        Ok(Self { listener, address })
+        Ok(Self { listener, address, connections: node::ADMIN_CONNECTIONS })
+    }
+
+    /// With so many connections at once.
+    #[must_use]
+    pub fn with_connections(self, connections: usize) -> Self {
+        Self { connections, ..self }
     }
 
     /// The address in use, with the port the system chose if none was given.
@@ -116,7 +124,9 @@ impl Admin {
     ) -> std::io::Result<std::thread::JoinHandle<()>> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         std::thread::Builder::new().name("mayfly-admin".into()).spawn(move || {
-            if let Err(error) = runtime.block_on(serve(self.listener, state, stop)) {
+            if let Err(error) =
+                runtime.block_on(serve(self.listener, self.connections, state, stop))
+            {
                 tracing::error!(%error, "the admin listener ended");
             }
             // A publish under way runs on; the process ends without it, which the state directory can take.
@@ -127,12 +137,14 @@ impl Admin {
 
 async fn serve(
     listener: std::net::TcpListener,
+    connections: usize,
     state: Arc<AdminState>,
     mut stop: watch::Receiver<bool>,
 ) -> std::io::Result<()> {
     let listener = TcpListener::from_std(listener)?;
-    let room = Arc::new(Semaphore::new(node::ADMIN_CONNECTIONS));
+    let room = Arc::new(Semaphore::new(connections));
     let graceful = GracefulShutdown::new();
+    let mut failures = Failures::of("admin");
     loop {
         let accepted = tokio::select! {
             _ = stop.wait_for(|stop| *stop) => break,
@@ -145,11 +157,8 @@ async fn serve(
                     connection(stream, state.clone(), &graceful, permit);
                 }
             }
-            Err(error) => {
-                // Out of descriptors, most likely: a loop without a pause would take a core.
-                tracing::warn!(%error, "the admin listener cannot accept");
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
+            // Out of descriptors, most likely.
+            Err(error) => failures.wait(&error).await,
         }
     }
     drop(listener);

@@ -90,6 +90,12 @@ impl View {
         self.functions.get(name)
     }
 
+    /// How many functions there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.functions.len()
+    }
+
     /// All functions, in no order.
     pub fn iter(&self) -> impl Iterator<Item = (&FunctionName, &Entry)> {
         self.functions.iter()

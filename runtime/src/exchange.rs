@@ -7,6 +7,7 @@
 mod body;
 mod error;
 mod notes;
+mod taken;
 mod write;
 
 use std::collections::VecDeque;
@@ -85,6 +86,8 @@ struct ResponseSide {
     status: Option<StatusCode>,
     end: Option<Verdict>,
     gone: bool,
+    /// The client's side has the head and takes the body as it comes.
+    streamed: bool,
     discards: bool,
     client: Option<Waker>,
     guest: Option<Waker>,
@@ -253,20 +256,6 @@ impl Exchange {
         }
     }
 
-    /// Waits until the client's side has everything, after the guest's end; or nobody wants it any more.
-    pub async fn taken(&self) {
-        poll_fn(|cx| {
-            let mut side = self.response.lock();
-            let left = side.head.is_some() || !side.chunks.is_empty();
-            if side.gone || side.broken() || !left {
-                return Poll::Ready(());
-            }
-            side.guest = Some(cx.waker().clone());
-            Poll::Pending
-        })
-        .await;
-    }
-
     /// How it ended, if it has.
     pub fn verdict(&self) -> Option<Verdict> {
         self.response.lock().end.clone()
@@ -359,6 +348,10 @@ impl Exchange {
         side.chunks.clear();
         side.buffered = 0;
         wake(&mut side.guest);
+    }
+
+    fn set_streamed(&self) {
+        self.response.lock().streamed = true;
     }
 
     fn poll_chunk(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Aborted>>> {

@@ -2,7 +2,9 @@
 
 mod activity;
 mod connection;
+mod frames;
 pub mod framing;
+mod gate;
 mod guarded_io;
 mod received;
 
@@ -14,8 +16,10 @@ use std::time::Duration;
 
 use mayfly_core::limits::node;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
+use crate::accepting::Failures;
+use crate::descriptors::Descriptors;
 use crate::node::Node;
 
 /// What the operator decides about the gateway.
@@ -33,6 +37,8 @@ pub struct GatewayConfig {
     pub write_idle_timeout: Duration,
     /// Connections at once.
     pub connections: usize,
+    /// What there is for them and for functions.
+    pub descriptors: Descriptors,
     /// How long a drain may take.
     pub drain_timeout: Duration,
 }
@@ -48,6 +54,7 @@ impl GatewayConfig {
             keep_alive_timeout: node::KEEP_ALIVE_TIMEOUT,
             write_idle_timeout: node::WRITE_IDLE_TIMEOUT,
             connections: node::CONNECTIONS,
+            descriptors: Descriptors::plenty(),
             drain_timeout: Duration::from_secs(30) + node::DRAIN_GRACE,
         }
     }
@@ -125,6 +132,7 @@ impl Gateway {
                 node: self.node.clone(),
                 open: open.clone(),
                 stopped: stopped.clone(),
+                turns: Arc::new(Semaphore::new(node::H2_TURNS)),
             };
             let thread = std::thread::Builder::new()
                 .name(format!("mayfly-io-{i}"))
@@ -165,6 +173,8 @@ struct Worker {
     /// Open connections of all workers.
     open: Arc<AtomicUsize>,
     stopped: watch::Receiver<bool>,
+    /// Turns of its HTTP/2 connections in which heads are read.
+    turns: Arc<Semaphore>,
 }
 
 impl Worker {
@@ -177,6 +187,7 @@ impl Worker {
             }
         };
         let mut stopped = self.stopped.clone();
+        let mut failures = Failures::of("gateway");
         let graceful = hyper_util::server::graceful::GracefulShutdown::new();
         loop {
             tokio::select! {
@@ -184,7 +195,7 @@ impl Worker {
                 _ = stopped.wait_for(|stopped| *stopped) => break,
                 accepted = listener.accept() => match accepted {
                     Ok((stream, remote)) => self.serve(stream, remote, &graceful),
-                    Err(error) => back_off(&error).await,
+                    Err(error) => failures.wait(&error).await,
                 },
             }
         }
@@ -201,22 +212,14 @@ impl Worker {
         remote: SocketAddr,
         graceful: &hyper_util::server::graceful::GracefulShutdown,
     ) {
-        let Some(guard) = Open::enter(&self.open, self.config.connections, &self.node) else {
+        let functions = self.node.catalog.load().count();
+        let most = self.config.connections.min(self.config.descriptors.connections(functions));
+        let Some(guard) = Open::enter(&self.open, most, &self.node) else {
             // Dropped at once: a client that is told nothing tries another node sooner.
             return;
         };
-        connection::spawn(stream, remote, &self.config, &self.node, graceful, guard);
+        connection::spawn(stream, remote, &self.config, &self.node, graceful, guard, &self.turns);
     }
-}
-
-/// Errors of a single connection are its own; those of the process (no descriptors, no memory) need a pause.
-async fn back_off(error: &std::io::Error) {
-    use std::io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
-    if matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted) {
-        return;
-    }
-    tracing::warn!(%error, "cannot accept connections; trying again");
-    tokio::time::sleep(Duration::from_millis(50)).await;
 }
 
 /// One open connection.

@@ -114,6 +114,10 @@ impl Placed {
         body: Option<RequestBody>,
     ) -> Response<ResponseBody> {
         let Self { mut ledger, revision, place } = self;
+        if ledger.spent() >= revision.limits().cpu() {
+            let limit = mayfly_core::units::format_duration(revision.limits().cpu());
+            return respond::refuse(ledger, Outcome::CpuLimit { limit });
+        }
         let slot = match node.enter(place).await {
             Ok(slot) => slot,
             Err(outcome) => return respond::refuse(ledger, outcome),
@@ -383,7 +387,7 @@ async fn run(sandbox: Sandbox, mut slot: Slot) -> Verdict {
     if let Some(warm) = warm {
         warm.again();
     }
-    drop(slot);
+    exchange.nearly_taken().await;
     verdict
 }
 

@@ -6,6 +6,7 @@
 #![deny(unsafe_code)]
 
 pub mod abi;
+pub mod accepting;
 pub mod admin;
 pub mod artifact;
 pub mod catalog;
@@ -13,6 +14,7 @@ pub mod check;
 pub mod child;
 pub mod clock;
 pub mod config;
+pub mod descriptors;
 pub mod engine;
 pub mod exchange;
 pub mod gateway;

@@ -4,7 +4,6 @@
 //! Exit codes: see [`cli::Cli`].
 
 mod cli;
-mod descriptors;
 
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -24,6 +23,7 @@ use mayfly_runtime::admin::{self, Admin, AdminState, NodeControl, Uploads};
 use mayfly_runtime::catalog::{Catalog, Entry};
 use mayfly_runtime::child;
 use mayfly_runtime::config::{Config, Process};
+use mayfly_runtime::descriptors::Descriptors;
 use mayfly_runtime::engine::{Engine, EngineConfig};
 use mayfly_runtime::gateway::{Gateway, GatewayConfig};
 use mayfly_runtime::logs::{LogConfig, LogSink, Output};
@@ -104,7 +104,9 @@ fn start_logs(config: &Config, metrics: &Metrics) -> anyhow::Result<LogSink> {
 
 /// A node from its parts to its end.
 fn run(config: &Config, metrics: Arc<Metrics>, logs: &LogSink) -> anyhow::Result<()> {
-    descriptors::raise(config.gateway.connections);
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let workers = config.gateway.workers.unwrap_or(cores);
+    let descriptors = Descriptors::plan(config.gateway.connections, workers);
     // Neither a gateway worker nor the admin thread: publishes load code, and restoring takes every core.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -117,7 +119,7 @@ fn run(config: &Config, metrics: Arc<Metrics>, logs: &LogSink) -> anyhow::Result
         let _entered = runtime.enter();
         (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?)
     };
-    let node = Arc::new(Parts::make(config, metrics, logs, &runtime)?);
+    let node = Arc::new(Parts::make(config, metrics, logs, &runtime, descriptors)?);
     let stopped = runtime.block_on(async {
         tokio::select! {
             signal = either(&mut terminate, &mut interrupt) => Ok(Err(signal)),
@@ -177,6 +179,7 @@ impl Parts {
         metrics: Arc<Metrics>,
         logs: &LogSink,
         runtime: &tokio::runtime::Runtime,
+        descriptors: Descriptors,
     ) -> anyhow::Result<Self> {
         let state_dir = &config.state_dir;
         make_private(state_dir)?;
@@ -190,7 +193,10 @@ impl Parts {
         })?;
         let catalog = Arc::new(Catalog::new(config.parsed_routes()));
         let publisher = Publisher::open(
-            &PublisherConfig::new(state_dir),
+            &PublisherConfig {
+                functions: descriptors.functions,
+                ..PublisherConfig::new(state_dir)
+            },
             engine.clone(),
             catalog.clone(),
             metrics.clone(),
@@ -210,14 +216,15 @@ impl Parts {
             logs.clone(),
         )
         .context("no threads for guests")?;
-        add_gauges(&metrics, &node);
-        let gateway = Gateway::bind(gateway_config(config), node.clone())?;
+        node.add_gauges();
+        let gateway = Gateway::bind(gateway_config(config, descriptors), node.clone())?;
         let listener = Admin::bind(config.admin.listen).with_context(|| {
             format!(
                 "cannot listen on {}; change admin.listen, or stop what listens there",
                 config.admin.listen
             )
         })?;
+        let listener = listener.with_connections(descriptors.admin());
         let (ready, restored) = (Arc::<AtomicBool>::default(), Arc::<AtomicBool>::default());
         let (stop_admin, stop) = watch::channel(false);
         let (gateway_address, admin_address) = (gateway.address(), listener.address());
@@ -356,7 +363,7 @@ fn make_private(dir: &Path) -> anyhow::Result<()> {
     })
 }
 
-fn gateway_config(config: &Config) -> GatewayConfig {
+fn gateway_config(config: &Config, descriptors: Descriptors) -> GatewayConfig {
     let keys = &config.gateway;
     GatewayConfig {
         listen: keys.listen,
@@ -365,22 +372,8 @@ fn gateway_config(config: &Config) -> GatewayConfig {
         keep_alive_timeout: keys.keep_alive_timeout,
         write_idle_timeout: keys.write_idle_timeout,
         connections: keys.connections,
+        descriptors,
         // The longest that any deploy may ask for: the real one is known when the signal comes.
         drain_timeout: config.drain_timeout(config.limits_max.wall()),
     }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "slots and functions are small numbers")]
-fn add_gauges(metrics: &Metrics, node: &Arc<Node>) {
-    let slots = node.engine.plan().slots as f64;
-    // Weak, because the node holds the metrics.
-    let weak = Arc::downgrade(node);
-    metrics.gauge("mayfly_slots", "Instances that can run at once", move || slots);
-    metrics.gauge("mayfly_slots_in_use", "Instances that run", move || {
-        weak.upgrade().map_or(0.0, |node| slots - node.free_slots() as f64)
-    });
-    let weak = Arc::downgrade(node);
-    metrics.gauge("mayfly_functions", "Deployed functions", move || {
-        weak.upgrade().map_or(0.0, |node| node.catalog.load().iter().count() as f64)
-    });
 }

@@ -1,5 +1,6 @@
 //! What all invocations of a process share: engine, catalog, slots, and where guests go that take long.
 
+mod gauges;
 mod lanes;
 mod pressure;
 mod rooms;

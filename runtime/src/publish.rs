@@ -60,6 +60,8 @@ pub struct PublisherConfig {
     pub state_dir: PathBuf,
     /// Bytes that uploads, code and caches may take there.
     pub store_bytes: u64,
+    /// Functions at most.
+    pub functions: usize,
     /// How child processes are started.
     pub children: Children,
 }
@@ -69,7 +71,8 @@ impl PublisherConfig {
     #[must_use]
     pub fn new(state_dir: &Path) -> Self {
         let store_bytes = node::STORE_BYTES;
-        Self { state_dir: state_dir.to_owned(), store_bytes, children: Children::default() }
+        let (state_dir, functions) = (state_dir.to_owned(), node::FUNCTIONS);
+        Self { state_dir, store_bytes, functions, children: Children::default() }
     }
 }
 
@@ -98,6 +101,7 @@ struct Shared {
     store: Arc<ArtifactStore>,
     records: Records,
     children: Children,
+    functions: usize,
     cpu_features: String,
     slots: Semaphore,
     /// One rebuild at a time, so that a deploy finds a slot and its name's turn behind one of them at most, however
@@ -131,6 +135,7 @@ impl Publisher {
             logs,
             store,
             records,
+            functions: config.functions,
             children: config.children.clone(),
             cpu_features: codegen::cpu_features(),
             slots: Semaphore::new(node::PUBLISHES),

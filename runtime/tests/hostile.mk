@@ -12,7 +12,7 @@ FUZZ_TARGETS := framing cgi_head frames inference module child_answer kernels na
 HOSTILE := MAYFLY_SOAK=$(SOAK) $(CARGO) test --release -p mayfly-runtime --test hostile --
 
 .PHONY: soak soak-http soak-nginx soak-h2 soak-slow soak-aborts soak-imports soak-isolation soak-deploys soak-crowds \
-	soak-mutants soak-tenants soak-storage soak-pressure soak-load soak-slow-clients soak-fuzz soak-pictures soak-long hostile-python
+	soak-mutants soak-tenants soak-storage soak-clients soak-pressure soak-load soak-slow-clients soak-fuzz soak-pictures soak-long hostile-python
 
 soak: soak-http soak-nginx soak-h2 soak-slow soak-slow-clients soak-aborts soak-imports soak-fuzz soak-isolation soak-deploys \
 	soak-pictures soak-tenants soak-storage soak-crowds soak-load soak-pressure soak-admin soak-mutants soak-long ## The long part of docs/reliability.md
@@ -49,6 +49,9 @@ soak-deploys: ## Mutants, random modules, compile bombs
 
 soak-crowds: ## Functions that crowd others out
 	timeout 900 $(HOSTILE) crowds
+
+soak-clients: build hostile-python ## 2,500 clients that ask for much and take or send little, in twenty ways: memory, and a bystander
+	timeout 3600 $(HOSTILE_PYTHON)/bin/python runtime/tests/python/test_client_memory.py $(MAYFLY)
 
 soak-admin: build hostile-python ## The admin API against its own description
 	timeout 900 $(HOSTILE_PYTHON)/bin/python runtime/tests/python/admin_schemathesis.py $(MAYFLY)

@@ -32,6 +32,7 @@ pub struct Streamed {
 impl Streamed {
     /// The rest of this exchange's response; `guard` is dropped with it.
     pub fn new(exchange: Arc<Exchange>, guard: Box<dyn Send + Sync>) -> Self {
+        exchange.set_streamed();
         Self { exchange, _guard: guard }
     }
 }

@@ -1,15 +1,18 @@
 //! What a connection is doing, as its requests tell.
 
-use std::io;
-use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::Version;
+use mayfly_core::limits::node;
 use parking_lot::Mutex;
+use tokio::net::TcpStream;
+use tokio::net::tcp::OwnedReadHalf;
 use tokio::time::Instant;
+
+use crate::shares::Grant;
 
 /// How often a client is looked for whose bytes nobody reads.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -25,29 +28,48 @@ pub struct Activity {
     pieces: AtomicUsize,
     /// A request has ended since the socket last looked: the idle clock starts again.
     ended: AtomicBool,
-    /// The socket once more, of a client that sends bodies.
-    socket: OnceLock<OwnedFd>,
+    /// Gone with the connection, so that what outlives it keeps no descriptor.
+    reader: Mutex<Option<OwnedReadHalf>>,
+    /// Whether the client sends a body.
+    watched: AtomicBool,
     /// Pieces that wait for their clients to take them, and since when: the oldest first. At most two of each stream, of
     /// which hyper holds one and h2 the other.
     unsent: Mutex<Vec<(usize, Instant)>>,
     /// Responses that must be gone by a certain time, and how many there are.
     owed: Mutex<Vec<(usize, Instant)>>,
     debts: AtomicUsize,
+    /// Bytes of answers that the client has not taken.
+    unread: AtomicUsize,
+    /// How often the connection's task was polled.
+    turns: AtomicUsize,
 }
 
 impl Activity {
     /// A connection of this protocol that has done nothing yet.
-    pub fn new(version: Version) -> Self {
+    pub fn new(version: Version, reader: OwnedReadHalf) -> Self {
         Self {
             h2: version == Version::HTTP_2,
             requests: AtomicUsize::new(0),
             pieces: AtomicUsize::new(0),
             ended: AtomicBool::new(false),
-            socket: OnceLock::new(),
+            reader: Mutex::new(Some(reader)),
+            watched: AtomicBool::new(false),
             unsent: Mutex::default(),
             owed: Mutex::default(),
             debts: AtomicUsize::new(0),
+            unread: AtomicUsize::new(0),
+            turns: AtomicUsize::new(0),
         }
+    }
+
+    /// The connection's task is polled: a turn begins.
+    pub fn begin_turn(&self) {
+        self.turns.fetch_add(1, Relaxed);
+    }
+
+    /// The turn that is on.
+    pub fn turn(&self) -> usize {
+        self.turns.load(Relaxed)
     }
 
     /// A request's head is complete; it is being answered until the guard is dropped.
@@ -84,13 +106,14 @@ impl Activity {
         self.unsent.lock().retain(|(unsent, _)| *unsent != id);
     }
 
-    /// Keeps a second descriptor of the socket, to look at it while nobody reads.
-    pub fn watch(&self, socket: impl FnOnce() -> io::Result<OwnedFd>) {
-        if self.socket.get().is_none()
-            && let Ok(socket) = socket()
-        {
-            let _ = self.socket.set(socket);
-        }
+    /// The half of the socket that is read, here because it is looked at as well while nobody reads.
+    pub fn reader(&self) -> &Mutex<Option<OwnedReadHalf>> {
+        &self.reader
+    }
+
+    /// The client sends a body: from now on it is looked for while nobody reads.
+    pub fn watch(&self) {
+        self.watched.store(true, Relaxed);
     }
 
     /// Ends when the client has closed its side.
@@ -99,14 +122,18 @@ impl Activity {
     pub async fn client_left(&self) {
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
-            if self.socket.get().is_some_and(has_hung_up) {
+            if !self.watched.load(Relaxed) {
+                continue;
+            }
+            let reader = self.reader.lock();
+            if reader.as_ref().is_some_and(|half| has_hung_up(half.as_ref())) {
                 return;
             }
         }
     }
 }
 
-fn has_hung_up(socket: &OwnedFd) -> bool {
+fn has_hung_up(socket: &TcpStream) -> bool {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
     let gone = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR;
     let mut fds = [PollFd::new(socket, PollFlags::RDHUP)];
@@ -114,34 +141,23 @@ fn has_hung_up(socket: &OwnedFd) -> bool {
     matches!(poll(&mut fds, Some(&now)), Ok(1)) && fds[0].revents().intersects(gone)
 }
 
-/// A response that must have been taken in time: lives as long as the last of its pieces.
-pub struct Owed {
+/// A response with a body on its way: lives as long as the last of its pieces.
+pub struct Answer {
     activity: Arc<Activity>,
     id: usize,
+    bytes: usize,
+    /// What it has of the node's room for answers, if its connection has more than a little of them.
+    _room: Option<Grant>,
+    owed: bool,
 }
 
-impl Owed {
-    /// A piece of the response.
-    pub fn piece(self: &Arc<Self>, piece: Bytes) -> Bytes {
-        Bytes::from_owner(OwedPiece { piece, _owed: self.clone() })
-    }
-}
-
-impl Drop for Owed {
+impl Drop for Answer {
     fn drop(&mut self) {
-        self.activity.owed.lock().retain(|(id, _)| *id != self.id);
-        self.activity.debts.fetch_sub(1, Relaxed);
-    }
-}
-
-struct OwedPiece {
-    piece: Bytes,
-    _owed: Arc<Owed>,
-}
-
-impl AsRef<[u8]> for OwedPiece {
-    fn as_ref(&self) -> &[u8] {
-        &self.piece
+        self.activity.unread.fetch_sub(self.bytes, Relaxed);
+        if self.owed {
+            self.activity.owed.lock().retain(|(id, _)| *id != self.id);
+            self.activity.debts.fetch_sub(1, Relaxed);
+        }
     }
 }
 
@@ -151,24 +167,62 @@ pub struct Busy {
 }
 
 impl Busy {
-    /// Its response must be gone by then, or its connection is ended.
-    pub fn owe(&self, by: Instant) -> Arc<Owed> {
+    /// Its response has a body of so many bytes. The node's room is asked for those beyond a few of the connection; none
+    /// if there is no room.
+    pub fn answer(&self, bytes: usize, room: impl FnOnce() -> Grant) -> Option<Arc<Answer>> {
+        let unread = self.activity.unread.fetch_add(bytes, Relaxed) + bytes;
+        let mut answer =
+            Answer { activity: self.activity.clone(), id: 0, bytes, _room: None, owed: false };
+        if unread > node::ANSWERS_FREE_BYTES {
+            let mut room = room();
+            if !room.grow(bytes) {
+                return None;
+            }
+            answer._room = Some(room);
+        }
+        Some(Arc::new(answer))
+    }
+
+    /// Its response, which others wait for the memory of, must be gone by then, or its connection is ended.
+    pub fn owe(&self, by: Instant) -> Arc<Answer> {
         let id = self.activity.pieces.fetch_add(1, Relaxed);
         self.activity.owed.lock().push((id, by));
         self.activity.debts.fetch_add(1, Relaxed);
-        Arc::new(Owed { activity: self.activity.clone(), id })
+        let activity = self.activity.clone();
+        Arc::new(Answer { activity, id, bytes: 0, _room: None, owed: true })
+    }
+
+    /// Whether its connection has many requests at once.
+    pub fn is_h2(&self) -> bool {
+        self.activity.h2
     }
 
     /// A piece that is listed as unsent until its last byte is written or given up: hyper asks for it before the stream's
     /// window is open, and h2 takes the last one whatever the window is, when the request has ended for us. HTTP/1 has no
     /// streams: there the clock of writes tells.
-    pub fn until_sent(&self, piece: Bytes) -> Bytes {
+    pub fn until_sent(&self, piece: Bytes, answer: Option<&Arc<Answer>>) -> Bytes {
         if !self.activity.h2 {
-            return piece;
+            return match answer {
+                Some(answer) => Bytes::from_owner(Part { piece, _answer: answer.clone() }),
+                None => piece,
+            };
         }
         let id = self.activity.pieces.fetch_add(1, Relaxed);
         self.activity.unsent.lock().push((id, Instant::now()));
-        Bytes::from_owner(Unsent { piece, activity: self.activity.clone(), id })
+        let (activity, answer) = (self.activity.clone(), answer.cloned());
+        Bytes::from_owner(Unsent { piece, activity, id, _answer: answer })
+    }
+}
+
+/// A piece of an answer.
+struct Part {
+    piece: Bytes,
+    _answer: Arc<Answer>,
+}
+
+impl AsRef<[u8]> for Part {
+    fn as_ref(&self) -> &[u8] {
+        &self.piece
     }
 }
 
@@ -176,6 +230,7 @@ struct Unsent {
     piece: Bytes,
     activity: Arc<Activity>,
     id: usize,
+    _answer: Option<Arc<Answer>>,
 }
 
 impl AsRef<[u8]> for Unsent {

@@ -1,5 +1,6 @@
 //! One connection: which protocol it speaks, and each of its requests.
 
+use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -7,7 +8,8 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response, Version};
+use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderValue, Request, Response, StatusCode, Version};
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
@@ -18,9 +20,10 @@ use mayfly_core::RequestId;
 use mayfly_core::limits::node;
 use rand::RngCore as _;
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 
-use super::activity::{Activity, Busy, Owed};
-use super::framing::Framing;
+use super::activity::{Activity, Answer, Busy};
+use super::gate::Gate;
 use super::guarded_io::GuardedIo;
 use super::received::Received;
 use super::{GatewayConfig, Open};
@@ -38,6 +41,7 @@ pub fn spawn(
     node: &Arc<Node>,
     graceful: &GracefulShutdown,
     guard: Open,
+    turns: &Arc<Semaphore>,
 ) {
     // A response is written in one piece or streamed: waiting for more to send only costs time (Nagle: about 40 ms).
     let _ = stream.set_nodelay(true);
@@ -45,15 +49,19 @@ pub fn spawn(
     let config = config.clone();
     let node = node.clone();
     let watcher = graceful.watcher();
+    let turns = turns.clone();
     tokio::spawn(async move {
         let _guard = guard;
         let deadline = tokio::time::Instant::now() + config.header_timeout;
         let Ok(Some(version)) = tokio::time::timeout_at(deadline, sniff(&stream)).await else {
             return;
         };
-        let activity = Arc::new(Activity::new(version));
-        let framing = (version != Version::HTTP_2).then(Framing::default);
-        let io = TokioIo::new(GuardedIo::new(stream, activity.clone(), &config, framing));
+        let (reader, writer) = stream.into_split();
+        let activity = Arc::new(Activity::new(version, reader));
+        let room = node.rooms.heads.grant(None, remote.ip());
+        let gate = (version == Version::HTTP_2).then(|| Gate::new(turns));
+        let io = TokioIo::new(GuardedIo::new(writer, activity.clone(), &config, gate, room));
+        let counts = activity.clone();
         let service = service_fn(move |request| {
             let (node, activity) = (node.clone(), activity.clone());
             async move { serve(&node, request, remote, local, activity).await }
@@ -61,7 +69,14 @@ pub fn spawn(
         // Errors here are the client's: broken framing, a timeout, a reset. Hyper has answered what can be answered.
         let served = match version {
             Version::HTTP_2 => {
-                watcher.watch(http2_builder().serve_connection(io, service)).await.map_err(drop)
+                let served = watcher.watch(http2_builder().serve_connection(io, service));
+                let mut served = pin!(served);
+                poll_fn(|cx| {
+                    counts.begin_turn();
+                    served.as_mut().poll(cx)
+                })
+                .await
+                .map_err(drop)
             }
             _ => watcher.watch(http1_builder().serve_connection(io, service)).await.map_err(drop),
         };
@@ -103,6 +118,7 @@ fn http1_builder() -> http1::Builder {
         .keep_alive(true)
         .max_headers(node::REQUEST_HEADERS)
         .max_header_size(node::REQUEST_HEAD_BYTES)
+        .max_buf_size(node::HTTP1_BUFFER_BYTES)
         // On, it holds a response back while more bytes are there to be read, and loses it (a 400 too) if it was the
         // connection's last.
         .pipeline_flush(false);
@@ -147,13 +163,13 @@ async fn serve(
     let inbound = Inbound::new(parts, remote, local, request_id);
     let mut handle = pin!(inference::handle(node, inbound, body));
     let Some(activity) = watched else {
-        return Ok(WatchedBody::new(handle.await, None, busy));
+        return Ok(WatchedBody::new(node, remote, handle.await, None, busy));
     };
     let mut left: Pin<Box<dyn Future<Output = ()> + Send>> =
         Box::pin(async move { activity.client_left().await });
     tokio::select! {
         biased;
-        response = &mut handle => Ok(WatchedBody::new(response, Some(left), busy)),
+        response = &mut handle => Ok(WatchedBody::new(node, remote, response, Some(left), busy)),
         () = &mut left => Err(ClientLeft),
     }
 }
@@ -163,20 +179,57 @@ async fn serve(
 struct WatchedBody {
     body: ResponseBody,
     left: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
-    /// The connection's, of a body that must be gone by then.
-    owed: Option<Arc<Owed>>,
+    /// What it counts as; its pieces have it as well.
+    answer: Option<Arc<Answer>>,
     busy: Busy,
 }
 
 impl WatchedBody {
     fn new(
-        response: Response<ResponseBody>,
+        node: &Arc<Node>,
+        remote: SocketAddr,
+        mut response: Response<ResponseBody>,
         left: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
         busy: Busy,
     ) -> Response<Self> {
-        let owed = response.extensions().get().map(|TakeBy(by)| busy.owe(*by));
-        response.map(|body| Self { body, left, owed, busy })
+        let answer = match response.extensions().get() {
+            Some(TakeBy(by)) => Some(busy.owe(*by)),
+            None => counted(node, remote, &mut response, &busy),
+        };
+        response.map(|body| Self { body, left, answer, busy })
     }
+}
+
+/// Counts a response that is kept until its client takes it. One for which there is no room has no body.
+fn counted(
+    node: &Arc<Node>,
+    remote: SocketAddr,
+    response: &mut Response<ResponseBody>,
+    busy: &Busy,
+) -> Option<Arc<Answer>> {
+    let bytes = match response.body() {
+        ResponseBody::Whole(bytes) => bytes.len(),
+        // As long as its guest lives, that one's slot bounds it.
+        ResponseBody::Streamed(_) => 0,
+    };
+    let cost = bytes + node::ANSWER_COST;
+    // HTTP/1 has one at a time, and most are short.
+    if response.body().is_end_stream() || (!busy.is_h2() && cost <= node::ANSWERS_FREE_BYTES) {
+        return None;
+    }
+    let answer = busy.answer(cost, || node.rooms.answers.grant(None, remote.ip()));
+    if answer.is_none() {
+        *response.body_mut() = ResponseBody::Whole(Bytes::new());
+        if !response.status().is_client_error() && !response.status().is_server_error() {
+            *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(1));
+            response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        }
+        for name in [CONTENT_LENGTH, CONTENT_TYPE] {
+            response.headers_mut().remove(name);
+        }
+    }
+    answer
 }
 
 impl http_body::Body for WatchedBody {
@@ -194,15 +247,8 @@ impl http_body::Body for WatchedBody {
             ready!(left.as_mut().poll(cx));
             return Poll::Ready(Some(Err(Aborted)));
         }
-        let (busy, owed) = (&self.busy, self.owed.as_ref());
-        polled.map_ok(|frame| {
-            frame.map_data(|piece| {
-                busy.until_sent(match owed {
-                    Some(owed) => owed.piece(piece),
-                    None => piece,
-                })
-            })
-        })
+        let (busy, answer) = (&self.busy, self.answer.as_ref());
+        polled.map_ok(|frame| frame.map_data(|piece| busy.until_sent(piece, answer)))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -13,13 +13,26 @@ use mayfly_core::limits::node;
 pub struct Framing {
     state: State,
     head: Head,
-    /// A line that is not complete yet; its end is in a later read.
-    partial: Vec<u8>,
+    partial: Partial,
+}
+
+/// Bytes of a header that are looked at: no length that is taken is longer, and the rest of the line is hyper's alone.
+const LINE_START: usize = 256;
+
+/// A line that is not complete yet; its end is in a later read.
+#[derive(Debug, Default)]
+struct Partial {
+    /// As much of it as matters.
+    start: Vec<u8>,
+    /// Bytes of all of it, and the last one.
+    length: usize,
+    last: u8,
 }
 
 /// What has been read of a head that matters for framing.
 #[derive(Debug, Default)]
 struct Head {
+    bytes: usize,
     lines: usize,
     length: Option<u64>,
     chunked: bool,
@@ -50,6 +63,11 @@ pub enum Seen {
 }
 
 impl Framing {
+    /// Bytes of the head that has begun and not ended; of trailers and sizes of chunks as well, which hyper bounds.
+    pub fn head_bytes(&self) -> usize {
+        self.head.bytes
+    }
+
     /// Follows the stream through `bytes`.
     ///
     /// # Errors
@@ -78,9 +96,11 @@ impl Framing {
                 }
                 State::Head | State::ChunkSize | State::Trailers => {
                     let Some(end) = rest.iter().position(|&b| b == b'\n') else {
+                        self.head.bytes += rest.len();
                         self.keep(rest);
                         break;
                     };
+                    self.head.bytes += end + 1;
                     self.line(&rest[..end]).map_err(|()| at)?;
                     at += end + 1;
                 }
@@ -95,33 +115,56 @@ impl Framing {
         Ok(seen)
     }
 
-    /// Remembers the start of a line. Hyper refuses a head over its limit, so no more than that is kept.
-    fn keep(&mut self, start: &[u8]) {
-        let room = (node::REQUEST_HEAD_BYTES + 1).saturating_sub(self.partial.len());
-        self.partial.extend_from_slice(&start[..start.len().min(room)]);
+    /// Remembers the start of a line: a client that never ends one would have its head kept here and in hyper.
+    fn keep(&mut self, more: &[u8]) {
+        let most = match self.state {
+            State::ChunkSize => node::REQUEST_HEAD_BYTES + 1,
+            _ => LINE_START,
+        };
+        let partial = &mut self.partial;
+        let room = most.saturating_sub(partial.start.len());
+        partial.start.extend_from_slice(&more[..more.len().min(room)]);
+        partial.length = partial.length.saturating_add(more.len());
+        partial.last = more.last().copied().unwrap_or(partial.last);
     }
 
     /// One line, without its LF.
     fn line(&mut self, end: &[u8]) -> Result<(), ()> {
-        if self.partial.is_empty() {
+        if self.partial.length == 0 {
             return self.whole_line(end);
         }
         self.keep(end);
-        let line = std::mem::take(&mut self.partial);
-        if line.len() > node::REQUEST_HEAD_BYTES && self.state == State::Head {
-            // Cut short, so there is nothing to judge: hyper answers 431 to a head of this size.
-            return Ok(());
+        let Partial { start, length, last } = std::mem::take(&mut self.partial);
+        if length > start.len() { self.long_line(&start, last) } else { self.whole_line(&start) }
+    }
+
+    /// A line of which only the start is looked at, and that ends in this byte.
+    fn long_line(&mut self, start: &[u8], last: u8) -> Result<(), ()> {
+        if last != b'\r' || self.state == State::ChunkSize {
+            return Err(());
         }
-        self.whole_line(&line)
+        if self.state == State::Head {
+            self.head.lines += 1;
+            if self.head.lines > 1 {
+                return self.header(start, true);
+            }
+        }
+        Ok(())
     }
 
     fn whole_line(&mut self, line: &[u8]) -> Result<(), ()> {
+        if let (Some((start, [.., last])), false) =
+            (line.split_at_checked(LINE_START), self.state == State::ChunkSize)
+        {
+            return self.long_line(start, *last);
+        }
         // A bare LF is a line end to some and a part of the line to others.
         let line = line.strip_suffix(b"\r").ok_or(())?;
         match self.state {
             State::ChunkSize => self.chunk_size(line),
             State::Trailers => {
                 if line.is_empty() {
+                    self.head = Head::default();
                     self.state = State::Head;
                 }
                 Ok(())
@@ -135,7 +178,7 @@ impl Framing {
             }
             State::Head | State::Bytes(..) | State::ChunkEnd(_) => {
                 self.head.lines += 1;
-                if self.head.lines == 1 { Ok(()) } else { self.header(line) }
+                if self.head.lines == 1 { Ok(()) } else { self.header(line, false) }
             }
         }
     }
@@ -149,14 +192,25 @@ impl Framing {
         };
     }
 
-    fn header(&mut self, line: &[u8]) -> Result<(), ()> {
+    /// A header, or the start of a long one.
+    fn header(&mut self, line: &[u8], long: bool) -> Result<(), ()> {
         // Most headers are told from the two that matter by their first byte.
         if !matches!(line[0], b'c' | b'C' | b't' | b'T') {
             return Ok(());
         }
-        let colon = line.iter().position(|&b| b == b':').ok_or(())?;
+        let Some(colon) = line.iter().position(|&b| b == b':') else {
+            // No name that matters is as long as the start of a long line.
+            return if long { Ok(()) } else { Err(()) };
+        };
         // Spaces only: a tab is white space to the RFC and a part of the value to nginx.
         let (name, value) = (&line[..colon], trim_spaces(&line[colon + 1..]));
+        if long
+            && [b"content-length".as_slice(), b"transfer-encoding"]
+                .iter()
+                .any(|n| name.eq_ignore_ascii_case(n))
+        {
+            return Err(());
+        }
         if name.eq_ignore_ascii_case(b"content-length") {
             let length = decimal(value).ok_or(())?;
             if self.head.chunked || self.head.length.replace(length).is_some() {
@@ -184,6 +238,7 @@ impl Framing {
             let digit = char::from(digit).to_digit(16).ok_or(())?;
             Ok(size << 4 | u64::from(digit))
         })?;
+        self.head.bytes = 0;
         self.state = if size == 0 { State::Trailers } else { State::Bytes(size, true) };
         Ok(())
     }
@@ -280,6 +335,28 @@ mod tests {
     }
 
     #[test]
+    fn a_long_line_is_judged_by_its_start_and_its_end() {
+        let long = "x".repeat(1000);
+        for (header, good) in [
+            (format!("Cookie: {long}\r\n"), true),
+            (format!("c{long}: y\r\n"), true),
+            (format!("Cookie: {long}\n"), false),
+            (format!("Content-Length: {}1\r\n", " ".repeat(1000)), false),
+            (format!("Transfer-Encoding: {}chunked\r\n", " ".repeat(300)), false),
+            (format!("Content-Length: {}0\r\n", " ".repeat(200)), true),
+        ] {
+            let message = format!("GET / HTTP/1.1\r\n{header}\r\n");
+            assert_eq!(follow(message.as_bytes()).is_ok(), good, "{header}");
+        }
+        assert!(follow(format!("GET /{long} HTTP/1.1\r\n\r\n").as_bytes()).is_ok());
+        for around in [LINE_START - 10, LINE_START - 9, LINE_START - 8, LINE_START - 7] {
+            let header = format!("Cookie: {}\r\n", "x".repeat(around));
+            let message = format!("GET / HTTP/1.1\r\n{header}\r\n");
+            assert!(follow(message.as_bytes()).is_ok(), "{around}");
+        }
+    }
+
+    #[test]
     fn a_body_is_seen_and_an_endless_line_is_not_kept() {
         let mut framing = Framing::default();
         assert_eq!(framing.follow(b"GET / HTTP/1.1\r\n\r\n"), Ok(Seen::Heads));
@@ -288,6 +365,6 @@ mod tests {
         for _ in 0..10 {
             let _ = framing.follow(&[b'a'; 60_000]);
         }
-        assert!(framing.partial.len() <= node::REQUEST_HEAD_BYTES + 1);
+        assert_eq!(framing.partial.start.len(), LINE_START);
     }
 }

@@ -7,26 +7,28 @@
 //!
 //! An HTTP/2 client may take from its socket and still not from a stream: [`Activity`] knows since when.
 //!
-//! What is read from an HTTP/1 client passes [`Framing`] first.
+//! What is read from an HTTP/1 client passes [`Framing`] first, from an HTTP/2 client [`Gate`].
 
 use std::io;
-use std::os::fd::AsFd as _;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use mayfly_core::limits::node;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::net::tcp::OwnedWriteHalf;
 use tokio::time::{Instant, Sleep};
 
 use super::GatewayConfig;
 use super::activity::Activity;
 use super::framing::{Framing, Seen};
+use super::gate::Gate;
+use crate::shares::Grant;
 
 /// The socket with its clocks.
 pub struct GuardedIo {
-    stream: TcpStream,
+    writer: OwnedWriteHalf,
     activity: Arc<Activity>,
     header_timeout: Duration,
     keep_alive_timeout: Duration,
@@ -36,8 +38,11 @@ pub struct GuardedIo {
     read_deadline: Instant,
     /// Bytes of a head have come, and no request since.
     in_head: bool,
-    /// HTTP/2 frames itself.
+    /// What is read passes one of these, by its protocol.
     framing: Option<Framing>,
+    gate: Option<Gate>,
+    /// Room for a long head, until its request has ended.
+    room: Grant,
     /// A byte was in doubt: nothing more is read from this client.
     poisoned: bool,
     timer: Option<Pin<Box<Sleep>>>,
@@ -45,17 +50,21 @@ pub struct GuardedIo {
 }
 
 impl GuardedIo {
-    /// Guards a socket whose first head must be there within the header timeout; `framing` for HTTP/1.
+    /// Guards a socket whose first head must be there within the header timeout; `gate` for HTTP/2, `room` of the node's
+    /// room for long heads.
     pub fn new(
-        stream: TcpStream,
+        writer: OwnedWriteHalf,
         activity: Arc<Activity>,
         config: &GatewayConfig,
-        framing: Option<Framing>,
+        gate: Option<Gate>,
+        room: Grant,
     ) -> Self {
         Self {
-            framing,
+            framing: gate.is_none().then(Framing::default),
+            gate,
+            room,
             poisoned: false,
-            stream,
+            writer,
             activity,
             header_timeout: config.header_timeout,
             keep_alive_timeout: config.keep_alive_timeout,
@@ -67,9 +76,16 @@ impl GuardedIo {
         }
     }
 
+    /// Whether a header block of HTTP/2 has waited too long for its end: whatever else its connection does.
+    fn head_is_late(&self) -> bool {
+        let open = self.gate.as_ref().and_then(Gate::open_since);
+        open.is_some_and(|since| since.elapsed() >= self.header_timeout)
+    }
+
     /// Bytes came, or a request ended: which clock runs now?
     fn note(&mut self, got_bytes: bool) {
         if self.activity.has_ended() {
+            self.room.shrink(self.room.amount());
             self.in_head = false;
             self.read_deadline = Instant::now() + self.keep_alive_timeout;
         }
@@ -85,10 +101,7 @@ impl GuardedIo {
         let Some(framing) = &mut self.framing else { return };
         match framing.follow(&buf.filled()[before..]) {
             Ok(Seen::Heads) => {}
-            Ok(Seen::Body) => {
-                // One descriptor more for a client that sends bodies; without it, it is only noticed later.
-                self.activity.watch(|| self.stream.as_fd().try_clone_to_owned());
-            }
+            Ok(Seen::Body) => self.activity.watch(),
             Err(at) => {
                 self.poisoned = true;
                 buf.set_filled(before + at);
@@ -97,12 +110,27 @@ impl GuardedIo {
         }
     }
 
+    /// Whether a head may go on: the first bytes of each may, and those beyond while there is room for them.
+    fn has_room(&mut self) -> bool {
+        let bytes = self.framing.as_ref().map_or(0, Framing::head_bytes);
+        // Its buffer is up to twice as long.
+        let wanted = 2 * bytes.saturating_sub(node::HEAD_FREE_BYTES);
+        let more = wanted.saturating_sub(self.room.amount());
+        more == 0 || self.room.grow(more.max(node::HEAD_FREE_BYTES))
+    }
+
     fn poll_read_timeout(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
         loop {
             let deadline = self.read_deadline;
             let timer =
                 self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
             // Set for an idle connection, and now a head has begun.
+            if let Some(since) = self.gate.as_ref().and_then(Gate::open_since) {
+                let late = since + self.header_timeout;
+                if timer.deadline() > late {
+                    timer.as_mut().reset(late);
+                }
+            }
             if self.in_head && timer.deadline() > deadline && !self.activity.is_busy() {
                 timer.as_mut().reset(deadline);
             }
@@ -112,6 +140,7 @@ impl GuardedIo {
             let unsent = self.activity.unsent_since();
             if unsent.is_some_and(|t| now - t >= self.write_idle_timeout)
                 || self.activity.is_overdue()
+                || self.head_is_late()
             {
                 return Poll::Ready(io::ErrorKind::TimedOut.into());
             }
@@ -160,12 +189,27 @@ impl AsyncRead for GuardedIo {
             return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
         }
         let before = buf.filled().len();
-        let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
+        let this = &mut *self;
+        let polled = {
+            let mut reader = this.activity.reader().lock();
+            let Some(reader) = reader.as_mut() else { return Poll::Ready(Ok(())) };
+            match &mut this.gate {
+                Some(gate) => gate.poll_read(cx, this.activity.turn(), Pin::new(reader), buf),
+                None => Pin::new(reader).poll_read(cx, buf),
+            }
+        };
         match polled {
+            Poll::Ready(_) if self.head_is_late() => {
+                Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+            }
             Poll::Ready(done) => {
                 self.inspect(buf, before);
                 self.note(buf.filled().len() > before);
-                Poll::Ready(done)
+                if self.has_room() {
+                    Poll::Ready(done)
+                } else {
+                    Poll::Ready(Err(io::ErrorKind::OutOfMemory.into()))
+                }
             }
             Poll::Pending => {
                 self.note(false);
@@ -181,7 +225,7 @@ impl AsyncWrite for GuardedIo {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.stream).poll_write(cx, buf);
+        let polled = Pin::new(&mut self.writer).poll_write(cx, buf);
         self.guard_write(cx, polled)
     }
 
@@ -190,19 +234,25 @@ impl AsyncWrite for GuardedIo {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        let polled = Pin::new(&mut self.writer).poll_write_vectored(cx, bufs);
         self.guard_write(cx, polled)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        self.writer.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        Pin::new(&mut self.writer).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        Pin::new(&mut self.writer).poll_shutdown(cx)
+    }
+}
+
+impl Drop for GuardedIo {
+    fn drop(&mut self) {
+        *self.activity.reader().lock() = None;
     }
 }

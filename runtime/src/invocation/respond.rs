@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 use mayfly_core::{Outcome, RequestId};
 
@@ -113,6 +113,8 @@ pub fn problem(outcome: &Outcome, id: RequestId) -> Response<ResponseBody> {
         StatusCode::from_u16(outcome.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    // Caches may keep a 404, 405 or 414 that says nothing of it, and show it when there is a function.
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     if matches!(outcome, Outcome::BadRequest(_)) {
         // Who sends one thing that is none may send another: nothing more is read from it. HTTP/2 has no such header,
         // and hyper drops it there.

@@ -13,6 +13,10 @@ pub struct Rooms {
     pub receiving: Arc<Pot>,
     /// Bytes of inference requests and answers.
     pub buffers: Arc<Pot>,
+    /// Bytes of long heads of HTTP/1 requests.
+    pub heads: Arc<Pot>,
+    /// Bytes of answers that their clients have not taken.
+    pub answers: Arc<Pot>,
 }
 
 impl Rooms {
@@ -22,6 +26,8 @@ impl Rooms {
         Self {
             receiving: Pot::new(slots.saturating_mul(node::RECEIVING_PER_SLOT)),
             buffers: Pot::new(node::INFERENCE_BUFFERS_BYTES),
+            heads: Pot::new(node::HEADS_BYTES),
+            answers: Pot::new(node::ANSWERS_BYTES),
         }
     }
 }

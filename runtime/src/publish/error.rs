@@ -71,8 +71,11 @@ pub enum PublishErrorKind {
     #[error("{max} deploys are waiting already", max = node::PUBLISH_QUEUE)]
     QueueFull,
     /// The node has as many functions as it may.
-    #[error("this node has {max} functions already", max = node::FUNCTIONS)]
-    TooManyFunctions,
+    #[error("this node has {max} functions already")]
+    TooManyFunctions {
+        /// How many it may have.
+        max: usize,
+    },
     /// Another function has the route.
     #[error("the route '{route}' belongs to the function '{function}'")]
     RouteTaken {
@@ -168,7 +171,7 @@ impl PublishError {
                     500
                 }
             }
-            PublishErrorKind::TooManyFunctions
+            PublishErrorKind::TooManyFunctions { .. }
             | PublishErrorKind::TooManyRoutes { .. }
             | PublishErrorKind::Store(StoreError::Full { .. }) => 507,
             PublishErrorKind::Records(error) if error.is_full() => 507,
@@ -223,7 +226,12 @@ impl PublishError {
             "this is a bug in Mayfly or a fault of its machine: the node's log has more";
         match &self.kind {
             PublishErrorKind::QueueFull => "try again in a moment".into(),
-            PublishErrorKind::TooManyFunctions => "remove functions that are not used".into(),
+            PublishErrorKind::TooManyFunctions { max: node::FUNCTIONS.. } => {
+                "remove functions that are not used".into()
+            }
+            PublishErrorKind::TooManyFunctions { .. } => {
+                "each is an open file: raise `ulimit -n` (LimitNOFILE), or remove functions".into()
+            }
             PublishErrorKind::TooManyRoutes { .. } => {
                 "deploy with fewer routes, or remove functions that have some".into()
             }

@@ -100,10 +100,11 @@ impl Shared {
 
     fn check_room(&self, name: &FunctionName) -> Result<(), PublishError> {
         let view = self.catalog.load();
-        if view.iter().count() < node::FUNCTIONS || view.get(name.as_str()).is_some() {
+        let max = self.functions;
+        if view.count() < max || view.get(name.as_str()).is_some() {
             return Ok(());
         }
-        Err(PublishErrorKind::TooManyFunctions.at(Stage::Validate))
+        Err(PublishErrorKind::TooManyFunctions { max }.at(Stage::Validate))
     }
 
     /// What was built before of the same module, under the same engine.

@@ -2,6 +2,7 @@
 //! or does not verify, or was made for another engine, is made anew in the background; 503 meanwhile.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use mayfly_core::limits::node;
@@ -13,8 +14,10 @@ use super::flow::{Upload, assets_at_run_time};
 use super::report::Times;
 use super::validate::{Plan, validate};
 use super::{Publisher, Shared, blocking};
+use crate::artifact::Reject;
 use crate::artifact::store::Kind;
 use crate::catalog::{Entry, Failed, Preparing};
+use crate::descriptors;
 use crate::records::RecordsError;
 use crate::revision::RevisionRecord;
 
@@ -60,14 +63,16 @@ impl Shared {
         }
         let records = Mutex::new(self.records.current()?);
         let stale = Mutex::new(Vec::new());
-        let ready = std::sync::atomic::AtomicUsize::new(0);
+        let (ready, room) = (AtomicUsize::new(0), AtomicUsize::new(self.functions));
         let work = || {
             loop {
                 let Some(record) = records.lock().pop() else { return };
-                if let Some(without_code) = self.restore_one(record) {
+                if room.fetch_update(Relaxed, Relaxed, |room| room.checked_sub(1)).is_err() {
+                    self.leave_out(record);
+                } else if let Some(without_code) = self.restore_one(record) {
                     stale.lock().push(without_code);
                 } else {
-                    ready.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                    ready.fetch_add(1, Relaxed);
                 }
             }
         };
@@ -75,6 +80,16 @@ impl Shared {
         let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
         std::thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(work))));
         Ok((ready.into_inner(), stale.into_inner()))
+    }
+
+    /// A function for whose code there is no descriptor: those of connections and deploys are not taken for it.
+    fn leave_out(&self, record: RevisionRecord) {
+        let name = record.function.clone();
+        let max = self.functions;
+        let why = format!("{max} functions are open, and no more may be: raise `ulimit -n`");
+        tracing::error!(function = %name, "{why}; it answers 503");
+        let failed = Some(Failed { why, again: false });
+        self.catalog.insert(name, Entry::Preparing(Arc::new(Preparing { record, failed })));
     }
 
     /// What it put into the catalog if the code has to be made anew.
@@ -87,7 +102,10 @@ impl Shared {
             }
             Err(stale) => {
                 tracing::warn!(function = %name, reason = %stale, "the function is compiled anew");
-                if let Stale::Rejected(_) | Stale::Engine(_) = stale {
+                let ran_out = matches!(
+                    &stale, Stale::Rejected(Reject::Io(error)) if descriptors::ran_out(error)
+                );
+                if let (Stale::Rejected(_) | Stale::Engine(_), false) = (&stale, ran_out) {
                     self.metrics.artifact_rejects.inc();
                     self.store.purge(Kind::Artifact, record.artifact.0);
                 }

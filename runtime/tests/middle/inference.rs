@@ -29,7 +29,7 @@ fn head(content_type: &str) -> Vec<u8> {
 }
 
 /// `GET` gives the metadata, `POST` the request's body, piece by piece.
-fn model() -> String {
+pub fn model() -> String {
     let escape = |bytes: &[u8]| bytes.iter().map(|b| format!("\\{b:02x}")).collect::<String>();
     let (describe, answer) = (head(CONTENT_TYPE_MODEL), head(CONTENT_TYPE_TENSORS));
     let metadata = format!("{{\"inputs\":{PORTS},\"outputs\":{PORTS}}}");

@@ -31,12 +31,22 @@ caps! {
     REQUEST_HEADERS: usize = 100, written_count;
     /// Bytes of a request's head.
     REQUEST_HEAD_BYTES: usize = 64 << 10, written_size;
+    /// Bytes of a head that are not counted.
+    HEAD_FREE_BYTES: usize = 16 << 10, written_size;
+    /// Bytes of all HTTP/1 heads beyond that, at twice their length; a client whose head finds no room is cut off.
+    HEADS_BYTES: usize = 64 << 20, written_size;
+    /// Bytes that an HTTP/1 connection reads at once: a whole head, or a piece of a body.
+    HTTP1_BUFFER_BYTES: usize = 72 << 10, written_size;
     /// Bytes of a request's path and query.
     URI_BYTES: usize = 8 << 10, written_size;
     /// Bytes of a request's method; the longest registered one has 17.
     METHOD_BYTES: usize = 32, written_size;
     /// Streams of one HTTP/2 connection.
     H2_STREAMS: u32 = 100, written_count;
+    /// Heads of one HTTP/2 connection that are decoded before the first of them is served.
+    H2_HEADS_AT_ONCE: usize = 8, written_count;
+    /// HTTP/2 connections of a worker of which such heads are decoded at once.
+    H2_TURNS: usize = 8, written_count;
     /// Flow-control window of one HTTP/2 stream, in bytes.
     H2_STREAM_WINDOW: u32 = 64 << 10, written_size;
     /// Flow-control window of one HTTP/2 connection, in bytes.
@@ -45,6 +55,12 @@ caps! {
     H2_SEND_BUFFER: usize = 64 << 10, written_size;
     /// Connections at once; each costs a descriptor and up to 64 KiB.
     CONNECTIONS: usize = 10_000, written_count;
+    /// Descriptors of a node without connections, functions and workers: databases, listeners, event queues.
+    OWN_DESCRIPTORS: usize = 32, written_count;
+    /// Descriptors of a worker of the gateway: its listener and its event queue.
+    WORKER_DESCRIPTORS: usize = 4, written_count;
+    /// Descriptors left for the admin API, publishes and the database; a quarter of all, if that is less.
+    RESERVED_DESCRIPTORS: usize = 384, written_count;
     /// Time a request waits for a free slot before 503.
     QUEUE_TIMEOUT: Duration = Duration::from_secs(1), written_duration;
     /// Waiting requests per slot.
@@ -57,6 +73,12 @@ caps! {
     BODY_RATE_GRACE: Duration = Duration::from_secs(10), written_duration;
     /// Response bytes between a guest and a client; when full the guest waits.
     RESPONSE_BUFFER_BYTES: usize = 256 << 10, written_size;
+    /// Bytes of answers that one connection's client need not have taken before they are counted.
+    ANSWERS_FREE_BYTES: usize = 32 << 10, written_size;
+    /// Bytes of all answers beyond that; one that finds no room is a 503 without a body.
+    ANSWERS_BYTES: usize = 64 << 20, written_size;
+    /// Bytes that an answer counts beside its own.
+    ANSWER_COST: usize = 8 << 10, written_size;
     /// How long the reset of a large instance waits for its response to be taken; a slow client's goes out long after.
     RESPONSE_FIRST: Duration = Duration::from_millis(2), written_duration;
     /// Bytes that a piece of a response costs at least, however short: one of a byte takes about as much to keep.
@@ -166,7 +188,7 @@ caps! {
     INFERENCE_ANSWER_GRACE: Duration = Duration::from_secs(10), written_duration;
     /// Until a module is uploaded whole: 100 MiB at 2.8 Mbit/s.
     ADMIN_UPLOAD_TIMEOUT: Duration = Duration::from_secs(300), written_duration;
-    /// Connections to the admin listener.
+    /// Connections to the admin listener; two thirds of the reserved descriptors, if that is less.
     ADMIN_CONNECTIONS: usize = 256, written_count;
     /// Beyond the longest wall limit, before a drain gives up.
     DRAIN_GRACE: Duration = Duration::from_secs(5), written_duration;
