@@ -2,8 +2,10 @@
 
 pub mod cgi;
 pub mod head;
+pub mod pieces;
 pub mod reactor;
 pub mod stdio;
+pub mod wasi;
 
 use wasmtime::Linker;
 
@@ -18,7 +20,7 @@ pub fn linker(
     native_kernels: bool,
 ) -> wasmtime::Result<Linker<Sandbox>> {
     let mut linker = Linker::new(engine);
-    wasmtime_wasi::p1::add_to_linker_async(&mut linker, Sandbox::wasi)?;
+    wasi::add_to_linker(&mut linker, Sandbox::wasi)?;
     // Ours replaces one of WASI's: a fresh draw costs no context, which most SDK guests never need.
     linker.allow_shadowing(true);
     linker.func_wrap("wasi_snapshot_preview1", "random_get", reactor::random_get)?;

@@ -57,6 +57,8 @@ pub struct AdminState {
     pub hosts: Vec<String>,
     /// Whether the self-test has passed and the node is not draining.
     pub ready: Arc<AtomicBool>,
+    /// Why requests should go to another node although this one has started, if they should.
+    pub unready: Box<dyn Fn() -> Option<String> + Send + Sync>,
     /// Whether everything that was deployed before is in the catalog; nothing may change until then.
     pub restored: Arc<AtomicBool>,
     /// Where clients reach functions.

@@ -5,18 +5,18 @@ pub mod codegen;
 pub mod pages;
 pub mod pool;
 pub mod ticker;
+pub mod trial;
 pub mod warm;
 
 use std::sync::Arc;
 
 use mayfly_core::limits::node;
 use mayfly_core::units::format_duration;
-use wasmtime::{InstancePre, Linker, Module, ModuleExport, PoolConcurrencyLimitError};
+use wasmtime::{InstancePre, Linker, Module, ModuleExport};
 
 use crate::artifact::VerifiedArtifact;
-use crate::logs::LogSink;
 use crate::publish::assets::Assets;
-use crate::revision::{Abi, Revision};
+use crate::revision::Abi;
 use crate::sandbox::Sandbox;
 pub use pool::{PoolError, PoolPlan};
 
@@ -65,14 +65,14 @@ pub enum EngineError {
     /// An instance could not be made.
     #[error("the module cannot be instantiated: {0}")]
     Instantiate(String),
-    /// A start function waits for something.
+    /// A start function waits for something, or has no end.
     #[error(
         "the module's start function did not end within {}",
         format_duration(node::START_TIMEOUT)
     )]
     StartTimeout,
-    /// Every slot is in use.
-    #[error("every slot serves a request: there is none to try the module in")]
+    /// Every slot for trials is in use.
+    #[error("other modules' start functions have not ended: there is no slot to try the module in")]
     PoolFull,
 }
 
@@ -185,31 +185,6 @@ impl Engine {
         // that was sealed against writing.
         unsafe { Module::deserialize_open_file(&self.0.engine, file) }
             .map_err(|e| EngineError::Load(format!("{e:#}")))
-    }
-
-    /// Makes one instance and drops it: proves that limits and image fit, and warms the code's pages.
-    /// No guest code but a start function runs, and that for a second at most, or two if it waits.
-    ///
-    /// # Errors
-    /// [`EngineError::Instantiate`], [`EngineError::StartTimeout`], [`EngineError::PoolFull`].
-    pub async fn smoke_instantiate(
-        &self,
-        revision: &Arc<Revision>,
-        logs: &LogSink,
-    ) -> Result<(), EngineError> {
-        let sandbox = Sandbox::rehearsal(revision.clone(), logs.clone());
-        let mut store = wasmtime::Store::new(self.wasmtime(), sandbox);
-        store.limiter(Sandbox::limiter);
-        store.set_epoch_deadline(100);
-        store.epoch_deadline_trap();
-        // The epoch ends what runs; what sleeps in the host is ended by a clock.
-        let instance = revision.module.pre.instantiate_async(&mut store);
-        match tokio::time::timeout(node::START_TIMEOUT, instance).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) if error.is::<PoolConcurrencyLimitError>() => Err(EngineError::PoolFull),
-            Ok(Err(error)) => Err(EngineError::Instantiate(format!("{error:#}"))),
-            Err(_) => Err(EngineError::StartTimeout),
-        }
     }
 }
 

@@ -5,6 +5,7 @@
 //! and a slow guest costs a client nothing but time. No lock here is shared between requests.
 
 mod body;
+mod client;
 mod error;
 mod notes;
 mod taken;
@@ -26,7 +27,7 @@ use mayfly_core::limits::node;
 use parking_lot::Mutex;
 
 use crate::invocation::Verdict;
-pub use body::{Aborted, ResponseBody, Streamed, TakeBy};
+pub use body::{Aborted, Guest, ResponseBody, Streamed, TakeBy};
 pub use error::{BodyError, WriteError};
 use notes::Notes;
 pub use write::write_all;
@@ -38,6 +39,8 @@ pub struct Head {
     pub status: StatusCode,
     /// Without hop-by-hop and framing headers.
     pub headers: HeaderMap,
+    /// How long the guest says that its body is.
+    pub length: Option<u64>,
 }
 
 /// What an exchange is limited to.
@@ -84,6 +87,12 @@ struct ResponseSide {
     buffered: usize,
     total: u64,
     status: Option<StatusCode>,
+    /// Nobody asked for a body.
+    head_only: bool,
+    /// How long the body has to be, if the guest said so and there is one.
+    declared: Option<u64>,
+    /// Bytes that the client's side has taken.
+    taken: u64,
     end: Option<Verdict>,
     gone: bool,
     /// The client's side has the head and takes the body as it comes.
@@ -187,6 +196,9 @@ impl Exchange {
         }
         side.started = true;
         side.status = Some(head.status);
+        if !side.head_only && !is_bodiless(head.status) {
+            side.declared = head.length;
+        }
         side.head = Some(head);
         Ok(())
     }
@@ -212,7 +224,7 @@ impl Exchange {
     ///
     /// # Errors
     /// [`WriteError::State`] before the head, [`WriteError::TooLarge`] over the limit, [`WriteError::Gone`].
-    pub fn push(&self, bytes: Bytes) -> Result<(), WriteError> {
+    pub fn push(&self, mut bytes: Bytes) -> Result<(), WriteError> {
         let mut side = self.response.lock();
         if !side.started {
             return Err(WriteError::State);
@@ -227,7 +239,11 @@ impl Exchange {
         if side.total > self.caps.response_body {
             return Err(WriteError::TooLarge);
         }
-        if side.discards {
+        if let Some(over) = side.declared.and_then(|declared| side.total.checked_sub(declared)) {
+            // A client that was told a length takes no more, and what is over would be the next response's.
+            bytes.truncate(bytes.len().saturating_sub(usize::try_from(over).unwrap_or(usize::MAX)));
+        }
+        if side.discards || bytes.is_empty() {
             return Ok(());
         }
         side.buffered += charge(&bytes);
@@ -273,6 +289,18 @@ impl Exchange {
         self.response.lock().started
     }
 
+    /// Whether the request is one for a head alone: what a guest says of its body's length is about one that it need not write.
+    pub fn expect_no_body(&self, head_only: bool) {
+        self.response.lock().head_only = head_only;
+    }
+
+    /// The length that the guest declared for its body and the one that it wrote, if they differ.
+    pub fn wrong_length(&self) -> Option<(u64, u64)> {
+        let side = self.response.lock();
+        let declared = side.declared.filter(|declared| *declared != side.total && !side.gone)?;
+        Some((declared, side.total))
+    }
+
     /// Bytes of the response's body so far.
     pub fn response_bytes(&self) -> u64 {
         self.response.lock().total
@@ -287,95 +315,23 @@ impl Exchange {
     pub fn overran(&self) -> bool {
         self.overran.load(Ordering::Relaxed)
     }
-
-    // --- the client's side ---
-
-    /// The head, once it is there; `None` when the exchange ended without one.
-    pub async fn head(&self) -> Option<Head> {
-        poll_fn(|cx| {
-            let mut side = self.response.lock();
-            // A guest that failed before its head went out is answered for as if it had sent none.
-            if side.broken() {
-                return Poll::Ready(None);
-            }
-            if side.head.is_some() || side.end.is_some() {
-                return Poll::Ready(side.head.take());
-            }
-            side.client = Some(cx.waker().clone());
-            Poll::Pending
-        })
-        .await
-    }
-
-    /// The head, if it is there now.
-    pub fn take_head(&self) -> Option<Head> {
-        self.response.lock().head.take()
-    }
-
-    /// The whole body, if the guest has ended and everything it wrote is here; one chunk is not copied.
-    pub fn take_whole(&self) -> Option<Bytes> {
-        let mut side = self.response.lock();
-        if side.end.is_none() || side.broken() {
-            return None;
-        }
-        wake(&mut side.guest);
-        let first = side.chunks.pop_front().unwrap_or_default();
-        if side.chunks.is_empty() {
-            return Some(first);
-        }
-        let rest: usize = side.chunks.iter().map(Bytes::len).sum();
-        let mut all = Vec::with_capacity(first.len() + rest);
-        all.extend_from_slice(&first);
-        for chunk in side.chunks.drain(..) {
-            all.extend_from_slice(&chunk);
-        }
-        Some(all.into())
-    }
-
-    /// What is written goes nowhere from now on: the response has its head and no body.
-    pub fn discard(&self) {
-        let mut side = self.response.lock();
-        side.discards = true;
-        side.chunks.clear();
-        side.buffered = 0;
-        wake(&mut side.guest);
-    }
-
-    /// Nobody listens any more: the guest's next write fails.
-    pub fn client_gone(&self) {
-        let mut side = self.response.lock();
-        side.gone = true;
-        side.chunks.clear();
-        side.buffered = 0;
-        wake(&mut side.guest);
-    }
-
-    fn set_streamed(&self) {
-        self.response.lock().streamed = true;
-    }
-
-    fn poll_chunk(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Aborted>>> {
-        let mut side = self.response.lock();
-        if let Some(chunk) = side.chunks.pop_front() {
-            side.buffered -= charge(&chunk);
-            wake(&mut side.guest);
-            return Poll::Ready(Some(Ok(chunk)));
-        }
-        if side.broken() {
-            return Poll::Ready(Some(Err(Aborted)));
-        }
-        if side.end.is_some() {
-            return Poll::Ready(None);
-        }
-        side.client = Some(cx.waker().clone());
-        Poll::Pending
-    }
 }
 
 impl ResponseSide {
     fn broken(&self) -> bool {
-        self.end.as_ref().is_some_and(|end| end.outcome != Outcome::Answered)
+        // What was cut at its declared length is a whole response all the same.
+        let cut = self.declared.is_some_and(|declared| self.total > declared);
+        self.end.as_ref().is_some_and(|end| match end.outcome {
+            Outcome::Answered => false,
+            Outcome::BadResponse(_) => !cut,
+            _ => true,
+        })
     }
+}
+
+/// Statuses whose responses have no body, whatever a guest writes.
+pub fn is_bodiless(status: StatusCode) -> bool {
+    matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED)
 }
 
 /// What a piece takes of the buffer: a guest that writes byte by byte fills it as well.

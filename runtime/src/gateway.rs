@@ -186,6 +186,7 @@ impl Worker {
                 return;
             }
         };
+        let beating = tokio::spawn(self.node.heartbeats.join().go_on());
         let mut stopped = self.stopped.clone();
         let mut failures = Failures::of("gateway");
         let graceful = hyper_util::server::graceful::GracefulShutdown::new();
@@ -199,6 +200,8 @@ impl Worker {
                 },
             }
         }
+        // From here on the node says itself that it is not ready.
+        beating.abort();
         drop(listener);
         let drained = tokio::time::timeout(self.config.drain_timeout, graceful.shutdown()).await;
         if drained.is_err() {

@@ -133,6 +133,7 @@ impl Placed {
         let meter = Arc::new(Meter::new(inbound.arrived, limits));
         meter.spend(ledger.spent());
         let head_only = inbound.parts.method == Method::HEAD;
+        exchange.expect_no_body(head_only);
         ledger.attach(exchange.clone());
         let (mine, logs) = (exchange.clone(), node.logs.clone());
         let sandbox = Sandbox::new(inbound, mine, meter.clone(), revision.clone(), logs);
@@ -234,7 +235,7 @@ impl Run {
             std::future::poll_fn(|cx| Poll::Ready(self.poll_guest(cx))).await
         };
         if let Stand::Ended(verdict) = stand {
-            return respond::at_once(self.ledger, &self.exchange, verdict, clock);
+            return respond::at_once(self.ledger, &self.exchange, verdict, head_only, clock);
         }
         let (id, exchange) = (self.ledger.request_id, self.exchange.clone());
         let task = match stand {
@@ -245,11 +246,17 @@ impl Run {
     }
 
     /// One poll, timed; a panic of ours ends this request and no other.
+    ///
+    /// By the clock too, because what cannot be interrupted sees no tick: a revision whose poll held a worker up for
+    /// longer than one begins elsewhere from now on.
     fn poll_guest(&mut self, cx: &mut std::task::Context<'_>) -> Stand {
         self.meter.begin();
         let guest = self.guest.as_mut();
         let polled = std::panic::catch_unwind(AssertUnwindSafe(|| guest.poll(cx)));
-        self.meter.end();
+        if self.meter.end() > node::TICK && !self.meter.is_off_worker() {
+            self.revision.slow.store(true, Ordering::Relaxed);
+            self.exchange.set_overran();
+        }
         if matches!(polled, Ok(Poll::Pending)) {
             self.exchange.wake_client();
         }

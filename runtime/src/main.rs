@@ -239,6 +239,10 @@ impl Parts {
             tokens: Tokens::new(&full, &read_metrics),
             hosts: config.admin.hosts.clone(),
             ready: ready.clone(),
+            unready: {
+                let node = node.clone();
+                Box::new(move || node.unready())
+            },
             restored: restored.clone(),
             gateway: gateway_address,
             limits: config.limits.clone(),

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use mayfly_core::limits::node;
 use mayfly_core::{Limits, Outcome};
 use rustix::time::{ClockId, clock_gettime};
 
@@ -55,14 +56,32 @@ impl Meter {
         self.poll_began_ns.store(self.now_ns(), Ordering::Relaxed);
     }
 
-    /// The poll ended.
-    pub fn end(&self) {
-        self.used_ns.fetch_add(self.poll_ns(), Ordering::Relaxed);
+    /// The poll ended: what it took.
+    pub fn end(&self) -> Duration {
+        let ns = self.poll_ns();
+        self.used_ns.fetch_add(ns, Ordering::Relaxed);
+        Duration::from_nanos(ns)
+    }
+
+    /// What a host function finds between two pieces of its work. It asks far more often than ticks come, so it has
+    /// a whole tick's worth before it lets others run.
+    #[must_use]
+    pub fn look(&self) -> Tick {
+        match self.tick() {
+            Tick::Yield if self.poll_ns() < nanos(node::TICK) => Tick::GoOn,
+            found => found,
+        }
     }
 
     /// The guest goes on on a thread that it shares with other guests. Between polls only.
     pub fn move_off_worker(&self) {
         self.off_worker.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it has.
+    #[must_use]
+    pub fn is_off_worker(&self) -> bool {
+        self.off_worker.load(Ordering::Relaxed)
     }
 
     /// CPU time used before this poll.
@@ -107,6 +126,10 @@ impl Meter {
     }
 }
 
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
 /// What to do with a guest at a tick.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Tick {
@@ -133,6 +156,17 @@ mod tests {
         assert_eq!(meter.tick(), Tick::GoOn);
         let meter = Meter::new(Instant::now() - 2 * POLL_FREE, &limits(60_000_000, 60_000_000));
         assert_eq!(meter.tick(), Tick::Yield);
+    }
+
+    #[test]
+    fn a_poll_says_what_it_took_and_host_work_has_a_tick_of_it() {
+        let limits = limits(60_000_000, 60_000_000);
+        let meter = Meter::new(Instant::now() - 2 * node::TICK, &limits);
+        assert_eq!(meter.look(), Tick::Yield);
+        assert!(meter.end() >= 2 * node::TICK);
+        meter.begin();
+        assert_eq!(meter.look(), Tick::GoOn);
+        assert!(meter.end() < node::TICK);
     }
 
     #[test]

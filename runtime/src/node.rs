@@ -1,6 +1,7 @@
 //! What all invocations of a process share: engine, catalog, slots, and where guests go that take long.
 
 mod gauges;
+mod heartbeats;
 mod lanes;
 mod pressure;
 mod rooms;
@@ -14,15 +15,17 @@ use mayfly_core::limits::node;
 
 use crate::catalog::Catalog;
 use crate::engine::Engine;
+use crate::exchange::Guest;
 use crate::logs::LogSink;
 use crate::metrics::Metrics;
 use crate::revision::Revision;
 use lanes::{Lane, Lanes};
 use pressure::Pressure;
+pub use heartbeats::{Heartbeat, Heartbeats};
 pub use rooms::Rooms;
 
 /// How niced a guest thread is, so that a worker with a request in hand goes first.
-const GUEST_NICE: i32 = 5;
+pub(crate) const GUEST_NICE: i32 = 5;
 
 /// How niced a thread is that reads and writes long JSON: that cannot be interrupted, so guests go first as well.
 const CLERK_NICE: i32 = 15;
@@ -67,6 +70,8 @@ pub struct Node {
     pub clerks: Guests,
     /// What requests have of the node while they hold no slot.
     pub rooms: Rooms,
+    /// Whether the gateway's workers get round to their work.
+    pub heartbeats: Heartbeats,
     /// Whether responses carry `Server-Timing`.
     pub server_timing: bool,
     /// Between two pieces of a request's body.
@@ -100,6 +105,7 @@ impl Node {
             guests: Guests::start(config.guest_threads)?,
             clerks: Guests::clerks()?,
             rooms: Rooms::new(slots),
+            heartbeats: Heartbeats::default(),
             server_timing: config.server_timing,
             body_idle_timeout: config.body_idle_timeout,
             lanes: Lanes::new(slots),
@@ -119,6 +125,21 @@ impl Node {
     /// Whether the node is shutting down.
     pub fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
+    }
+
+    /// Why requests should go to another node, if they should.
+    pub fn unready(&self) -> Option<String> {
+        let silent = self.heartbeats.silent();
+        if silent > 0 {
+            let limit = mayfly_core::units::format_duration(node::WORKER_SILENCE);
+            return Some(format!("{silent} of the gateway's workers held up for more than {limit}"));
+        }
+        self.refuses_everybody().then(|| "memory is used up: every request is refused".into())
+    }
+
+    /// Whether every request is refused for want of memory.
+    pub fn refuses_everybody(&self) -> bool {
+        self.pressure.refuses(true)
     }
 
     /// Slots that nobody uses.
@@ -320,6 +341,12 @@ impl<T> Task<T> {
     /// Lets it end by itself.
     pub fn detach(mut self) {
         self.0 = None;
+    }
+}
+
+impl Guest for Task<()> {
+    fn let_go(self: Box<Self>) {
+        self.detach();
     }
 }
 

@@ -18,21 +18,21 @@ mod activate;
 mod build;
 mod flow;
 mod init_host;
+mod turns;
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
 use bytes::Bytes;
-use mayfly_core::FunctionName;
+use mayfly_core::{ArtifactKey, FunctionName};
 use mayfly_core::limits::node;
-use parking_lot::Mutex;
 use tokio::sync::{Mutex as Turn, Semaphore};
 
 use crate::artifact::{ArtifactStore, StoreError};
 use crate::catalog::Catalog;
 use crate::child::Children;
+use crate::engine::trial::Trials;
 use crate::engine::{Engine, codegen};
 use crate::logs::LogSink;
 use crate::metrics::Metrics;
@@ -41,6 +41,7 @@ use crate::revision::{RevisionRecord, Settings, StageTime};
 pub use error::{PublishError, PublishErrorKind, Stage};
 pub use report::PublishReport;
 pub use restore::Restored;
+use turns::Turns;
 
 /// What a deploy asks for.
 #[derive(Debug, Clone)]
@@ -108,9 +109,12 @@ struct Shared {
     /// many functions a start found without code.
     rebuilds: Semaphore,
     waiting: AtomicUsize,
-    names: Mutex<HashMap<FunctionName, Arc<Turn<()>>>>,
-    /// Held from writing files to committing the row that refers to them, and while files are removed that no row
-    /// refers to. Routes are checked and taken under it as well, and a start reads and sweeps under it.
+    trials: Trials,
+    names: Turns<FunctionName>,
+    /// Whose file an artifact's key names is decided by one publish at a time, from its first look to its row.
+    keys: Turns<ArtifactKey>,
+    /// Held while files are written or removed that no row refers to, and from the last check of the routes to the
+    /// catalog; a start reads and sweeps under it. Not while a module is tried: its files are pinned meanwhile.
     commits: Turn<()>,
 }
 
@@ -141,7 +145,9 @@ impl Publisher {
             slots: Semaphore::new(node::PUBLISHES),
             rebuilds: Semaphore::new(1),
             waiting: AtomicUsize::new(0),
-            names: Mutex::default(),
+            trials: Trials::default(),
+            names: Turns::default(),
+            keys: Turns::default(),
             commits: Turn::new(()),
         };
         Ok(Self { shared: Arc::new(shared) })
@@ -202,15 +208,8 @@ fn joined<T>(
 }
 
 impl Shared {
-    fn name_turn(&self, name: &FunctionName) -> Arc<Turn<()>> {
-        let mut names = self.names.lock();
-        // Whoever waits holds a count; the rest is history.
-        names.retain(|_, turn| Arc::strong_count(turn) > 1);
-        names.entry(name.clone()).or_default().clone()
-    }
-
     async fn remove(&self, name: &FunctionName) -> Result<bool, PublishError> {
-        let _turn = self.name_turn(name).lock_owned().await;
+        let _turn = self.names.turn(name).await;
         let _commit = self.commits.lock().await;
         let at = |kind: PublishErrorKind| kind.at(Stage::Store);
         let found = self.records.remove(name).map_err(|error| at(error.into()))?;

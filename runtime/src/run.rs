@@ -16,6 +16,8 @@ use wasmtime::{Linker, Memory, Module, Store, Trap, UpdateDeadline};
 use wasmtime_wasi::I32Exit;
 use wasmtime_wasi::p1::WasiP1Ctx;
 
+use crate::abi::pieces::Timed;
+use crate::abi::wasi;
 use crate::child::Children;
 use crate::engine::codegen::{base_config, load_handed_down};
 use crate::engine::ticker::Ticker;
@@ -86,6 +88,16 @@ struct Process {
     meter: Arc<Meter>,
 }
 
+impl Timed for Process {
+    fn look(&mut self) -> wasmtime::Result<bool> {
+        match self.meter.tick() {
+            // Nobody else waits for this thread.
+            Tick::GoOn | Tick::Yield => Ok(false),
+            Tick::Over(outcome) => Err(Stop(outcome).into()),
+        }
+    }
+}
+
 /// Runs a module to its end.
 ///
 /// # Errors
@@ -145,13 +157,9 @@ async fn execute(
 /// As for a function: WASI, and what else a command may import, which traps if it is called.
 fn linker(engine: &wasmtime::Engine, module: &Module) -> wasmtime::Result<Linker<Process>> {
     let mut linker = Linker::new(engine);
-    wasmtime_wasi::p1::add_to_linker_async(&mut linker, |process: &mut Process| &mut process.wasi)?;
-    let pause = |process: &mut Process| match process.meter.tick() {
-        Tick::Over(outcome) => Err(Stop(outcome).into()),
-        Tick::GoOn | Tick::Yield => Ok(false),
-    };
+    wasi::add_to_linker(&mut linker, |process: &mut Process| &mut process.wasi)?;
     let memory = |process: &mut Process| process.memory;
-    crate::kernels::add_to_linker(&mut linker, true, memory, pause)?;
+    crate::kernels::add_to_linker(&mut linker, true, memory, Process::look)?;
     linker.define_unknown_imports_as_traps(module)?;
     Ok(linker)
 }
@@ -171,10 +179,9 @@ fn store(engine: &wasmtime::Engine, program: &Program, meter: Arc<Meter>) -> Sto
     let mut store = Store::new(engine, process);
     store.limiter(|process| &mut process.limiter);
     store.set_epoch_deadline(1);
-    store.epoch_deadline_callback(|context| match context.data().meter.tick() {
-        // Nobody else waits for this thread.
-        Tick::GoOn | Tick::Yield => Ok(UpdateDeadline::Continue(1)),
-        Tick::Over(outcome) => Err(Stop(outcome).into()),
+    store.epoch_deadline_callback(|mut context| {
+        context.data_mut().look()?;
+        Ok(UpdateDeadline::Continue(1))
     });
     store
 }

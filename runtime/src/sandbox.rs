@@ -122,13 +122,16 @@ impl Sandbox {
         }
     }
 
-    /// A sandbox for an instance that gets no request: publish makes one to see that it can be made.
+    /// A sandbox for an instance that gets no request: publish makes one to see that it can be made, which is to take
+    /// `START_TIMEOUT` at most.
     #[must_use]
     pub fn rehearsal(revision: Arc<Revision>, logs: LogSink) -> Self {
         let parts = http::Request::new(()).into_parts().0;
         let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
         let inbound = Inbound::new(parts, nowhere, nowhere, RequestId::from_random(0));
-        let meter = Arc::new(Meter::new(inbound.arrived, revision.limits()));
+        let most = u64::try_from(node::START_TIMEOUT.as_micros()).unwrap_or(u64::MAX);
+        let limits = Limits { wall_us: most, cpu_us: most, ..revision.limits().clone() };
+        let meter = Arc::new(Meter::new(inbound.arrived, &limits));
         let exchange = Exchange::new(
             None,
             Caps { request_body: 0, response_body: 0, body_idle: node::BODY_IDLE_TIMEOUT },

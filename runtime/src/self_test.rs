@@ -52,7 +52,7 @@ pub async fn run(
     revision: &Arc<Revision>,
     logs: &LogSink,
 ) -> Result<(), SelfTestError> {
-    let slots = engine.plan().slots;
+    let slots = engine.plan().instances();
     for _ in 0..ROUNDS {
         let mut held = Vec::with_capacity(slots);
         for slot in 1..=slots {

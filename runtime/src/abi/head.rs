@@ -1,7 +1,7 @@
 //! Which headers cross the wall, and in what state. Pure.
 //!
-//! The host owns framing: hop-by-hop headers and lengths are taken off in both directions, so a guest can neither see
-//! how its bytes travel nor say where they end.
+//! The host owns framing: hop-by-hop headers are taken off in both directions, so a guest cannot see how its bytes
+//! travel. A length that it declares is kept aside: the body that it writes is held to it.
 
 use std::collections::HashSet;
 
@@ -69,6 +69,9 @@ pub enum HeadError {
     /// A CGI line without a colon, or bytes that are not text.
     #[error("'{0}' is not a header line (Name: value)")]
     Line(String),
+    /// A length that is none, or two that differ.
+    #[error("'{0}' is not the length of its body, or not the only one")]
+    Length(String),
     /// None of the headers that make a CGI response.
     #[error("the head has no Content-Type, Location or Status")]
     Incomplete,
@@ -82,6 +85,7 @@ pub enum HeadError {
 pub struct HeadBuilder {
     headers: HeaderMap,
     count: usize,
+    length: Option<u64>,
 }
 
 impl HeadBuilder {
@@ -100,10 +104,25 @@ impl HeadBuilder {
             return Err(HeadError::Value(lossy()));
         }
         let value = HeaderValue::from_bytes(value).map_err(|_| HeadError::Value(lossy()))?;
-        if !is_hop_by_hop(&name) && name != CONTENT_LENGTH {
+        if name == CONTENT_LENGTH {
+            self.length = Some(self.length_of(&value)?);
+        } else if !is_hop_by_hop(&name) {
             self.headers.append(name, value);
         }
         Ok(())
+    }
+
+    /// The length that a value says, if it says one and no other was said before. RFC 9110 allows digits only: what one
+    /// proxy takes for a number and the next does not is how a response is split.
+    fn length_of(&self, value: &HeaderValue) -> Result<u64, HeadError> {
+        let bytes = value.as_bytes();
+        let digits = !bytes.is_empty() && bytes.iter().all(u8::is_ascii_digit);
+        let length =
+            std::str::from_utf8(bytes).ok().filter(|_| digits).and_then(|d| d.parse().ok());
+        let alone = |length: &u64| self.length.is_none_or(|before| before == *length);
+        length.filter(alone).ok_or_else(|| {
+            HeadError::Length(String::from_utf8_lossy(&bytes[..bytes.len().min(64)]).into_owned())
+        })
     }
 
     /// The head with this status.
@@ -116,7 +135,7 @@ impl HeadBuilder {
             return Err(refuse());
         }
         let status = StatusCode::from_u16(status).map_err(|_| refuse())?;
-        Ok(Head { status, headers: self.headers })
+        Ok(Head { status, headers: self.headers, length: self.length })
     }
 
     /// Whether such a header was added.
@@ -180,7 +199,7 @@ mod tests {
     fn a_guest_cannot_frame_or_split_its_response() {
         let mut builder = HeadBuilder::default();
         for (name, value) in
-            [("Content-Length", "1234"), ("Transfer-Encoding", "chunked"), ("Connection", "close")]
+            [("Content-Length", "12"), ("Transfer-Encoding", "chunked"), ("Connection", "close")]
         {
             builder.header(name.as_bytes(), value.as_bytes()).unwrap();
         }
@@ -192,7 +211,26 @@ mod tests {
             assert!(matches!(builder.header(bad, b""), Err(HeadError::Name(_))), "{bad:?}");
         }
         let head = builder.finish(200).unwrap();
-        assert_eq!(head.headers.len(), 1);
+        assert_eq!((head.headers.len(), head.length), (1, Some(12)));
+    }
+
+    #[test]
+    fn a_length_is_one_number() {
+        let declared = |values: &[&str]| {
+            let mut builder = HeadBuilder::default();
+            for value in values {
+                builder.header(b"content-length", value.as_bytes())?;
+            }
+            builder.finish(200).map(|head| head.length)
+        };
+        assert_eq!(declared(&[]), Ok(None));
+        assert_eq!(declared(&["0"]), Ok(Some(0)));
+        assert_eq!(declared(&["5", "005"]), Ok(Some(5)));
+        let wrong =
+            [&["5", "6"][..], &[""], &["+5"], &["-5"], &["5,5"], &["5 "], &["0x5"], &["1e3"]];
+        for values in wrong.into_iter().chain([&["18446744073709551616"][..], &["five"]]) {
+            assert!(matches!(declared(values), Err(HeadError::Length(_))), "{values:?}");
+        }
     }
 
     #[test]

@@ -92,10 +92,15 @@ fn check_restored(state: &AdminState) -> Result<(), Problem> {
 }
 
 fn ready(state: &AdminState) -> Result<Response<AdminBody>, Problem> {
-    if state.ready.load(Ordering::Acquire) {
-        return Ok(text("ready\n"));
+    if !state.ready.load(Ordering::Acquire) {
+        return Err(Problem::new(503, "not-ready", "The node is starting or shutting down"));
     }
-    Err(Problem::new(503, "not-ready", "The node is starting or shutting down"))
+    match (state.unready)() {
+        None => Ok(text("ready\n")),
+        Some(why) => {
+            Err(Problem::new(503, "overwhelmed", "The node cannot answer requests now").detail(why))
+        }
+    }
 }
 
 fn metrics(state: &AdminState) -> Response<AdminBody> {

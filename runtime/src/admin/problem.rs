@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use super::body::AdminBody;
 use super::control::Refused;
+use crate::publish::PublishError;
 
 /// A refusal; boxed, because it is the rare half of many a `Result`.
 #[derive(Debug, Serialize)]
@@ -86,7 +87,7 @@ impl Problem {
             headers.insert(header::WWW_AUTHENTICATE, fixed("Bearer"));
         }
         if self.0.status == 503 {
-            headers.insert(header::RETRY_AFTER, fixed("5"));
+            headers.insert(header::RETRY_AFTER, PublishError::RETRY_AFTER_S.into());
         }
         if self.0.close {
             headers.insert(header::CONNECTION, fixed("close"));

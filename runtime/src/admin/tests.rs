@@ -93,6 +93,7 @@ struct Api {
     state: Arc<AdminState>,
     full: String,
     metrics: String,
+    unready: Arc<Mutex<Option<String>>>,
 }
 
 impl Api {
@@ -104,6 +105,7 @@ impl Api {
         let (full, read) = (Token::generate([1; 32]), Token::generate([2; 32]));
         let mut limits_max = Limits::default();
         limits_max.set("memory=1GiB").unwrap();
+        let unready = Arc::<Mutex<Option<String>>>::default();
         let state = AdminState {
             control: Arc::new(Fake::default()),
             metrics: Arc::new(metrics),
@@ -111,6 +113,10 @@ impl Api {
             tokens: Tokens::new(&full, &read),
             hosts: vec!["node.example".into()],
             ready: Arc::new(AtomicBool::new(false)),
+            unready: Box::new({
+                let unready = unready.clone();
+                move || unready.lock().clone()
+            }),
             restored: Arc::new(AtomicBool::new(true)),
             gateway: "0.0.0.0:3000".parse().unwrap(),
             limits: Limits::default(),
@@ -118,7 +124,7 @@ impl Api {
             uploads: Uploads::default(),
         };
         let bearer = |token: &Token| format!("Bearer {}", token.reveal());
-        Self { full: bearer(&full), metrics: bearer(&read), state: Arc::new(state) }
+        Self { full: bearer(&full), metrics: bearer(&read), state: Arc::new(state), unready }
     }
 
     async fn raw(&self, request: Request<Full<Bytes>>) -> (u16, http::HeaderMap, String) {
@@ -160,6 +166,11 @@ async fn only_health_and_the_description_are_open() {
     assert_eq!(api.call("GET", "/healthz", &[]).await, (200, "ok\n".into()));
     assert_eq!(api.call("GET", "/readyz", &[]).await.0, 503);
     api.state.ready.store(true, std::sync::atomic::Ordering::Release);
+    assert_eq!(api.call("GET", "/readyz", &[]).await.0, 200);
+    *api.unready.lock() = Some("a worker is held up".into());
+    let (status, problem) = api.call("GET", "/readyz", &[]).await;
+    assert_eq!((status, &problem["detail"]), (503, &"a worker is held up".into()));
+    *api.unready.lock() = None;
     assert_eq!(api.call("GET", "/readyz", &[]).await.0, 200);
     assert_eq!(api.call("GET", "/v1/openapi.json", &[]).await.1["openapi"], "3.1.0");
     for (method, path) in [

@@ -4,6 +4,7 @@
 //! row refer to it. Files are never changed in place: compiled code is mapped from them.
 
 mod evict;
+mod pins;
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Read as _, Seek as _, Write as _};
@@ -21,6 +22,8 @@ use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 
 use super::fault::point;
 use super::{Reject, VerifiedArtifact, own_plain_file};
+
+pub use pins::Pins;
 
 /// Files under this prefix are unfinished.
 const TEMPORARY: &str = "tmp-";
@@ -95,6 +98,7 @@ pub struct ArtifactStore {
     dir: PathBuf,
     secret: MacKey,
     budget: u64,
+    pinned: pins::Pinned,
 }
 
 impl ArtifactStore {
@@ -108,7 +112,7 @@ impl ArtifactStore {
             own_dir(&dir.join(kind.dir()))?;
         }
         let secret = secret(dir)?;
-        let store = Self { dir: dir.to_owned(), secret, budget };
+        let store = Self { dir: dir.to_owned(), secret, budget, pinned: pins::Pinned::default() };
         for kind in Kind::ALL {
             let dir = store.dir.join(kind.dir());
             for entry in fs::read_dir(&dir).map_err(|e| fail("listing", &dir, e))?.flatten() {

@@ -3,6 +3,7 @@
 //! Every total of the pool derives from one number, the slots. Each costs 4 GiB and some of address space, and up to
 //! `keep_resident` and `idle_bytes` of memory while it is idle.
 
+use mayfly_core::limits::node;
 use mayfly_core::units::{format_size, human_size};
 use wasmtime::{Config, Enabled, PoolingAllocationConfig};
 
@@ -26,6 +27,9 @@ const KEEP_RESIDENT_SCAN: u64 = 16 * MIB;
 const KEEP_RESIDENT_BLIND: u64 = 256 << 10;
 /// Dirty memory that an idle slot has ready for the next request, where the scan keeps none: 5 MiB are a ResNet-18's.
 const IDLE_BYTES_MAX: u64 = 16 * MIB;
+/// Slots beside those that serve: one for each publish at once, so that no trial waits for a request or takes its
+/// place.
+const TRIALS: u64 = node::PUBLISHES as u64;
 /// Elements of one table, at most; 8 bytes of address space each.
 const TABLE_ELEMENTS: usize = 100_000;
 
@@ -63,7 +67,7 @@ pub enum PoolError {
 /// The pool's numbers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PoolPlan {
-    /// Instances at once.
+    /// Instances at once that serve; publish has some more to try modules in.
     pub slots: usize,
     /// Memory that the node may use, in bytes.
     pub memory_budget: u64,
@@ -90,13 +94,14 @@ impl PoolPlan {
             return Err(PoolError::Budget { have: memory_budget, need });
         }
         let auto = (memory_budget / SLOT_MEMORY_BYTES).clamp(SLOTS_MIN, SLOTS_MAX);
-        let fit = machine.address_space / SLOT_ADDRESS_BYTES;
+        let fit = (machine.address_space / SLOT_ADDRESS_BYTES).saturating_sub(TRIALS);
         let slots = match config.slots {
             Some(slots) => slots as u64,
             None => auto.min(fit.max(SLOTS_MIN)),
         };
         if slots > fit {
-            let (need, have) = (slots.saturating_mul(SLOT_ADDRESS_BYTES), machine.address_space);
+            let need = slots.saturating_add(TRIALS).saturating_mul(SLOT_ADDRESS_BYTES);
+            let have = machine.address_space;
             return Err(PoolError::AddressSpace { slots, need, have, fit });
         }
         let pagemap_scan = match (config.pagemap_scan, machine.scan) {
@@ -107,7 +112,7 @@ impl PoolPlan {
             (None, _) => false,
         };
         let wanted = if pagemap_scan { KEEP_RESIDENT_SCAN } else { KEEP_RESIDENT_BLIND };
-        let keep_resident = wanted.min(memory_budget / IDLE_SHARE / slots.max(1)) & !0xfff;
+        let keep_resident = wanted.min(memory_budget / IDLE_SHARE / (slots + TRIALS)) & !0xfff;
         let usize_of = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
         Ok(Self {
             slots: usize_of(slots),
@@ -117,6 +122,12 @@ impl PoolPlan {
         })
     }
 
+    /// Instances that the pool has room for: those that serve, and those that publish tries.
+    #[must_use]
+    pub fn instances(&self) -> usize {
+        self.slots + node::PUBLISHES
+    }
+
     /// Bytes that each idle slot may hold besides `keep_resident`: all together stay within their share of the budget.
     #[must_use]
     pub fn idle_bytes(&self) -> u64 {
@@ -124,13 +135,13 @@ impl PoolPlan {
             // The slot keeps what was dirtied by itself.
             return 0;
         }
-        let share = self.memory_budget / IDLE_SHARE / (self.slots as u64).max(1);
+        let share = self.memory_budget / IDLE_SHARE / self.instances() as u64;
         share.saturating_sub(self.keep_resident as u64).min(IDLE_BYTES_MAX) & !0xfff
     }
 
     /// Puts the plan into a wasmtime configuration.
     pub fn apply(&self, config: &mut Config) {
-        let slots = u32::try_from(self.slots).unwrap_or(u32::MAX);
+        let slots = u32::try_from(self.instances()).unwrap_or(u32::MAX);
         let mut pool = PoolingAllocationConfig::default();
         pool.total_core_instances(slots)
             .total_memories(slots)
@@ -151,7 +162,7 @@ impl PoolPlan {
     /// Says why the engine could not be made, in the pool's terms.
     #[must_use]
     pub fn explain(&self, error: &wasmtime::Error) -> EngineError {
-        let need = human_size(self.slots as u64 * SLOT_ADDRESS_BYTES);
+        let need = human_size(self.instances() as u64 * SLOT_ADDRESS_BYTES);
         EngineError::Engine(format!(
             "{error:#} ({} slots reserve {need} of address space: lower engine.slots, or raise `ulimit -v` and vm.max_map_count)",
             self.slots
@@ -243,6 +254,6 @@ mod tests {
     fn a_narrow_address_space_takes_fewer_slots_by_itself() {
         let narrow = Machine { address_space: 64 * GIB, ..machine(64 * GIB) };
         let plan = PoolPlan::for_machine(&EngineConfig::default(), &narrow).unwrap();
-        assert_eq!(plan.slots, 15);
+        assert_eq!((plan.slots, plan.instances()), (13, 15));
     }
 }

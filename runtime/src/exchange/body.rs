@@ -26,19 +26,37 @@ pub struct TakeBy(pub tokio::time::Instant);
 pub struct Streamed {
     exchange: Arc<Exchange>,
     /// Ends the guest with the client: dropped after the body.
-    _guard: Box<dyn Send + Sync>,
+    guest: Option<Box<dyn Guest>>,
+}
+
+/// A guest that ends when this is dropped.
+pub trait Guest: Send + Sync {
+    /// Lets it end by itself.
+    fn let_go(self: Box<Self>);
+}
+
+impl Guest for () {
+    fn let_go(self: Box<Self>) {}
 }
 
 impl Streamed {
-    /// The rest of this exchange's response; `guard` is dropped with it.
-    pub fn new(exchange: Arc<Exchange>, guard: Box<dyn Send + Sync>) -> Self {
+    /// The rest of this exchange's response, and who writes it.
+    pub fn new(exchange: Arc<Exchange>, guest: Box<dyn Guest>) -> Self {
         exchange.set_streamed();
-        Self { exchange, _guard: guard }
+        Self { exchange, guest: Some(guest) }
     }
 }
 
 impl Drop for Streamed {
     fn drop(&mut self) {
+        // A connection that has sent the declared length is done with the body before the guest is.
+        if self.exchange.has_all()
+            && let Some(guest) = self.guest.take()
+        {
+            self.exchange.discard();
+            guest.let_go();
+            return;
+        }
         self.exchange.client_gone();
     }
 }

@@ -12,7 +12,7 @@ fn exchange(body: &'static [u8], request: u64, response: u64) -> Arc<Exchange> {
 }
 
 fn head() -> Head {
-    Head { status: StatusCode::OK, headers: HeaderMap::new() }
+    Head { status: StatusCode::OK, headers: HeaderMap::new(), length: None }
 }
 
 #[tokio::test]
@@ -87,6 +87,72 @@ async fn a_whole_response_is_taken_at_once() {
     assert!(e.take_whole().is_none());
     e.push(Bytes::from_static(b"cd")).unwrap();
     e.finish(Verdict::of(Outcome::Answered));
-    assert!(e.take_head().is_some());
-    assert_eq!(e.take_whole().unwrap(), "abcd");
+    assert_eq!(e.take_response().unwrap().1, "abcd");
+    assert!(e.take_response().is_none());
+}
+
+fn declares(length: u64) -> Arc<Exchange> {
+    let e = exchange(b"", 0, 10);
+    e.start(Head { length: Some(length), ..head() }).unwrap();
+    e
+}
+
+fn bad() -> Verdict {
+    Verdict::of(Outcome::BadResponse(String::new()))
+}
+
+#[tokio::test]
+async fn a_body_is_cut_at_its_declared_length_and_is_whole_then() {
+    let e = declares(3);
+    for piece in ["ab", "cd", "ef"] {
+        e.push(Bytes::from(piece)).unwrap();
+    }
+    assert_eq!(e.wrong_length(), Some((3, 6)));
+    e.finish(bad());
+    assert_eq!(e.take_response().unwrap().1, "abc");
+}
+
+#[tokio::test]
+async fn a_body_that_is_too_short_is_broken() {
+    let e = declares(3);
+    e.push(Bytes::from("ab")).unwrap();
+    assert_eq!(e.wrong_length(), Some((3, 2)));
+    e.finish(bad());
+    assert!(e.take_response().is_none() && e.head().await.is_none());
+    let body = ResponseBody::Streamed(Streamed::new(e, Box::new(())));
+    assert!(body.collect().await.is_err());
+}
+
+#[tokio::test]
+async fn a_connection_that_has_all_that_was_declared_lets_the_guest_go_on() {
+    struct Asked(Arc<AtomicBool>);
+    impl Guest for Asked {
+        fn let_go(self: Box<Self>) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+    for (take, goes_on) in [(0, false), (1, false), (2, true)] {
+        let (e, asked) = (declares(4), Arc::new(AtomicBool::new(false)));
+        let guest = Box::new(Asked(asked.clone()));
+        e.push(Bytes::from("ab")).unwrap();
+        e.push(Bytes::from("cd")).unwrap();
+        let mut body = ResponseBody::Streamed(Streamed::new(e.clone(), guest));
+        for _ in 0..take {
+            body.frame().await.unwrap().unwrap();
+        }
+        drop(body);
+        assert_eq!(asked.load(Ordering::Relaxed), goes_on);
+        assert_eq!(e.push(Bytes::from("e")).is_ok(), goes_on);
+    }
+}
+
+#[tokio::test]
+async fn what_has_no_body_is_held_to_no_length() {
+    let e = exchange(b"", 0, 10);
+    e.expect_no_body(true);
+    e.start(Head { length: Some(9), ..head() }).unwrap();
+    assert_eq!(e.wrong_length(), None);
+    let e = exchange(b"", 0, 10);
+    e.start(Head { length: Some(9), status: StatusCode::NOT_MODIFIED, ..head() }).unwrap();
+    assert_eq!(e.wrong_length(), None);
 }

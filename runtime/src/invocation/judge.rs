@@ -22,6 +22,10 @@ fn ended(error: Option<&wasmtime::Error>, sandbox: &Sandbox) -> Outcome {
     if let Some(outcome) = failed {
         return blame(outcome, sandbox);
     }
+    if let Some((declared, produced)) = sandbox.exchange.wrong_length() {
+        let what = format!("it declared a body of {declared} bytes and produced {produced}");
+        return blame(Outcome::BadResponse(what), sandbox);
+    }
     if sandbox.exchange.started() {
         return Outcome::Answered;
     }

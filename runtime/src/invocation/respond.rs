@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 use mayfly_core::{Outcome, RequestId};
 
 use super::ledger::{Ledger, Verdict};
 use super::timing::Clock;
-use crate::exchange::{Exchange, Head, ResponseBody, Streamed};
+use crate::exchange::{Exchange, Head, ResponseBody, Streamed, is_bodiless};
 use crate::node::Task;
 
 /// The id under which a request is logged.
@@ -27,13 +27,12 @@ pub fn at_once(
     ledger: Ledger,
     exchange: &Exchange,
     verdict: Verdict,
+    head_only: bool,
     clock: Option<Clock>,
 ) -> Response<ResponseBody> {
     let id = ledger.request_id;
-    let answered = verdict.outcome == Outcome::Answered;
-    let whole = answered.then(|| exchange.take_head().zip(exchange.take_whole())).flatten();
-    let mut response = match whole {
-        Some((head, body)) => with_head(head, ResponseBody::Whole(body), id),
+    let mut response = match exchange.take_response() {
+        Some((head, body)) => with_head(head, ResponseBody::Whole(body), head_only, id),
         None => problem(&verdict.outcome, id),
     };
     if let Some(clock) = clock {
@@ -63,7 +62,7 @@ pub async fn when_started(
     };
     // A guest that has ended by now, with all it wrote here, gets a length; the others are streamed.
     if let Some(body) = exchange.take_whole() {
-        let mut response = with_head(head, ResponseBody::Whole(body), id);
+        let mut response = with_head(head, ResponseBody::Whole(body), head_only, id);
         if let (Some(clock), Some(verdict)) = (clock, exchange.verdict()) {
             clock.add_whole(&mut response, &exchange, &verdict);
         }
@@ -83,23 +82,32 @@ pub async fn when_started(
     } else {
         ResponseBody::Streamed(Streamed::new(exchange.clone(), Box::new(task)))
     };
-    let mut response = with_head(head, body, id);
+    let mut response = with_head(head, body, head_only, id);
     if let Some(clock) = clock {
         clock.add_to_head(&mut response, &exchange);
     }
     response
 }
 
-/// Statuses whose responses have no body, whatever a guest writes.
-fn is_bodiless(status: StatusCode) -> bool {
-    matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED)
-}
-
-fn with_head(head: Head, body: ResponseBody, id: RequestId) -> Response<ResponseBody> {
-    let body = if is_bodiless(head.status) { ResponseBody::Whole(Bytes::new()) } else { body };
+/// A declared length goes out where the body does not tell it: before one that is still being written, and in place of
+/// one that was not asked for.
+fn with_head(
+    head: Head,
+    body: ResponseBody,
+    head_only: bool,
+    id: RequestId,
+) -> Response<ResponseBody> {
+    let bodiless = is_bodiless(head.status);
+    let told = matches!(body, ResponseBody::Whole(_)) && !head_only;
+    let declared = head.length.filter(|_| !bodiless && !told);
+    let empty = bodiless || (head_only && declared.is_some());
+    let body = if empty { ResponseBody::Whole(Bytes::new()) } else { body };
     let mut response = Response::new(body);
     *response.status_mut() = head.status;
     *response.headers_mut() = head.headers;
+    if let Some(length) = declared {
+        response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
+    }
     add_id(&mut response, id);
     response
 }

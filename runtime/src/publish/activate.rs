@@ -2,8 +2,6 @@
 //! business, and a request may cost somebody money.
 
 use std::sync::Arc;
-use std::time::Duration;
-
 use bytes::Bytes;
 use mayfly_core::FunctionName;
 
@@ -16,12 +14,9 @@ use crate::catalog::Entry;
 use crate::engine::{EngineError, LoadedModule};
 use crate::revision::{Revision, RevisionRecord, Snapshot};
 
-/// While every slot serves a request there is none to try the new revision in.
-const SLOT_WAITS: u32 = 100;
-const SLOT_WAIT: Duration = Duration::from_millis(100);
-
 impl Shared {
-    /// Loads code that was just made, and tries it.
+    /// Loads code that was just made, and tries it. Not under the lock of commits: nobody knows what a start function
+    /// does, and others' deploys and removals go on meanwhile.
     pub(super) async fn try_out(
         &self,
         record: &RevisionRecord,
@@ -36,7 +31,7 @@ impl Shared {
         })
         .await?;
         let revision = self.revision(record.clone(), loaded.clone());
-        if let Err(error) = self.smoke(&revision).await {
+        if let Err(error) = self.trials.run(&self.engine, &revision, &self.logs).await {
             self.forget_metrics(&record.function);
             return Err(PublishErrorKind::from(error).at(Stage::Activate));
         }
@@ -51,19 +46,6 @@ impl Shared {
             None => {
                 self.metrics.remove(name);
                 self.logs.forget(name);
-            }
-        }
-    }
-
-    async fn smoke(&self, revision: &Arc<Revision>) -> Result<(), EngineError> {
-        let mut tries = 0;
-        loop {
-            tries += 1;
-            match self.engine.smoke_instantiate(revision, &self.logs).await {
-                Err(EngineError::PoolFull) if tries < SLOT_WAITS => {
-                    tokio::time::sleep(SLOT_WAIT).await;
-                }
-                result => return result,
             }
         }
     }

@@ -202,10 +202,13 @@ impl PublishError {
         }
     }
 
+    /// After so many seconds the admin API may be asked again, whatever it had no room for.
+    pub const RETRY_AFTER_S: u64 = 5;
+
     /// Seconds after which the same deploy may succeed, if waiting helps.
     #[must_use]
     pub fn retry_after_s(&self) -> Option<u64> {
-        (self.status() == 503).then_some(10)
+        (self.status() == 503).then_some(Self::RETRY_AFTER_S)
     }
 
     /// What init wrote before it failed.
@@ -274,10 +277,10 @@ impl PublishError {
                 "the module's start function failed; it runs in every new instance".into()
             }
             PublishErrorKind::Engine(EngineError::StartTimeout) => {
-                "it runs in every new instance, before any request: do not wait in it".into()
+                "it runs in every new instance, before any request: do not wait or compute in it".into()
             }
             PublishErrorKind::Engine(EngineError::PoolFull) => {
-                "try again when the node is less busy, or give it more engine.slots".into()
+                "try again in a moment".into()
             }
             _ => OURS.into(),
         }
@@ -324,7 +327,7 @@ mod tests {
     #[test]
     fn who_is_to_blame_is_in_the_status() {
         for (kind, status, retry) in [
-            (PublishErrorKind::Engine(EngineError::PoolFull), 503, Some(10)),
+            (PublishErrorKind::Engine(EngineError::PoolFull), 503, Some(5)),
             (PublishErrorKind::Engine(EngineError::StartTimeout), 422, None),
             (PublishErrorKind::Preinit(PreinitError::Child(ChildError::Killed)), 422, None),
             (PublishErrorKind::TooManyRoutes { taken: 1000 }, 507, None),

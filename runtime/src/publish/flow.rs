@@ -16,7 +16,7 @@ use super::error::{PublishError, PublishErrorKind, Stage};
 use super::report::{PublishReport, Times};
 use super::validate::{Plan, Validated, validate};
 use super::{PublishRequest, Shared, blocking};
-use crate::artifact::store::Kind;
+use crate::artifact::store::{Kind, Pins};
 use crate::artifact::{Reject, VerifiedArtifact};
 use crate::catalog::Entry;
 use crate::records::ArtifactRow;
@@ -60,22 +60,23 @@ impl Shared {
             return Err(PublishErrorKind::QueueFull.at(Stage::Queue));
         }
         // One name at a time, and in the order of arrival.
-        let _turn = self.name_turn(&request.name).lock_owned().await;
+        let _turn = self.names.turn(&request.name).await;
         let slot = self.slots.acquire().await;
         let _slot = slot.map_err(|e| PublishErrorKind::Internal(e.to_string()).at(Stage::Queue))?;
         let mut times = Times::new(progress);
         let (module, upload) = self.validate(&request, &mut times).await?;
-        {
-            let _commit = self.commits.lock().await;
-            if let Some(stored) = self.reuse(&upload).await? {
-                return self.activate(request, module, upload, stored, times).await;
+        let _key = self.keys.turn(&upload.key).await;
+        let _pins = self.pin(&upload);
+        let stored = match self.reuse(&upload).await? {
+            Some(stored) => stored,
+            None => {
+                let built = self.build(&module, &request.settings.limits, &mut times).await?;
+                let start = Instant::now();
+                let stored = self.keep(&upload, built).await?;
+                times.finish(Stage::Store, start);
+                stored
             }
-        }
-        let built = self.build(&module, &request.settings.limits, &mut times).await?;
-        let _commit = self.commits.lock().await;
-        let start = Instant::now();
-        let stored = self.keep(&upload, built).await?;
-        times.finish(Stage::Store, start);
+        };
         self.activate(request, module, upload, stored, times).await
     }
 
@@ -105,6 +106,11 @@ impl Shared {
             return Ok(());
         }
         Err(PublishErrorKind::TooManyFunctions { max }.at(Stage::Validate))
+    }
+
+    /// Keeps an upload's files from other publishes' and removals' housekeeping until a row refers to them.
+    pub(super) fn pin(&self, upload: &Upload) -> Pins {
+        self.store.pin(&[(Kind::Wasm, upload.digest), (Kind::Artifact, upload.key.0)])
     }
 
     /// What was built before of the same module, under the same engine.
@@ -138,14 +144,11 @@ impl Shared {
         }
     }
 
-    /// Puts what was built on disk, unless another publish of the same module came first: then its code stays, because
-    /// its row vouches for that file.
+    /// Puts what was built on disk; the files have to be pinned.
     pub(super) async fn keep(&self, upload: &Upload, built: Built) -> Result<Stored, PublishError> {
-        if let Some(stored) = self.reuse(upload).await? {
-            let (log, functions) = (built.log, built.functions);
-            return Ok(Stored { log, functions, reused: false, ..stored });
-        }
         let at = |kind: PublishErrorKind| kind.at(Stage::Store);
+        // What is written counts before the next publish asks for room.
+        let _commit = self.commits.lock().await;
         let current = self.records.references(true).map_err(|error| at(error.into()))?;
         let (store, Upload { wasm, digest, key }) = (self.store.clone(), upload.clone());
         blocking(Stage::Store, move || {
@@ -188,12 +191,18 @@ impl Shared {
             created_unix_s: RevisionRecord::now_unix_s(),
             stages: Vec::new(),
         };
+        // Before the trial, because it takes time, and after it, because others have gone on meanwhile.
         self.check_routes(&record)?;
         let assets = assets_at_run_time(&record.snapshot, &module.assets);
         let loaded = self.try_out(&record, stored.artifact, assets).await?;
         // The commit is the last step that can fail, so its own time is not in the record.
         times.finish(Stage::Activate, start);
         record.stages = times.so_far();
+        let _commit = self.commits.lock().await;
+        if let Err(error) = self.check_room(&name).and_then(|()| self.check_routes(&record)) {
+            self.forget_metrics(&name);
+            return Err(error);
+        }
         if let Err(error) = self.records.commit(&record) {
             self.forget_metrics(&name);
             return Err(at(error.into()));

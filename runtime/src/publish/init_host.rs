@@ -20,6 +20,7 @@ use wasmtime_wasi::{HostMonotonicClock, HostWallClock, WasiCtxBuilder, async_tra
 
 use super::assets::Assets;
 use super::imports::{HTTP_FUNCTIONS, WASI, WASI_FUNCTIONS, linkable};
+use crate::abi::pieces::{Timed, pieces};
 
 /// Whether randomness is real.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +53,7 @@ pub(super) struct Guest {
     /// Whether a growth of memory was refused.
     pub memory_denied: bool,
     random: u64,
+    began: Instant,
 }
 
 /// Init called something that only a request can have.
@@ -95,15 +97,13 @@ pub(super) fn store(engine: &Engine, assets: Assets, budget: Budget, log: &Log) 
         budget,
         memory_denied: false,
         random: 0x6d61_7966_6c79,
+        began: Instant::now(),
     };
     let mut store = Store::new(engine, guest);
     store.limiter(|guest| guest);
-    let start = Instant::now();
     store.set_epoch_deadline(1);
-    store.epoch_deadline_callback(move |_| {
-        if start.elapsed() >= budget.time {
-            return Err(OutOfTime.into());
-        }
+    store.epoch_deadline_callback(|mut context| {
+        context.data_mut().look()?;
         Ok(UpdateDeadline::Continue(1))
     });
     store
@@ -112,7 +112,7 @@ pub(super) fn store(engine: &Engine, assets: Assets, budget: Budget, log: &Log) 
 /// Links everything that a module may import.
 pub(super) fn linker(engine: &Engine, phase: Phase, native_kernels: bool) -> Result<Linker<Guest>> {
     let mut linker = Linker::new(engine);
-    wasmtime_wasi::p1::add_to_linker_async(&mut linker, |guest: &mut Guest| &mut guest.wasi)?;
+    crate::abi::wasi::add_to_linker(&mut linker, |guest: &mut Guest| &mut guest.wasi)?;
     linker.allow_shadowing(true);
     if phase == Phase::Init {
         linker.func_wrap(WASI, "random_get", constant_random)?;
@@ -132,8 +132,7 @@ pub(super) fn linker(engine: &Engine, phase: Phase, native_kernels: bool) -> Res
     linker.func_wrap(mayfly_abi::MODULE_HTTP, "mark", |_: i32| {})?;
     linker.func_wrap(mayfly_abi::MODULE_ASSET, "asset_len", asset_len)?;
     linker.func_wrap(mayfly_abi::MODULE_ASSET, "asset_read", asset_read)?;
-    // Nobody else waits for this process, and its epoch ends it soon after.
-    crate::kernels::add_to_linker(&mut linker, native_kernels, Guest::memory, |_| Ok(false))?;
+    crate::kernels::add_to_linker(&mut linker, native_kernels, Guest::memory, Guest::look)?;
     Ok(linker)
 }
 
@@ -146,6 +145,16 @@ fn forbid(
     let ty = linkable(linker.engine(), letters);
     linker.func_new(module, name, ty, move |_, _, _| Err(Forbidden { module, name }.into()))?;
     Ok(())
+}
+
+impl Timed for Guest {
+    fn look(&mut self) -> Result<bool> {
+        if self.began.elapsed() >= self.budget.time {
+            return Err(OutOfTime.into());
+        }
+        // The child is this guest's alone.
+        Ok(false)
+    }
 }
 
 impl Guest {
@@ -189,18 +198,24 @@ fn range_mut(memory: &mut [u8], at: u32, len: u32) -> Result<&mut [u8]> {
 fn constant_random(mut caller: Caller<'_, Guest>, at: u32, len: u32) -> Result<i32> {
     let memory = memory(&mut caller)?;
     let (memory, guest) = memory.data_and_store_mut(&mut caller);
-    for chunk in range_mut(memory, at, len)?.chunks_mut(8) {
-        guest.random = guest.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut word = guest.random;
-        word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        word ^= word >> 31;
-        chunk.copy_from_slice(&word.to_le_bytes()[..chunk.len()]);
+    for piece in range_mut(memory, at, len)?.chunks_mut(node::HOSTCALL_BYTES) {
+        guest.look()?;
+        for chunk in piece.chunks_mut(8) {
+            guest.random = guest.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mut word = guest.random;
+            word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            word ^= word >> 31;
+            chunk.copy_from_slice(&word.to_le_bytes()[..chunk.len()]);
+        }
     }
     Ok(0)
 }
 
 fn asset(caller: &mut Caller<'_, Guest>, name: u32, name_len: u32) -> Result<Option<Bytes>> {
+    if name_len as usize > mayfly_abi::limits::ASSET_NAME_BYTES {
+        return Ok(None);
+    }
     let memory = memory(caller)?;
     let (memory, guest) = memory.data_and_store_mut(caller);
     let name = range(memory, name, name_len)?;
@@ -227,8 +242,12 @@ fn asset_read(
     let n = (asset.len() - from).min(len as usize).min(i32::MAX as usize);
     let n = i32::try_from(n).unwrap_or(i32::MAX);
     let memory = memory(&mut caller)?;
-    let target = range_mut(memory.data_mut(&mut caller), at, n.cast_unsigned())?;
-    target.copy_from_slice(&asset[from..from + target.len()]);
+    range(memory.data(&caller), at, n.cast_unsigned())?;
+    let asset = asset.slice(from..).slice(..n.cast_unsigned() as usize);
+    for (start, end) in pieces(asset.len()) {
+        caller.data_mut().look()?;
+        memory.write(&mut caller, at as usize + start, &asset[start..end])?;
+    }
     Ok(n)
 }
 

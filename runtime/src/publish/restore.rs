@@ -135,7 +135,7 @@ impl Shared {
         // Then in the order in which deploys take them. Not counted as waiting: a node that comes up with many stale
         // functions must still take a deploy.
         let _rebuild = self.rebuilds.acquire().await.ok()?;
-        let _turn = self.name_turn(name).lock_owned().await;
+        let _turn = self.names.turn(name).await;
         let _slot = self.slots.acquire().await.ok()?;
         // A deploy or a removal, or both, may have come first; both need the turn.
         if !self.catalog.load().get(name.as_str()).is_some_and(|now| is_still(now, preparing)) {
@@ -174,15 +174,14 @@ impl Shared {
         .await?;
         let key = self.key(digest, &record.settings.limits, module.plan != Plan::NoInit);
         let upload = Upload { wasm, digest, key };
-        let mut commit = self.commits.lock().await;
-        // A twin of the same module may have been first.
+        // A twin of the same module may be first.
+        let _key = self.keys.turn(&key).await;
+        let _pins = self.pin(&upload);
         let stored = match self.reuse(&upload).await? {
             Some(stored) => stored,
             None => {
-                drop(commit);
                 let mut times = Times::new(&|_| {});
                 let built = self.build(&module, &record.settings.limits, &mut times).await?;
-                commit = self.commits.lock().await;
                 self.keep(&upload, built).await?
             }
         };
@@ -192,11 +191,11 @@ impl Shared {
         record.snapshot = stored.row.snapshot;
         let assets = assets_at_run_time(&record.snapshot, &module.assets);
         let loaded = self.try_out(&record, stored.artifact, assets).await?;
+        let _commit = self.commits.lock().await;
         self.records
             .commit(&record)
             .map_err(|error| PublishErrorKind::from(error).at(Stage::Store))?;
         self.catalog.insert(record.function.clone(), Entry::Ready(self.revision(record, loaded)));
-        drop(commit);
         Ok(())
     }
 }

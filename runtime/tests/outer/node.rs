@@ -133,6 +133,11 @@ impl Node {
         request(&self.gateway, path, "")
     }
 
+    /// Where clients connect to.
+    pub(crate) fn address(&self) -> &str {
+        &self.gateway
+    }
+
     /// All metrics.
     pub(crate) fn metrics(&self) -> String {
         let token = self.dir().path().join("state/metrics-token");

@@ -164,7 +164,7 @@ async fn what_waits_is_bounded() {
     for deploy in all {
         if let Err(error) = deploy.await.unwrap() {
             assert!(matches!(error.kind, PublishErrorKind::QueueFull), "{error}");
-            assert_eq!((error.status(), error.retry_after_s()), (503, Some(10)));
+            assert_eq!((error.status(), error.retry_after_s()), (503, Some(5)));
             full += 1;
         }
     }

@@ -3,9 +3,12 @@
 use mayfly_runtime::catalog::{Catalog, Entry};
 use mayfly_runtime::child::Children;
 use mayfly_runtime::engine::{Engine, EngineConfig, EngineError};
-use mayfly_runtime::publish::{PublishErrorKind, Stage};
-use mayfly_runtime::revision::Settings;
+use mayfly_runtime::publish::{
+    PublishError, PublishErrorKind, PublishReport, PublishRequest, Stage,
+};
+use mayfly_runtime::revision::{Settings, StageTime};
 use mayfly_runtime::sandbox::Sandbox;
+use tokio::task::JoinHandle;
 use wasmtime::Store;
 
 use crate::node::{MAYFLY, TestNode, name, reactor, says, state};
@@ -68,27 +71,87 @@ async fn full(state: &std::path::Path) -> (TestNode, Store<Sandbox>) {
 }
 
 #[tokio::test]
-async fn a_full_pool_is_not_the_modules_fault() {
+async fn a_deploy_needs_no_slot_that_serves() {
     let state = state();
     let (node, held) = full(state.path()).await;
-    let error = node.deploy("g", &says("g"), Settings::default()).await.unwrap_err();
-    assert!(matches!(error.kind, PublishErrorKind::Engine(EngineError::PoolFull)), "{error}");
-    assert_eq!((error.status(), error.retry_after_s()), (503, Some(10)));
-    assert!(error.may_pass());
-    drop(held);
     node.deploy("g", &says("g"), Settings::default()).await.unwrap();
+    drop(held);
+}
+
+/// Neither sleeps nor ends.
+const LOOPS: &str = "(func $for_ever (loop $again (br $again))) (start $for_ever)";
+
+/// Waits in the host again and again, a millisecond each time.
+const NAPS: &str = r#"
+    (data (i32.const 80) "\01") (data (i32.const 88) "\40\42\0f")
+    (func $naps (loop $again
+        (drop (call $poll (i32.const 64) (i32.const 128) (i32.const 1) (i32.const 192)))
+        (br $again)))
+    (start $naps)"#;
+
+/// A deploy of `h` that has written its files and tries its module.
+async fn being_tried(
+    node: &TestNode,
+    start: &str,
+) -> JoinHandle<Result<PublishReport, PublishError>> {
+    let (stored, tried) = tokio::sync::oneshot::channel();
+    let stored = std::sync::Mutex::new(Some(stored));
+    let wasm = wat::parse_str(reactor(0, start)).unwrap().into();
+    let request = PublishRequest { name: name("h"), wasm, settings: Settings::default() };
+    let publisher = node.publisher.clone();
+    let trial = tokio::spawn(async move {
+        let progress = move |stage: &StageTime| {
+            if stage.stage == "store" {
+                stored.lock().unwrap().take().map(|stored| stored.send(()));
+            }
+        };
+        publisher.publish(request, progress).await
+    });
+    tried.await.unwrap();
+    trial
 }
 
 #[tokio::test]
-async fn a_deploy_waits_for_a_slot() {
+async fn others_deploy_and_remove_while_a_start_function_does_its_worst() {
+    for hostile in [LOOPS, SLEEPS, NAPS] {
+        let state = state();
+        let node = TestNode::open(state.path());
+        node.deploy("f", &says("f"), Settings::default()).await.unwrap();
+        let trial = being_tried(&node, hostile).await;
+        // Of a module that is compiled already, so that nothing but the trial could take long; and the removals sweep.
+        let mut others = 0;
+        while !trial.is_finished() {
+            node.deploy("g", &says("f"), Settings::default()).await.unwrap();
+            assert!(node.publisher.remove(&name("g")).await.unwrap());
+            others += 1;
+        }
+        assert!(others > 1, "all others waited for the trial");
+        let error = trial.await.unwrap().unwrap_err();
+        assert!(
+            matches!(error.kind, PublishErrorKind::Engine(EngineError::StartTimeout)),
+            "{error}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_a_publish_has_written_is_there_when_its_trial_ends() {
     let state = state();
-    let (node, held) = full(state.path()).await;
-    // The code is there already, so that the deploy is at its last stage at once.
-    let f = says("f");
-    let deploy = node.deploy("g", &f, Settings::default());
-    let (deployed, ()) = tokio::join!(deploy, async {
-        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
-        drop(held);
-    });
-    deployed.unwrap();
+    let node = TestNode::open(state.path());
+    node.deploy("f", &says("f"), Settings::default()).await.unwrap();
+    // Half a second of naps: its files are there, and no row yet.
+    let naps = NAPS.replace("(func $naps", "(global $n (mut i32) (i32.const 300)) (func $naps").replace(
+        "(br $again)",
+        "(global.set $n (i32.sub (global.get $n) (i32.const 1))) (br_if $again (global.get $n))",
+    );
+    let trial = being_tried(&node, &naps).await;
+    while !trial.is_finished() {
+        node.deploy("g", &says("f"), Settings::default()).await.unwrap();
+        assert!(node.publisher.remove(&name("g")).await.unwrap());
+    }
+    let report = trial.await.unwrap().unwrap();
+    drop(node);
+    let node = TestNode::open(state.path());
+    let restored = node.publisher.restore().await.unwrap();
+    assert_eq!((restored.ready, restored.preparing), (2, 0), "{:?}", report.record.artifact);
 }

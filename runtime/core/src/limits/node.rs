@@ -85,6 +85,12 @@ caps! {
     RESPONSE_PIECE_BYTES: usize = 64, written_size;
     /// Bytes that one host call takes from or gives to a guest at most; a larger request is done in parts.
     HOSTCALL_BYTES: usize = 64 << 10, written_size;
+    /// Bytes that one piece of a guest's output is handed on in: 4,096 empty lines of log are about a millisecond.
+    STDIO_PIECE_BYTES: u32 = 4 << 10, written_size;
+    /// Buffers that a call of `fd_read` or `fd_write` looks at; POSIX's `IOV_MAX` on Linux.
+    IOVECS: u32 = 1_024, written_count;
+    /// Bytes of a path that a guest opens; Linux's `PATH_MAX`.
+    PATH_BYTES: usize = 4 << 10, written_size;
     /// Bytes of CGI head: as the reactor ABI's.
     CGI_HEAD_BYTES: usize = 96 << 10, written_size;
     /// Bytes of one log line; what is over is cut.
@@ -119,7 +125,7 @@ caps! {
     PUBLISHES: usize = 2, written_count;
     /// Publishes that wait for their turn.
     PUBLISH_QUEUE: usize = 32, written_count;
-    /// Wall time of a module's start function when publish tries the module: other deploys wait meanwhile.
+    /// Wall time of a module's start function when publish tries the module; it takes one of the turns of `PUBLISHES`.
     START_TIMEOUT: Duration = Duration::from_secs(2), written_duration;
     /// Until a function whose code could not be made anew is tried again; doubled each time.
     REBUILD_RETRY: Duration = Duration::from_secs(10), written_duration;
@@ -169,6 +175,10 @@ caps! {
     FIBER_STACK_BYTES: usize = 2 << 20, written_size;
     /// How often guests that run are asked to let others run.
     TICK: Duration = Duration::from_millis(10), written_duration;
+    /// How often each of the gateway's workers says that it gets round to its work.
+    WORKER_HEARTBEAT: Duration = Duration::from_millis(250), written_duration;
+    /// Without that for so long, a node is not ready: whoever balances load sends requests elsewhere.
+    WORKER_SILENCE: Duration = Duration::from_secs(2), written_duration;
     /// Handles that a guest may hold in the host (wasmtime's default is a million).
     GUEST_HANDLES: usize = 1_024, written_count;
     /// Bytes of one `random_get` (wasmtime's default is 64 MiB).

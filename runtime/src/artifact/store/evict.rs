@@ -20,12 +20,12 @@ struct Listed {
 }
 
 impl ArtifactStore {
-    /// Removes uploads and code that no revision refers to.
+    /// Removes uploads and code that no revision refers to and no publish keeps.
     pub fn sweep(&self, referenced: &HashSet<(Kind, Digest)>) {
         for file in self.list() {
             let known = file.digest.is_some_and(|digest| referenced.contains(&(file.kind, digest)));
             if file.kind != Kind::Cache && !known {
-                let _ = fs::remove_file(&file.path);
+                self.remove_unpinned(file.kind, file.digest, &file.path);
             }
         }
     }
@@ -62,7 +62,7 @@ impl ArtifactStore {
             if used.saturating_add(needs) <= self.budget && free >= on_disk {
                 return Ok(());
             }
-            if fs::remove_file(&file.path).is_ok() {
+            if self.remove_unpinned(file.kind, file.digest, &file.path) {
                 tracing::info!(path = %file.path.display(), bytes = file.bytes, "evicted from the store");
                 used = used.saturating_sub(file.bytes);
                 free = self.free()?;

@@ -227,3 +227,23 @@ fn a_sweep_removes_what_nobody_refers_to() {
     assert!(!store.path(Kind::Artifact, key(2).0).exists());
     assert!(store.path(Kind::Cache, key(3).0).exists());
 }
+
+#[test]
+fn neither_a_sweep_nor_want_of_room_takes_what_is_pinned() {
+    let dir = private();
+    let store = open(dir.path());
+    let path = store.path(Kind::Artifact, key(1).0);
+    // Before there is a file: whoever pins writes after that.
+    let pins = store.pin(&[(Kind::Artifact, key(1).0)]);
+    let twice = store.pin(&[(Kind::Artifact, key(1).0)]);
+    store.put_artifact(key(1), b"a").unwrap();
+    store.put_artifact(key(2), b"b").unwrap();
+    drop(twice);
+    store.sweep(&HashSet::new());
+    assert!(path.exists() && !store.path(Kind::Artifact, key(2).0).exists());
+    assert!(store.make_room(1 << 30, &HashSet::new()).is_err());
+    assert!(path.exists());
+    drop(pins);
+    store.sweep(&HashSet::new());
+    assert!(!path.exists());
+}
