@@ -4,15 +4,17 @@ pub(crate) mod cgroup;
 pub mod codegen;
 pub mod pages;
 pub mod pool;
+pub mod scan;
 pub mod ticker;
 pub mod trial;
+pub mod trim;
 pub mod warm;
 
 use std::sync::Arc;
 
 use mayfly_core::limits::node;
 use mayfly_core::units::format_duration;
-use wasmtime::{InstancePre, Linker, Module, ModuleExport};
+use wasmtime::{ExternType, InstancePre, Linker, Module, ModuleExport};
 
 use crate::artifact::VerifiedArtifact;
 use crate::publish::assets::Assets;
@@ -101,6 +103,17 @@ pub struct LoadedModule {
     pub assets: Option<Arc<Assets>>,
     /// Bytes of a request's dirty pages that an idle slot may hold for the next one.
     pub idle_bytes: u64,
+}
+
+impl LoadedModule {
+    /// Linear memory of a fresh instance, in bytes.
+    #[must_use]
+    pub fn initial_memory(&self) -> u64 {
+        match self.pre.module().get_export("memory") {
+            Some(ExternType::Memory(memory)) => memory.minimum().saturating_mul(memory.page_size()),
+            _ => 0,
+        }
+    }
 }
 
 impl Engine {

@@ -4,8 +4,10 @@
 //! task; one that runs beyond its tick goes on among the guest threads. Whatever happens, an invocation's `Ledger`
 //! writes down how it ended, once.
 
+mod housed;
 mod judge;
 mod ledger;
+mod life;
 mod respond;
 mod timing;
 
@@ -14,19 +16,18 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http::{Method, Response};
 use mayfly_core::Outcome;
 use mayfly_core::limits::node;
-use wasmtime::{Store, UpdateDeadline};
 
 use crate::catalog::Entry;
 use crate::exchange::{Caps, Exchange, RequestBody, ResponseBody};
-use crate::meter::{Meter, Tick};
-use crate::node::{Node, Place, Slot, Task};
+use crate::meter::{Meter, Order};
+use crate::node::{Node, Place, Task};
 use crate::revision::Revision;
-use crate::sandbox::{Inbound, Sandbox, Stop};
+use crate::sandbox::{Inbound, Sandbox};
 use ledger::Ledger;
 pub use ledger::Verdict;
 pub use respond::X_REQUEST_ID;
@@ -136,8 +137,9 @@ impl Placed {
         exchange.expect_no_body(head_only);
         ledger.attach(exchange.clone());
         let (mine, logs) = (exchange.clone(), node.logs.clone());
-        let sandbox = Sandbox::new(inbound, mine, meter.clone(), revision.clone(), logs);
-        let guest = Box::pin(run(sandbox, slot));
+        let mut sandbox = Sandbox::new(inbound, mine, meter.clone(), revision.clone(), logs);
+        sandbox.put_into(slot);
+        let guest = Box::pin(life::run(sandbox));
         Run { node: node.clone(), revision, exchange, meter, guest, ledger }.drive(head_only).await
     }
 }
@@ -268,14 +270,36 @@ impl Run {
         }
     }
 
+    /// A later poll than the first: a guest that waits sees no tick, so its fate is asked here. One that is held is not
+    /// polled at all.
+    fn poll_watched(&mut self, cx: &mut std::task::Context<'_>) -> Stand {
+        match self.meter.fate.watch(cx) {
+            Order::GoOn => self.poll_guest(cx),
+            Order::Wait => Stand::Waits,
+            Order::End => Stand::Ended(self.doomed()),
+        }
+    }
+
+    /// The verdict of a guest that was ended for its memory: its own if only its reset is left.
+    fn doomed(&self) -> Verdict {
+        let outcome = self.meter.fate.outcome().unwrap_or_else(|| self.meter.wall_over());
+        self.exchange.verdict().unwrap_or_else(|| Verdict::of(outcome))
+    }
+
     /// Takes a guest that waits to its end, on this worker as long as it does not overrun.
     async fn supervise(mut self) {
         // Host waits (a sleep, a slow body) are where no tick reaches a guest: the timer does.
         let deadline = tokio::time::Instant::from_std(self.meter.deadline());
-        let on_worker = std::future::poll_fn(|cx| match self.poll_guest(cx) {
-            Stand::Ended(verdict) => Poll::Ready(Some(verdict)),
-            Stand::Overran => Poll::Ready(None),
-            Stand::Waits => Poll::Pending,
+        let on_worker = std::future::poll_fn(|cx| {
+            // Of hundreds that slept together each would take the worker for its first tick.
+            if self.revision.slow.load(Ordering::Relaxed) {
+                return Poll::Ready(None);
+            }
+            match self.poll_watched(cx) {
+                Stand::Ended(verdict) => Poll::Ready(Some(verdict)),
+                Stand::Overran => Poll::Ready(None),
+                Stand::Waits => Poll::Pending,
+            }
         });
         match tokio::time::timeout_at(deadline, on_worker).await {
             Ok(Some(verdict)) => self.ledger.close(verdict),
@@ -303,7 +327,7 @@ impl Run {
 
     async fn among_guests(mut self) {
         let deadline = tokio::time::Instant::from_std(self.meter.deadline());
-        let to_the_end = std::future::poll_fn(|cx| match self.poll_guest(cx) {
+        let to_the_end = std::future::poll_fn(|cx| match self.poll_watched(cx) {
             Stand::Ended(verdict) => Poll::Ready(verdict),
             Stand::Waits | Stand::Overran => Poll::Pending,
         });
@@ -323,79 +347,6 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
     format!("panicked: {}", text.unwrap_or("no message"))
-}
-
-/// The guest's whole life: made, called, judged, dropped.
-async fn run(sandbox: Sandbox, mut slot: Slot) -> Verdict {
-    let began = Instant::now();
-    let revision = sandbox.revision.clone();
-    let exchange = sandbox.exchange.clone();
-    let mut store = Store::new(revision.module.pre.module().engine(), sandbox);
-    store.limiter(Sandbox::limiter);
-    store.set_epoch_deadline(1);
-    store.epoch_deadline_callback(|mut context| {
-        let sandbox = context.data_mut();
-        sandbox.exchange.wake_client();
-        match sandbox.meter.tick() {
-            Tick::GoOn => Ok(UpdateDeadline::Continue(1)),
-            Tick::Over(outcome) => Err(Stop(outcome).into()),
-            Tick::Yield => {
-                sandbox.exchange.set_overran();
-                Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
-            }
-        }
-    });
-    let instance = match revision.module.pre.instantiate_async(&mut store).await {
-        Ok(instance) => instance,
-        Err(error) => {
-            let outcome = judge::instantiation(&error, store.data());
-            return Verdict::of(outcome);
-        }
-    };
-    let ready = Instant::now();
-    exchange.notes.set_instantiated(nanos(ready - began));
-    let memory = instance.get_module_export(&mut store, &revision.module.memory);
-    store.data_mut().memory = memory.and_then(wasmtime::Extern::into_memory);
-    let mut result = Ok(());
-    for call in revision.module.calls.iter() {
-        let export = instance.get_module_export(&mut store, call);
-        let Some(func) = export.and_then(wasmtime::Extern::into_func) else { continue };
-        result = match func.typed::<(), ()>(&store) {
-            Ok(func) => func.call_async(&mut store, ()).await,
-            Err(error) => Err(error),
-        };
-        if result.is_err() {
-            break;
-        }
-    }
-    let ended = Instant::now();
-    let dropped_log_bytes = store.data_mut().finish_logs();
-    let outcome = judge::call(result, store.data());
-    let verdict = Verdict {
-        outcome,
-        instantiate_ns: nanos(ready - began),
-        call_ns: nanos(ended - ready),
-        dropped_log_bytes,
-    };
-    // The client's side is told before the instance is reset, which costs up to milliseconds after much work.
-    slot.answered();
-    exchange.finish(verdict.clone());
-    let memory = store.data().memory;
-    let warm = memory.and_then(|memory| revision.warm(memory.data(&store), verdict.call_ns));
-    if warm.is_some() {
-        // So large an instance is reset only once its response is on its way, even if the guest was quick: the thread
-        // that is to write it may have been woken on this one's core, and would wait there for the reset.
-        let _ = tokio::time::timeout(node::RESPONSE_FIRST, exchange.taken()).await;
-    }
-    if let Some(memory) = memory {
-        revision.footprint.note(memory.data(&store));
-    }
-    drop(store);
-    if let Some(warm) = warm {
-        warm.again();
-    }
-    exchange.nearly_taken().await;
-    verdict
 }
 
 fn nanos(duration: Duration) -> u64 {

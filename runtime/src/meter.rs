@@ -1,11 +1,15 @@
 //! The time of one invocation: wall and CPU, asked at each tick and between polls.
 
+mod fate;
+
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use mayfly_core::limits::node;
 use mayfly_core::{Limits, Outcome};
 use rustix::time::{ClockId, clock_gettime};
+
+pub use fate::{Fate, Order};
 
 /// A poll shorter than this has not overrun anything: the tick merely came at a bad time.
 const POLL_FREE: Duration = Duration::from_millis(2);
@@ -23,6 +27,8 @@ pub struct Meter {
     /// On an I/O worker a poll is short, and `Instant` costs a tenth of the thread's CPU clock. Off it, many guests
     /// share the cores, and only the thread's own clock tells this one's share.
     off_worker: AtomicBool,
+    /// What the node decided about it from outside.
+    pub fate: Fate,
 }
 
 impl Meter {
@@ -36,6 +42,7 @@ impl Meter {
             used_ns: AtomicU64::new(0),
             poll_began_ns: AtomicU64::new(0),
             off_worker: AtomicBool::new(false),
+            fate: Fate::default(),
         }
     }
 
@@ -90,9 +97,18 @@ impl Meter {
         Duration::from_nanos(self.used_ns.load(Ordering::Relaxed))
     }
 
+    /// CPU time used until now, by whoever runs the guest's poll.
+    #[must_use]
+    pub fn used_until_now(&self) -> Duration {
+        self.used() + Duration::from_nanos(self.poll_ns())
+    }
+
     /// What a tick finds.
     #[must_use]
     pub fn tick(&self) -> Tick {
+        if let Some(outcome) = self.fate.outcome() {
+            return Tick::Over(outcome);
+        }
         if Instant::now() >= self.deadline() {
             return Tick::Over(self.wall_over());
         }
@@ -102,7 +118,8 @@ impl Meter {
             let limit = mayfly_core::units::format_duration(self.cpu);
             return Tick::Over(Outcome::CpuLimit { limit });
         }
-        if u128::from(poll) < POLL_FREE.as_nanos() { Tick::GoOn } else { Tick::Yield }
+        let free = u128::from(poll) < POLL_FREE.as_nanos() && !self.fate.is_held();
+        if free { Tick::GoOn } else { Tick::Yield }
     }
 
     /// The outcome of running into the wall limit.

@@ -8,6 +8,7 @@ mod series;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use mayfly_core::{FunctionName, Outcome};
 use parking_lot::Mutex;
@@ -228,6 +229,11 @@ impl RevisionMetrics {
     /// Counts a log record that found no room.
     pub fn log_dropped(&self) {
         self.series.log_dropped();
+    }
+
+    /// Counts the time that a reset off the workers took.
+    pub fn reset(&self, took: Duration) {
+        self.series.reset(took);
     }
 }
 

@@ -1,10 +1,16 @@
 //! What all invocations of a process share: engine, catalog, slots, and where guests go that take long.
 
+mod account;
 mod gauges;
+mod greedy;
 mod heartbeats;
 mod lanes;
 mod pressure;
+mod registry;
+mod resets;
 mod rooms;
+mod slot;
+mod usage;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -21,8 +27,13 @@ use crate::metrics::Metrics;
 use crate::revision::Revision;
 use lanes::{Lane, Lanes};
 use pressure::Pressure;
+use resets::Resets;
+
 pub use heartbeats::{Heartbeat, Heartbeats};
+pub use resets::Ended;
 pub use rooms::Rooms;
+pub use slot::{Place, Slot};
+pub use usage::Usage;
 
 /// How niced a guest thread is, so that a worker with a request in hand goes first.
 pub(crate) const GUEST_NICE: i32 = 5;
@@ -76,6 +87,8 @@ pub struct Node {
     pub server_timing: bool,
     /// Between two pieces of a request's body.
     pub body_idle_timeout: Duration,
+    /// Takes large instances down.
+    pub resets: Resets,
     lanes: Lanes,
     waiting: AtomicUsize,
     waiting_max: usize,
@@ -97,6 +110,7 @@ impl Node {
         logs: LogSink,
     ) -> std::io::Result<Arc<Self>> {
         let (slots, budget) = (engine.plan().slots, engine.plan().memory_budget);
+        let pressure = Pressure::watch(budget, slots, engine.wasmtime(), metrics.clone())?;
         Ok(Arc::new(Self {
             engine,
             catalog,
@@ -108,8 +122,9 @@ impl Node {
             heartbeats: Heartbeats::default(),
             server_timing: config.server_timing,
             body_idle_timeout: config.body_idle_timeout,
+            resets: Resets::start()?,
             lanes: Lanes::new(slots),
-            pressure: Pressure::watch(budget)?,
+            pressure,
             waiting: AtomicUsize::new(0),
             waiting_max: slots * node::QUEUE_PER_SLOT,
             queue_timeout: config.queue_timeout,
@@ -132,14 +147,11 @@ impl Node {
         let silent = self.heartbeats.silent();
         if silent > 0 {
             let limit = mayfly_core::units::format_duration(node::WORKER_SILENCE);
-            return Some(format!("{silent} of the gateway's workers held up for more than {limit}"));
+            return Some(format!(
+                "{silent} of the gateway's workers held up for more than {limit}"
+            ));
         }
         self.refuses_everybody().then(|| "memory is used up: every request is refused".into())
-    }
-
-    /// Whether every request is refused for want of memory.
-    pub fn refuses_everybody(&self) -> bool {
-        self.pressure.refuses(true)
     }
 
     /// Slots that nobody uses.
@@ -147,39 +159,46 @@ impl Node {
         self.lanes.free()
     }
 
+    /// Whether everybody has been refused for want of memory for longer than a moment.
+    pub fn refuses_everybody(&self) -> bool {
+        self.pressure.is_unready()
+    }
+
     /// Takes a place in the revision, without which nothing is kept for a request: no more of them than its function
-    /// may answer at once, and none while memory is short.
+    /// may answer at once, and none while memory is used up.
     ///
     /// # Errors
-    /// [`Outcome::FunctionBusy`] or [`Outcome::NodeFull`].
+    /// [`Outcome::FunctionBusy`] or [`Outcome::MemoryFull`].
     pub fn place(&self, revision: &Arc<Revision>) -> Result<Place, Outcome> {
         let concurrency = revision.limits().concurrency;
         let place = Place::take(revision.clone());
         if place.unanswered as u64 > concurrency {
             return Err(Outcome::FunctionBusy { concurrency });
         }
-        let modest = revision.in_flight.load(Ordering::Relaxed) < self.lanes.modest;
-        if self.pressure.refuses(modest) {
-            return Err(Outcome::NodeFull);
+        if self.pressure.is_full() {
+            return Err(Outcome::MemoryFull);
         }
         Ok(place)
     }
 
-    /// Takes a slot in the pool, waiting for it if there is room to wait.
+    /// Takes a slot in the pool and a promise of memory, waiting for both if there is room to wait.
     ///
     /// A function that holds many slots already is served from the larger part of the pool only, so that others find
-    /// one; and when memory runs out, it is the first to be refused.
+    /// one; the same goes for one that holds much memory.
     ///
     /// # Errors
-    /// [`Outcome::NodeFull`].
+    /// [`Outcome::NodeFull`] or [`Outcome::MemoryFull`].
     pub async fn enter(self: &Arc<Self>, mut place: Place) -> Result<Slot, Outcome> {
-        let modest = place.fly() <= self.lanes.modest;
         // Asked again: the body may have taken its time.
-        if self.pressure.refuses(modest) {
-            return Err(Outcome::NodeFull);
+        if self.pressure.is_full() {
+            return Err(Outcome::MemoryFull);
         }
-        if let Some(lane) = self.lanes.try_enter(modest) {
-            return Ok(Slot { node: self.clone(), lane, place });
+        let modest = place.fly() <= self.lanes.modest;
+        if let Some(claim) = self.claim(&place) {
+            if let Some(lane) = self.lanes.try_enter(modest) {
+                return Ok(Slot::new(self.clone(), lane, place, claim));
+            }
+            self.pressure.account().give(claim);
         }
         let waiting = Waiting::enter(&self.waiting);
         // Half of the queue is for functions that hold few slots.
@@ -187,69 +206,37 @@ impl Node {
         if waiting.position > room {
             return Err(Outcome::NodeFull);
         }
-        match tokio::time::timeout(self.queue_timeout, self.lanes.enter(modest)).await {
-            Ok(lane) => Ok(Slot { node: self.clone(), lane, place }),
-            Err(_) => Err(Outcome::NodeFull),
+        let mut want = Outcome::NodeFull;
+        let both = self.wait(&place, modest, &mut want);
+        match tokio::time::timeout(self.queue_timeout, both).await {
+            Ok((lane, claim)) => Ok(Slot::new(self.clone(), lane, place, claim)),
+            Err(_) => Err(want),
         }
     }
-}
 
-/// The right to hold one instance; given back when dropped.
-pub struct Slot {
-    node: Arc<Node>,
-    lane: Lane,
-    place: Place,
-}
-
-impl Slot {
-    /// The client has its answer: its next request to the function is no second one at once, although the instance of
-    /// this one is still to be reset.
-    pub fn answered(&mut self) {
-        self.place.answer();
-    }
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        self.node.lanes.leave(self.lane);
-    }
-}
-
-/// One invocation among its revision's.
-pub struct Place {
-    revision: Arc<Revision>,
-    /// Which one it is of the revision's invocations without an answer.
-    unanswered: usize,
-    /// Whether it is one of the revision's instances, or waits to be one.
-    flies: bool,
-    answered: bool,
-}
-
-impl Place {
-    fn take(revision: Arc<Revision>) -> Self {
-        let unanswered = revision.unanswered.fetch_add(1, Ordering::Relaxed) + 1;
-        Self { revision, unanswered, flies: false, answered: false }
-    }
-
-    /// Which one it is of the revision's instances.
-    fn fly(&mut self) -> usize {
-        self.flies = true;
-        self.revision.in_flight.fetch_add(1, Ordering::Relaxed) + 1
-    }
-
-    fn answer(&mut self) {
-        if !std::mem::replace(&mut self.answered, true) {
-            self.revision.unanswered.fetch_sub(1, Ordering::Relaxed);
+    /// Waits for a slot, and for memory without keeping the slot from others. `want` says what is missing.
+    async fn wait(&self, place: &Place, modest: bool, want: &mut Outcome) -> (Lane, u64) {
+        loop {
+            *want = Outcome::NodeFull;
+            let lane = self.lanes.enter(modest).await;
+            if let Some(claim) = self.claim(place) {
+                return (lane, claim);
+            }
+            self.lanes.leave(lane);
+            *want = Outcome::MemoryFull;
+            self.pressure.account().changed().await;
         }
     }
-}
 
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.answer();
-        if self.flies {
-            self.revision.in_flight.fetch_sub(1, Ordering::Relaxed);
+    /// Memory for one more instance, if there is any for its function now.
+    fn claim(&self, place: &Place) -> Option<u64> {
+        let (account, bytes) = (self.pressure.account(), place.revision.usage.claim());
+        let instances = place.in_flight.unwrap_or(1) as u64;
+        let modest = account.is_modest(bytes.saturating_mul(instances));
+        if !modest && self.pressure.is_tight() {
+            return None;
         }
+        account.claim(bytes, modest)
     }
 }
 

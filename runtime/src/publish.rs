@@ -25,8 +25,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
 use bytes::Bytes;
-use mayfly_core::{ArtifactKey, FunctionName};
 use mayfly_core::limits::node;
+use mayfly_core::{ArtifactKey, FunctionName};
 use tokio::sync::{Mutex as Turn, Semaphore};
 
 use crate::artifact::{ArtifactStore, StoreError};

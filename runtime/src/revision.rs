@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
+use mayfly_core::limits::node::LARGE_MEMORY_BYTES;
 use mayfly_core::limits::{Limits, node};
 use mayfly_core::router::Route;
 use mayfly_core::{ArtifactKey, Digest, FunctionName, Mac};
@@ -17,6 +18,7 @@ use crate::engine::pages::{Footprint, Run};
 use crate::engine::warm::Warm;
 use crate::logs::Source;
 use crate::metrics::RevisionMetrics;
+use crate::node::Usage;
 use crate::shares::Share;
 
 /// What a deploy says beside the module's bytes.
@@ -228,6 +230,8 @@ pub struct Revision {
     pub model: OnceCell<Arc<Model>>,
     /// What requests leave of their instances' memory.
     pub footprint: Footprint,
+    /// What its instances take of the node's memory.
+    pub usage: Arc<Usage>,
     /// Instances that are there, those that are being reset included.
     pub in_flight: AtomicUsize,
     /// Invocations that are not answered yet: what the limit `concurrency` counts.
@@ -248,7 +252,9 @@ impl Revision {
         log: Arc<Source>,
     ) -> Arc<Self> {
         let env = record.settings.env.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
+        let usage = Arc::new(Usage::new(record.function.clone(), module.initial_memory()));
         Arc::new(Self {
+            usage,
             record,
             module,
             metrics,
@@ -263,14 +269,25 @@ impl Revision {
         })
     }
 
-    /// What is to be put back into the slot of an instance with this memory, whose call took so long.
+    /// What is to be put back into the slot of an instance with this memory, whose call took so much CPU time.
     #[must_use]
-    pub fn warm(&self, memory: &[u8], call_ns: u64) -> Option<Warm<'_>> {
-        let image: &[Run] = match &self.record.snapshot {
+    pub fn warm(&self, memory: &[u8], call: Duration) -> Option<Warm<'_>> {
+        let dirty = self.footprint.expected();
+        Warm::new(memory, self.image(), dirty, self.module.idle_bytes, call)
+    }
+
+    /// Whether an instance may have so many of its image's pages mapped that a worker must not take them away, however
+    /// short its call was: the one before it in the slot may have wanted them.
+    #[must_use]
+    pub fn has_large_image(&self) -> bool {
+        self.image().iter().map(|[start, end]| end - start).sum::<u64>() >= LARGE_MEMORY_BYTES
+    }
+
+    fn image(&self) -> &[Run] {
+        match &self.record.snapshot {
             Snapshot::Taken { image, .. } => image,
             Snapshot::NoInit | Snapshot::Refused { .. } => &[],
-        };
-        Warm::new(memory, image, self.footprint.expected(), self.module.idle_bytes, call_ns)
+        }
     }
 
     /// Caps of one invocation.

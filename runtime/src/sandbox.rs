@@ -20,6 +20,7 @@ use crate::abi::stdio::{CgiOut, GuestLog, LogStream, SharedCgi, Stdin};
 use crate::exchange::{Caps, Exchange};
 use crate::logs::{LogSink, Stream};
 use crate::meter::{Meter, Tick};
+use crate::node::Slot;
 use crate::revision::{Abi, Revision};
 
 /// A request as the gateway hands it to an invocation.
@@ -175,6 +176,21 @@ impl Sandbox {
         self.limiter.memory_denied
     }
 
+    /// The slot that the instance is in: growth of its memory is counted there.
+    pub fn put_into(&mut self, slot: Slot) {
+        self.limiter.slot = Some((slot, self.meter.clone()));
+    }
+
+    /// The slot, for as long as the instance is in it.
+    pub fn slot(&mut self) -> Option<&mut Slot> {
+        self.limiter.slot.as_mut().map(|(slot, _)| slot)
+    }
+
+    /// The slot of an instance that is about to be dropped.
+    pub fn take_slot(&mut self) -> Option<Slot> {
+        self.limiter.slot.take().map(|(slot, _)| slot)
+    }
+
     /// Bytes of log output that were dropped because of the limit, after writing out a last unfinished line.
     pub fn finish_logs(&mut self) -> u64 {
         self.log.as_ref().map_or(0, |log| log.lock().finish())
@@ -239,6 +255,7 @@ pub(crate) struct Limiter {
     memory_bytes: usize,
     table_elements: usize,
     memory_denied: bool,
+    slot: Option<(Slot, Arc<Meter>)>,
 }
 
 impl Limiter {
@@ -248,6 +265,7 @@ impl Limiter {
             memory_bytes: cap(limits.memory_bytes),
             table_elements: cap(limits.table_elements),
             memory_denied: false,
+            slot: None,
         }
     }
 
@@ -268,6 +286,12 @@ impl ResourceLimiter for Limiter {
         let own_maximum = maximum.is_some_and(|maximum| desired > maximum);
         let allowed = desired <= self.memory_bytes;
         self.memory_denied |= !allowed && !own_maximum;
+        if allowed
+            && !own_maximum
+            && let Some((slot, meter)) = &mut self.slot
+        {
+            slot.grow(meter, desired);
+        }
         Ok(allowed)
     }
 

@@ -86,6 +86,13 @@ pub enum Outcome {
     Internal(String),
     /// More headers than a request may have.
     HeadersTooMany,
+    /// The node's memory was nearly used up, and this function held the most of it.
+    MemoryPressure {
+        /// What this instance held, in bytes.
+        held_bytes: u64,
+    },
+    /// There was no memory for one more instance in time.
+    MemoryFull,
 }
 
 /// How loud an outcome is in the log.
@@ -142,7 +149,12 @@ impl Outcome {
             | Self::NoResponse
             | Self::BadResponse(_)
             | Self::ResponseTooLarge { .. } => 502,
-            Self::NodeFull | Self::Preparing | Self::Draining => 503,
+            // The function kept to its limits: another try may find more room.
+            Self::NodeFull
+            | Self::Preparing
+            | Self::Draining
+            | Self::MemoryPressure { .. }
+            | Self::MemoryFull => 503,
             Self::WallLimit { .. } | Self::CpuLimit { .. } => 504,
         }
     }
@@ -174,11 +186,13 @@ impl Outcome {
             Self::BadResponse(_) => "bad-response",
             Self::ResponseTooLarge { .. } => "response-too-large",
             Self::Internal(_) => "internal",
+            Self::MemoryPressure { .. } => "memory-pressure",
+            Self::MemoryFull => "memory-full",
         }
     }
 
     /// Every label, in the enum's order: metric handles are made from it at publish.
-    pub const LABELS: [&str; 23] = [
+    pub const LABELS: [&str; 25] = [
         "answered",
         "not-found",
         "unroutable",
@@ -202,6 +216,8 @@ impl Outcome {
         "response-too-large",
         "internal",
         "headers-too-many",
+        "memory-pressure",
+        "memory-full",
     ];
 
     /// Position of this outcome's label in [`Outcome::LABELS`].
@@ -231,6 +247,8 @@ impl Outcome {
             Self::ResponseTooLarge { .. } => 20,
             Self::Internal(_) => 21,
             Self::HeadersTooMany => 22,
+            Self::MemoryPressure { .. } => 23,
+            Self::MemoryFull => 24,
         }
     }
 
@@ -250,6 +268,8 @@ impl Outcome {
             | Self::Draining => Level::Info,
             Self::FunctionBusy { .. }
             | Self::NodeFull
+            | Self::MemoryPressure { .. }
+            | Self::MemoryFull
             | Self::Preparing
             | Self::WallLimit { .. }
             | Self::CpuLimit { .. }
@@ -268,8 +288,9 @@ impl Outcome {
     #[must_use]
     pub fn retry_after_s(&self) -> Option<u32> {
         match self {
-            Self::FunctionBusy { .. } | Self::NodeFull => Some(1),
-            Self::Preparing | Self::Draining => Some(5),
+            Self::FunctionBusy { .. } | Self::NodeFull | Self::MemoryFull => Some(1),
+            // Who held the most comes back last.
+            Self::Preparing | Self::Draining | Self::MemoryPressure { .. } => Some(5),
             Self::Answered
             | Self::NotFound
             | Self::Unroutable
@@ -413,6 +434,23 @@ impl Outcome {
                 None,
                 hint("this is a bug in Mayfly: please report it with this request id"),
             ),
+            Self::MemoryPressure { held_bytes } => (
+                "The function was ended because the node ran out of memory",
+                Some(format!(
+                    "it held the most of what functions hold, {} in this request",
+                    crate::units::human_size(*held_bytes)
+                )),
+                hint(
+                    "retry; lower what it may take with `mayfly deploy --limit memory=...`, or the operator raises `engine.memory-budget`",
+                ),
+            ),
+            Self::MemoryFull => (
+                "The node is full",
+                Some("there was no memory for one more instance in time".to_owned()),
+                hint(
+                    "retry; the operator can raise `engine.memory-budget`, a lower `--limit memory=...` lets more instances in",
+                ),
+            ),
         }
     }
 }
@@ -447,6 +485,8 @@ mod tests {
             Outcome::ResponseTooLarge { limit_bytes: 10 },
             Outcome::Internal("secret".into()),
             Outcome::HeadersTooMany,
+            Outcome::MemoryPressure { held_bytes: 128 << 20 },
+            Outcome::MemoryFull,
         ]
     }
 
@@ -482,7 +522,7 @@ mod tests {
     fn statuses_as_documented() {
         let expect = [
             200, 404, 405, 400, 414, 413, 408, 499, 429, 503, 503, 503, 504, 504, 502, 502, 502,
-            502, 502, 502, 502, 500, 431,
+            502, 502, 502, 502, 500, 431, 503, 503,
         ];
         assert!(one_of_each().iter().map(Outcome::status).eq(expect));
     }

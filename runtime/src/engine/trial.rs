@@ -89,7 +89,8 @@ fn try_out(engine: &Engine, revision: Arc<Revision>, logs: LogSink) -> Result<()
     });
     let instance = revision.module.pre.instantiate_async(&mut store);
     // What sleeps in the host sees no epoch.
-    let made = runtime.block_on(async { tokio::time::timeout(node::START_TIMEOUT, instance).await });
+    let made =
+        runtime.block_on(async { tokio::time::timeout(node::START_TIMEOUT, instance).await });
     match made {
         Ok(Ok(_)) => Ok(()),
         Ok(Err(error)) if error.is::<PoolConcurrencyLimitError>() => Err(EngineError::PoolFull),

@@ -5,7 +5,7 @@ use std::task::Poll;
 
 use mayfly_core::limits::node;
 
-use super::Exchange;
+use super::{Exchange, ResponseSide};
 
 impl Exchange {
     /// Waits until the client's side has everything, after the guest's end; or nobody wants it any more.
@@ -27,13 +27,24 @@ impl Exchange {
     pub async fn nearly_taken(&self) {
         poll_fn(|cx| {
             let mut side = self.response.lock();
-            let little = side.buffered <= node::RESPONSE_BUFFER_BYTES / 16;
-            if !side.streamed || side.gone || side.broken() || little {
+            if side.is_nearly_taken() {
                 return Poll::Ready(());
             }
             side.guest = Some(cx.waker().clone());
             Poll::Pending
         })
         .await;
+    }
+
+    /// Whether that is so now.
+    pub fn is_nearly_taken(&self) -> bool {
+        self.response.lock().is_nearly_taken()
+    }
+}
+
+impl ResponseSide {
+    fn is_nearly_taken(&self) -> bool {
+        let little = self.buffered <= node::RESPONSE_BUFFER_BYTES / 16;
+        !self.streamed || self.gone || self.broken() || little
     }
 }

@@ -2,10 +2,14 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use mayfly_core::Outcome;
 use prometheus::core::Metric as _;
-use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry};
+use prometheus::{
+    Counter, CounterVec, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Opts,
+    Registry,
+};
 
 use super::{
     OUTCOME_SLOTS, PhaseTimes, STATUS_SLOTS, Summary, histogram, register, status_label,
@@ -23,6 +27,7 @@ pub(super) struct Family {
     init: HistogramVec,
     invoke: HistogramVec,
     logs_dropped: IntCounterVec,
+    resets: CounterVec,
     pub(super) revision: IntGaugeVec,
 }
 
@@ -72,6 +77,16 @@ impl Family {
                 "Log records over the function's share of the log",
                 name,
             ),
+            resets: register(
+                registry,
+                CounterVec::new(
+                    Opts::new(
+                        "mayfly_reset_seconds_total",
+                        "Taking large instances down and making their slots ready, off the workers",
+                    ),
+                    name,
+                ),
+            ),
             revision: register(
                 registry,
                 IntGaugeVec::new(
@@ -97,6 +112,7 @@ pub(super) struct FunctionSeries {
     name: Box<str>,
     removed: AtomicBool,
     answered: OnceLock<IntCounter>,
+    resets: OnceLock<Counter>,
     instances: OnceLock<Instances>,
     logs_dropped: OnceLock<IntCounter>,
     by_status: [OnceLock<Histogram>; STATUS_SLOTS],
@@ -118,6 +134,7 @@ impl FunctionSeries {
             name: name.into(),
             removed: AtomicBool::new(false),
             answered: OnceLock::new(),
+            resets: OnceLock::new(),
             instances: OnceLock::new(),
             logs_dropped: OnceLock::new(),
             by_status: [const { OnceLock::new() }; STATUS_SLOTS],
@@ -200,6 +217,13 @@ impl FunctionSeries {
         self.family.requests.with_label_values(&[&*self.name, &status_label(slot), label])
     }
 
+    pub(super) fn reset(&self, took: Duration) {
+        if !self.removed.load(Ordering::Acquire) {
+            let counter = || self.family.resets.with_label_values(&[&*self.name]);
+            self.resets.get_or_init(counter).inc_by(took.as_secs_f64());
+        }
+    }
+
     pub(super) fn remove(&self) {
         self.removed.store(true, Ordering::Release);
         self.take_away();
@@ -225,6 +249,7 @@ impl FunctionSeries {
         let _ = family.init.remove_label_values(name);
         let _ = family.invoke.remove_label_values(name);
         let _ = family.logs_dropped.remove_label_values(name);
+        let _ = family.resets.remove_label_values(name);
         let _ = family.revision.remove_label_values(name);
     }
 

@@ -1,124 +1,122 @@
-//! How near the process is to its memory budget: requests are refused before the kernel kills.
+//! How near the process is to its memory budget, and what is done about it before the kernel kills.
+//!
+//! A thread of its own looks at the memory in use, the more often the nearer it is to the budget. Beyond the high mark
+//! it holds the large instances where they are, measures them, ends the greediest function's until what is left is below
+//! the low mark, and lets the others go on. Only when nobody is left to end are all requests refused.
 
-use std::fs::File;
+mod marks;
+mod watch;
+
 use std::io;
-use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
-use std::time::Duration;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::time::{Duration, Instant};
 
-/// How often memory is looked at: a guest fills some 100 MiB meanwhile.
-const EVERY: Duration = Duration::from_millis(100);
-/// From here on, functions that hold many slots are refused.
-const TIGHT_PERCENT: u64 = 95;
-/// From here on, every request is.
-const FULL_PERCENT: u64 = 98;
+use mayfly_core::limits::node::REFUSING_UNREADY;
 
+use super::account::Account;
+use super::registry::Registry;
+use crate::metrics::Metrics;
+use marks::Marks;
+use watch::Watch;
+
+/// How much the thread goes before others.
+const WATCH_NICE: i32 = -10;
+
+/// Room for everybody.
 const EASY: u8 = 0;
+/// Somebody is being ended: functions that hold much get nothing more.
 const TIGHT: u8 = 1;
+/// Nobody is left to end.
 const FULL: u8 = 2;
 
-/// The level, kept by a thread that ends with this.
+/// The state of the node's memory, kept by a thread that ends with this.
 #[derive(Debug)]
 pub struct Pressure {
-    level: Arc<AtomicU8>,
+    shared: Arc<Shared>,
     _stop: SyncSender<()>,
 }
 
+/// What requests and the thread share.
+#[derive(Debug)]
+struct Shared {
+    level: AtomicU8,
+    /// Milliseconds from `began` on since when everybody is refused; 0 if that is not so.
+    full_since: AtomicU64,
+    began: Instant,
+    account: Account,
+    registry: Registry,
+}
+
 impl Pressure {
-    /// Starts to watch this process against a budget in bytes.
+    /// Starts to watch this process against a budget in bytes, with instances in at most so many slots.
     ///
     /// # Errors
     /// When the system gives no thread.
-    pub fn watch(budget: u64) -> io::Result<Self> {
-        let level = Arc::new(AtomicU8::new(EASY));
+    pub fn watch(
+        budget: u64,
+        slots: usize,
+        engine: &wasmtime::Engine,
+        metrics: Arc<Metrics>,
+    ) -> io::Result<Self> {
+        let marks = Marks::of(budget, std::thread::available_parallelism().map_or(1, usize::from));
+        let shared = Arc::new(Shared {
+            level: AtomicU8::new(EASY),
+            full_since: AtomicU64::new(0),
+            began: Instant::now(),
+            account: Account::new(marks.high),
+            registry: Registry::new(slots),
+        });
         let (stop, stopped) = sync_channel::<()>(0);
-        let watched = level.clone();
-        // Opened once: when descriptors run out is no time to lose sight of memory.
-        let status = File::open("/proc/self/status").ok();
+        let mut watch = Watch::new(shared.clone(), marks, engine.weak(), metrics, slots);
+        // The first look is made here, so that the first request finds the room counted.
+        let mut pause = watch.step();
         std::thread::Builder::new().name("mayfly-memory".into()).spawn(move || {
-            while stopped.recv_timeout(EVERY) == Err(RecvTimeoutError::Timeout) {
-                let Some(used) = status.as_ref().and_then(read).and_then(|s| unevictable(&s))
-                else {
-                    continue;
-                };
-                let now = grade(used, budget);
-                let before = watched.swap(now, Ordering::Relaxed);
-                if now > before {
-                    tracing::warn!(budget, "memory is nearly used up: requests are refused");
-                }
+            // Where that is allowed: it needs little, but that at once.
+            let _ = rustix::process::nice(WATCH_NICE);
+            while stopped.recv_timeout(pause) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+                pause = watch.step();
             }
         })?;
-        Ok(Self { level, _stop: stop })
+        Ok(Self { shared, _stop: stop })
     }
 
-    /// Whether a request must be refused now; `modest` if its function holds few slots.
-    pub fn refuses(&self, modest: bool) -> bool {
-        match self.level.load(Ordering::Relaxed) {
-            EASY => false,
-            TIGHT => !modest,
-            _ => true,
+    /// What is promised to instances.
+    pub fn account(&self) -> &Account {
+        &self.shared.account
+    }
+
+    /// The large instances.
+    pub fn registry(&self) -> &Registry {
+        &self.shared.registry
+    }
+
+    /// Whether a request must be refused now, whoever it is for.
+    pub fn is_full(&self) -> bool {
+        self.shared.level.load(Ordering::Relaxed) == FULL
+    }
+
+    /// Whether only functions that hold little get anything now.
+    pub fn is_tight(&self) -> bool {
+        self.shared.level.load(Ordering::Relaxed) != EASY
+    }
+
+    /// Whether everybody has been refused for longer than a moment.
+    pub fn is_unready(&self) -> bool {
+        let since = self.shared.full_since.load(Ordering::Relaxed);
+        since != 0 && self.shared.began.elapsed() > Duration::from_millis(since) + REFUSING_UNREADY
+    }
+}
+
+impl Shared {
+    /// Sets the level; says whether it has become worse.
+    fn set_level(&self, level: u8) -> bool {
+        let before = self.level.swap(level, Ordering::Relaxed);
+        if (before == FULL) != (level == FULL) {
+            let now = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX).max(1);
+            self.full_since.store(if level == FULL { now } else { 0 }, Ordering::Relaxed);
         }
-    }
-}
-
-/// What the file says now; it is about 1.5 KiB.
-fn read(status: &File) -> Option<String> {
-    let mut text = [0; 8 << 10];
-    let n = status.read_at(&mut text, 0).ok()?;
-    Some(String::from_utf8_lossy(&text[..n]).into_owned())
-}
-
-fn grade(used: u64, budget: u64) -> u8 {
-    match used.saturating_mul(100) / budget.max(1) {
-        percent if percent >= FULL_PERCENT => FULL,
-        percent if percent >= TIGHT_PERCENT => TIGHT,
-        _ => EASY,
-    }
-}
-
-/// Bytes that the kernel cannot take back: what is mapped from files it can.
-fn unevictable(status: &str) -> Option<u64> {
-    let kib = |name: &str| {
-        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
-        line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()
-    };
-    Some((kib("RssAnon:")? + kib("RssShmem:").unwrap_or(0)) << 10)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_levels_are_at_their_percents() {
-        for (used, level) in
-            [(0, EASY), (94, EASY), (95, TIGHT), (97, TIGHT), (98, FULL), (200, FULL)]
-        {
-            assert_eq!(grade(used, 100), level, "{used}");
-        }
-        assert_eq!(grade(1, 0), FULL);
-    }
-
-    #[test]
-    fn this_process_has_memory() {
-        let status = File::open("/proc/self/status").unwrap();
-        read(&status).unwrap();
-        let text = read(&status).unwrap();
-        assert!(unevictable(&text).unwrap() > 1 << 20);
-        assert_eq!(unevictable("RssAnon:\t 12 kB\nRssShmem: 3 kB\n"), Some(15 << 10));
-        assert_eq!(unevictable("nothing"), None);
-    }
-
-    #[test]
-    fn a_small_function_is_refused_last() {
-        let pressure = Pressure::watch(u64::MAX).unwrap();
-        for (level, refused) in
-            [(EASY, [false, false]), (TIGHT, [false, true]), (FULL, [true, true])]
-        {
-            pressure.level.store(level, Ordering::Relaxed);
-            assert_eq!([pressure.refuses(true), pressure.refuses(false)], refused);
-        }
+        level > before
     }
 }

@@ -1,9 +1,9 @@
 //! The last stage: open, verify, load, make one instance. The guest's entry is not called; what it does is its own
 //! business, and a request may cost somebody money.
 
-use std::sync::Arc;
 use bytes::Bytes;
 use mayfly_core::FunctionName;
+use std::sync::Arc;
 
 use super::assets::Assets;
 use super::error::{PublishError, PublishErrorKind, Stage};

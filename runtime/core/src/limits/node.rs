@@ -79,6 +79,12 @@ caps! {
     ANSWERS_BYTES: usize = 64 << 20, written_size;
     /// Bytes that an answer counts beside its own.
     ANSWER_COST: usize = 8 << 10, written_size;
+    /// Bytes of linear memory from which on an instance is watched, and reset off the workers; smaller ones are counted whole.
+    LARGE_MEMORY_BYTES: u64 = 2 * MIB, written_size;
+    /// Bytes that an instance is counted at beside its linear memory: stack, table, buffers.
+    INSTANCE_BYTES: u64 = MIB, written_size;
+    /// How long everybody is refused for want of memory before the node says that it is not ready.
+    REFUSING_UNREADY: Duration = Duration::from_secs(1), written_duration;
     /// How long the reset of a large instance waits for its response to be taken; a slow client's goes out long after.
     RESPONSE_FIRST: Duration = Duration::from_millis(2), written_duration;
     /// Bytes that a piece of a response costs at least, however short: one of a byte takes about as much to keep.

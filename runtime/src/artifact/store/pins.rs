@@ -34,12 +34,7 @@ impl ArtifactStore {
 
     /// Removes a file that nobody keeps; says whether it did. Under the lock: who pins a file that is being removed
     /// writes it anew after that.
-    pub(super) fn remove_unpinned(
-        &self,
-        kind: Kind,
-        digest: Option<Digest>,
-        path: &Path,
-    ) -> bool {
+    pub(super) fn remove_unpinned(&self, kind: Kind, digest: Option<Digest>, path: &Path) -> bool {
         let pinned = self.pinned.lock();
         let kept = digest.is_some_and(|digest| pinned.contains_key(&(kind, digest)));
         !kept && fs::remove_file(path).is_ok()

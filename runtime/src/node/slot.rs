@@ -1,0 +1,150 @@
+//! What an admitted invocation holds of the node: a slot of the pool, a place in its function, a promise of memory.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use mayfly_core::limits::node::LARGE_MEMORY_BYTES;
+
+use super::Node;
+use super::lanes::Lane;
+use super::registry::{Key, Large};
+use crate::engine::scan;
+use crate::meter::Meter;
+use crate::revision::Revision;
+
+/// The right to hold one instance; given back when dropped.
+pub struct Slot {
+    node: Arc<Node>,
+    lane: Lane,
+    place: Place,
+    /// Bytes that are promised to the instance.
+    claim: u64,
+    /// Where it stands among the large ones, if it is one.
+    large: Option<Key>,
+}
+
+impl Slot {
+    pub(super) fn new(node: Arc<Node>, lane: Lane, place: Place, claim: u64) -> Self {
+        Self { node, lane, place, claim, large: None }
+    }
+
+    /// The client has its answer: its next request to the function is no second one at once, although the instance of
+    /// this one is still to be reset.
+    pub fn answered(&mut self) {
+        self.place.answer();
+    }
+
+    /// The node it is of.
+    #[must_use]
+    pub fn node(&self) -> &Arc<Node> {
+        &self.node
+    }
+
+    /// Whether the instance's memory is large, or was about to be.
+    #[must_use]
+    pub fn is_large(&self) -> bool {
+        self.large.is_some()
+    }
+
+    /// The instance's memory is about to have this size. Nothing is refused here: a guest would take it for its limit.
+    pub fn grow(&mut self, meter: &Arc<Meter>, bytes: usize) {
+        if (bytes as u64) < LARGE_MEMORY_BYTES {
+            return;
+        }
+        let (registry, usage) = (self.node.pressure.registry(), &self.place.revision.usage);
+        match self.large {
+            Some(key) => registry.update(key, None, bytes),
+            None => {
+                let (meter, usage) = (meter.clone(), usage.clone());
+                self.large = Some(registry.add(Large { meter, usage, base: 0, bytes }));
+            }
+        }
+        if self.node.pressure.is_tight() && meter.fate.hold() {
+            // It stops at its very next check: of hundreds that grow at once, each would take some MiB until the thread
+            // that watches memory has seen it. Whoever holds little is let go on at once.
+            self.node.engine.wasmtime().increment_epoch();
+        }
+        let more = usage.claim_grown(bytes as u64).and_then(|claim| claim.checked_sub(self.claim));
+        if let Some(more) = more {
+            self.claim += self.node.pressure.account().exceed(more);
+        }
+    }
+
+    /// The instance's memory is there.
+    pub fn made(&self, memory: &[u8]) {
+        if let Some(key) = self.large {
+            self.node.pressure.registry().update(key, Some(memory.as_ptr().addr()), memory.len());
+        }
+    }
+
+    /// Measures what the instance holds at its end, now and then, and whenever it was ended before it had `finished`.
+    pub fn note(&self, memory: &[u8], finished: bool) {
+        let revision = &self.place.revision;
+        revision.footprint.note(memory);
+        // Small ones are counted whole.
+        if self.is_large()
+            && (revision.usage.is_due() || !finished)
+            && let Some(held) = scan::private_bytes(memory.as_ptr().addr(), memory.len())
+        {
+            revision.usage.note(held, memory.len() as u64, finished);
+        }
+    }
+
+    /// Whether memory is short now.
+    #[must_use]
+    pub fn memory_is_tight(&self) -> bool {
+        self.node.pressure.is_tight()
+    }
+
+    pub(super) fn revision_address(&self) -> usize {
+        Arc::as_ptr(&self.place.revision).addr()
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        if let Some(key) = self.large {
+            self.node.pressure.registry().remove(key);
+        }
+        self.node.pressure.account().give(self.claim);
+        self.node.lanes.leave(self.lane);
+    }
+}
+
+/// One invocation among its revision's.
+pub struct Place {
+    pub(super) revision: Arc<Revision>,
+    /// Which one it is of the revision's instances and of those that wait to be one; none as long as it does not wait.
+    pub(super) in_flight: Option<usize>,
+    /// Which one it is of the revision's invocations without an answer.
+    pub(super) unanswered: usize,
+    answered: bool,
+}
+
+impl Place {
+    pub(super) fn take(revision: Arc<Revision>) -> Self {
+        let unanswered = revision.unanswered.fetch_add(1, Ordering::Relaxed) + 1;
+        Self { revision, in_flight: None, unanswered, answered: false }
+    }
+
+    /// Which one it is of the revision's instances, now that it is about to be one.
+    pub(super) fn fly(&mut self) -> usize {
+        let in_flight = self.revision.in_flight.fetch_add(1, Ordering::Relaxed) + 1;
+        *self.in_flight.insert(in_flight)
+    }
+
+    fn answer(&mut self) {
+        if !std::mem::replace(&mut self.answered, true) {
+            self.revision.unanswered.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.answer();
+        if self.in_flight.is_some() {
+            self.revision.in_flight.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
