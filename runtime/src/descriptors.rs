@@ -66,10 +66,10 @@ impl Descriptors {
         node::ADMIN_CONNECTIONS.min(self.reserve / 3 * 2)
     }
 
-    /// Connections beside so many functions.
+    /// Connections beside so many functions, of which some may have no descriptor.
     #[must_use]
     pub fn connections(&self, functions: usize) -> usize {
-        self.shared.saturating_sub(functions)
+        self.shared.saturating_sub(functions.min(self.functions))
     }
 }
 

@@ -251,3 +251,51 @@ impl Drop for Busy {
         self.activity.ended.store(true, Relaxed);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shares::Pot;
+
+    async fn connection(version: Version) -> Arc<Activity> {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        Arc::new(Activity::new(version, client.into_split().0))
+    }
+
+    #[tokio::test]
+    async fn answers_beyond_a_few_of_a_connection_need_room_until_their_last_piece_is_gone() {
+        let (activity, pot) = (connection(Version::HTTP_2).await, Pot::new(40_000));
+        let busy = activity.request();
+        let room = || pot.grant(None, [10, 0, 0, 1].into());
+        let few = busy.answer(node::ANSWERS_FREE_BYTES, room).unwrap();
+        assert_eq!(pot.free(), 40_000);
+        let more = busy.answer(20_000, room).unwrap();
+        assert_eq!(pot.free(), 20_000);
+        assert!(busy.answer(30_000, room).is_none());
+        assert_eq!(pot.free(), 20_000);
+        let piece = busy.until_sent(Bytes::from_static(b"last"), Some(&more));
+        drop((few, more));
+        assert_eq!(pot.free(), 20_000, "{piece:?} is not sent");
+        drop(piece);
+        assert_eq!(pot.free(), 40_000);
+        assert!(busy.answer(node::ANSWERS_FREE_BYTES, room).is_some(), "as at first");
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_is_owed_ends_its_connection_when_it_is_late() {
+        for version in [Version::HTTP_11, Version::HTTP_2] {
+            let activity = connection(version).await;
+            let busy = activity.request();
+            let later = busy.owe(Instant::now() + Duration::from_secs(3600));
+            assert!(!activity.is_overdue());
+            let late = busy.owe(Instant::now());
+            let piece = busy.until_sent(Bytes::from_static(b"last"), Some(&late));
+            drop(late);
+            assert!(activity.is_overdue());
+            drop(piece);
+            assert!(!activity.is_overdue());
+            drop(later);
+        }
+    }
+}

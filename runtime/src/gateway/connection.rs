@@ -67,20 +67,19 @@ pub fn spawn(
             async move { serve(&node, request, remote, local, activity).await }
         });
         // Errors here are the client's: broken framing, a timeout, a reset. Hyper has answered what can be answered.
-        let served = match version {
-            Version::HTTP_2 => {
-                let served = watcher.watch(http2_builder().serve_connection(io, service));
-                let mut served = pin!(served);
-                poll_fn(|cx| {
-                    counts.begin_turn();
-                    served.as_mut().poll(cx)
-                })
-                .await
-                .map_err(drop)
-            }
-            _ => watcher.watch(http1_builder().serve_connection(io, service)).await.map_err(drop),
-        };
-        let _ = served;
+        // Boxed, so that each connection has the size of its own protocol, and of none while it has not said which.
+        if version == Version::HTTP_2 {
+            let served = watcher.watch(http2_builder().serve_connection(io, service));
+            let mut served = Box::pin(served);
+            let _ = poll_fn(|cx| {
+                counts.begin_turn();
+                served.as_mut().poll(cx)
+            })
+            .await;
+        } else {
+            let served = watcher.watch(http1_builder().serve_connection(io, service));
+            let _ = Box::pin(served).await;
+        }
     });
 }
 

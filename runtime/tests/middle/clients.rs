@@ -142,8 +142,8 @@ fn one_models_silent_clients_leave_places_for_anothers() {
         let clients = (0..200).map(|client| client % 50);
         let (waiting, statuses, _) =
             crowd(harness, &infer("crowded"), clients, &Bytes::new()).await;
-        // Half of 32 slots' 128; a test beside this one may have some.
-        assert!((40..=64).contains(&waiting.len()), "{}", waiting.len());
+        // Half of 32 slots' 64; a test beside this one may have some.
+        assert!((20..=32).contains(&waiting.len()), "{}", waiting.len());
         assert!(statuses.iter().all(|status| *status == 503), "{statuses:?}");
         for _ in 0..20 {
             served(harness, "beside").await;

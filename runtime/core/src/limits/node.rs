@@ -44,9 +44,9 @@ caps! {
     /// Streams of one HTTP/2 connection.
     H2_STREAMS: u32 = 100, written_count;
     /// Heads of one HTTP/2 connection that are decoded before the first of them is served.
-    H2_HEADS_AT_ONCE: usize = 8, written_count;
+    H2_HEADS_AT_ONCE: usize = 4, written_count;
     /// HTTP/2 connections of a worker of which such heads are decoded at once.
-    H2_TURNS: usize = 8, written_count;
+    H2_TURNS: usize = 16, written_count;
     /// Flow-control window of one HTTP/2 stream, in bytes.
     H2_STREAM_WINDOW: u32 = 64 << 10, written_size;
     /// Flow-control window of one HTTP/2 connection, in bytes.
@@ -66,7 +66,7 @@ caps! {
     /// Waiting requests per slot.
     QUEUE_PER_SLOT: usize = 2, written_count;
     /// Requests per slot whose JSON may be received at once; one function gets half of what is free at most.
-    RECEIVING_PER_SLOT: usize = 4, written_count;
+    RECEIVING_PER_SLOT: usize = 2, written_count;
     /// Bytes a second that a client must send of its body on average, while it is waited for.
     BODY_RATE: u64 = KIB, written_size;
     /// Until that is asked of a body.
