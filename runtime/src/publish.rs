@@ -6,6 +6,7 @@
 pub mod assets;
 pub mod compile;
 pub mod error;
+pub mod guard;
 pub mod imports;
 pub mod preinit;
 pub mod probe;

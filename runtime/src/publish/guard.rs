@@ -1,0 +1,44 @@
+//! Makes every guest meet a check of its time within bounded work: wasm in, wasm out, the last step before code is made.
+//!
+//! The engine looks at the clock at a function's entry and at the head of a loop, and nowhere else. So, in each module:
+//! - each import gets a *thunk*, a function that only calls it, and every use of the import moves to the thunk;
+//! - an empty loop stands wherever a path would otherwise be longer than [`LIMIT`] without a check, or where the end of
+//!   a function after a call, done once for each of thousands of frames, would be more than [`TAIL`];
+//! - memory is filled, copied and initialised in pieces of [`PIECE_BYTES`], by functions at the module's end.
+//!
+//! Nothing else changes: no index, no trap, no result. [`check`] is the other half. It knows nothing of how a module
+//! was rewritten, and refuses one in which anything of the above does not hold.
+
+mod bulk;
+mod check;
+mod graph;
+mod parts;
+mod path;
+mod rewrite;
+pub mod work;
+
+pub use check::{Unguarded, check};
+pub use rewrite::{GuardError, guard, without_data};
+
+/// Instructions on the longest path from one check to the next. A thousand stores, each to a fresh page, take 0.5 ms.
+pub const LIMIT: u32 = 1_000;
+/// Bytes of memory that one instruction may move. A fresh MiB takes about 0.2 ms.
+pub const PIECE_BYTES: u32 = 1 << 20;
+/// Bytes that an instruction may move where it stands, if its length is a constant.
+pub const SMALL_BYTES: u32 = 64 << 10;
+/// Bytes that count as one instruction.
+pub const BYTES_PER_STEP: u32 = 256;
+/// What a frame may do after a call that may have been thousands deep, before its next check or its return. A native
+/// stack of 512 KiB has room for some 16,000 frames, and if each has the whole of it, that is 130,000 accesses.
+pub const TAIL: u32 = 256;
+/// What a memory access counts of [`TAIL`], where other instructions count 1: each may be the first to its page.
+pub const TAIL_ACCESS: u32 = 32;
+/// What a helper may have done since its last check: one piece.
+const AFTER_BULK: u32 = 500;
+/// What a thunk may have done since the host function returned.
+const AFTER_HOST: u32 = 50;
+/// What `memory.grow` and `table.grow` count.
+const AFTER_GROW: u32 = 500;
+
+#[cfg(test)]
+mod tests;

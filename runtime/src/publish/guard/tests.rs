@@ -1,0 +1,1 @@
+//! Of the rewriting and of the check.
