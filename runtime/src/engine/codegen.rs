@@ -2,7 +2,7 @@
 //! the same [`base_config`], so that what the one writes the other can load.
 
 use mayfly_core::limits::node;
-use wasmtime::{Config, Engine, Module, OptLevel, WasmFeatures};
+use wasmtime::{Config, Engine, Inlining, Module, OptLevel, WasmFeatures};
 
 /// What guests may use: WebAssembly 2.0 without reference-counted types, and what current toolchains emit besides.
 ///
@@ -29,6 +29,9 @@ pub fn base_config() -> Config {
         // A guest that loops is asked to yield at each back edge; fuel would cost two to three times as much.
         .epoch_interruption(true)
         .consume_fuel(false)
+        // A function's entry is where the clock is looked at: a thunk that is inlined away is no entry. Said, because it
+        // is only a default.
+        .compiler_inlining(Inlining::No)
         .cranelift_opt_level(OptLevel::Speed)
         .memory_init_cow(true)
         .memory_guaranteed_dense_image_size(DENSE_IMAGE_BYTES)

@@ -1,5 +1,8 @@
 //! Wasm to native code, in a child that never runs a guest.
 //!
+//! What is compiled is not what was uploaded: see [`guard`](super::guard). The child rewrites the module, and the parent
+//! checks what the child says it compiled.
+//!
 //! Functions that were compiled before come from a cache: a snapshot differs from the module it was made of in data
 //! only, and so do two functions that run different models on the same code.
 
@@ -14,6 +17,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use wasmtime_wizer::Wizer;
 
+use super::guard;
 use crate::child::{Answer, Caps, ChildError, Children, Verb};
 use crate::engine::codegen::base_config;
 
@@ -24,7 +28,8 @@ pub struct Job {
     pub instrument: Option<String>,
 }
 
-/// What the child says, beside the blobs `[code, cache]`; both are empty after an error.
+/// What the child says, beside the blobs `[code, cache, guarded]`; all are empty after an error. The last one is the module
+/// that was compiled, without its data.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Report {
     /// The compiler's words, if it refused the module.
@@ -55,12 +60,16 @@ pub enum CompileError {
     /// The compiler refused the module.
     #[error("the compiler refuses the module: {0}")]
     Refused(String),
+    /// What was compiled could run past the limits of its time: a mistake of ours, and no code is made of it.
+    #[error("the module was not rewritten as it must be: {0}")]
+    Unguarded(String),
 }
 
 /// Compiles one module.
 ///
 /// # Errors
-/// [`CompileError::Child`] when a limit was reached, [`CompileError::Refused`] with the compiler's words.
+/// [`CompileError::Child`] when a limit was reached, [`CompileError::Refused`] with the compiler's words,
+/// [`CompileError::Unguarded`] when the child did not do its part.
 pub async fn compile(
     children: &Children,
     wasm: Bytes,
@@ -68,7 +77,7 @@ pub async fn compile(
     job: Job,
 ) -> Result<Compiled, CompileError> {
     let caps = Caps::of_node(node::CHILD_CPU.as_secs());
-    let blobs = vec![wasm, cache];
+    let blobs = vec![wasm.clone(), cache];
     let run = children.run::<_, Report>(Verb::Compile, job, blobs, caps, node::CHILD_WALL);
     let (report, blobs) = run.await?;
     if let Some(error) = report.error {
@@ -77,7 +86,19 @@ pub async fn compile(
     let mut blobs = blobs.into_iter().map(Bytes::from);
     let code = blobs.next().unwrap_or_default();
     let cache = blobs.next().filter(|cache| !cache.is_empty());
+    check(blobs.next().unwrap_or_default(), wasm).await?;
     Ok(Compiled { code, cache, functions: (report.hits, report.misses) })
+}
+
+/// Walks every path of the module: for one of several MiB that takes a while, so not on a thread that serves.
+async fn check(guarded: Bytes, wasm: Bytes) -> Result<(), CompileError> {
+    let checked = tokio::task::spawn_blocking(move || guard::check(&guarded, &wasm)).await;
+    match checked {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => Err(CompileError::Unguarded(error.to_string())),
+        // A panic of ours, or a runtime that shuts down.
+        Err(error) => Err(CompileError::Unguarded(error.to_string())),
+    }
 }
 
 /// The child's side.
@@ -89,27 +110,31 @@ pub(crate) fn child(job: Job, blobs: Vec<Vec<u8>>) -> anyhow::Result<Answer<Repo
     let made = compile_here(&job, &wasm, &store);
     let mut report = Report { error: None, hits: store.hits(), misses: store.misses() };
     let blobs = match made {
-        Ok(code) => vec![code, if report.misses == 0 { Vec::new() } else { store.encode() }],
+        Ok((code, guarded)) => {
+            vec![code, if report.misses == 0 { Vec::new() } else { store.encode() }, guarded]
+        }
         Err(error) => {
             report.error = Some(format!("{error:#}").chars().take(2_000).collect());
-            vec![Vec::new(), Vec::new()]
+            vec![Vec::new(); 3]
         }
     };
     Ok((report, blobs))
 }
 
-fn compile_here(job: &Job, wasm: &[u8], cache: &Arc<FunctionCache>) -> anyhow::Result<Vec<u8>> {
+fn compile_here(
+    job: &Job,
+    wasm: &[u8],
+    cache: &Arc<FunctionCache>,
+) -> anyhow::Result<(Vec<u8>, Vec<u8>)> {
     let mut config = base_config();
     config.enable_incremental_compilation(Arc::clone(cache) as _)?;
     let engine = wasmtime::Engine::new(&config)?;
-    let code = match &job.instrument {
-        Some(init) => {
-            let (_, wasm) = Wizer::new().init_func(init).instrument(wasm)?;
-            engine.precompile_module(&wasm)?
-        }
-        None => engine.precompile_module(wasm)?,
+    let guarded = match &job.instrument {
+        Some(init) => guard::guard(&Wizer::new().init_func(init).instrument(wasm)?.1)?,
+        None => guard::guard(wasm)?,
     };
-    Ok(code)
+    let code = engine.precompile_module(&guarded)?;
+    Ok((code, guard::without_data(&guarded)?))
 }
 
 /// Compiled functions by the compiler's own key, which covers their code, the CPU and every setting.
@@ -201,9 +226,11 @@ mod tests {
         let (first, mut blobs) = build(Vec::new());
         assert_eq!(first.error, None);
         assert!(first.misses >= 2, "{first:?}");
+        assert!(blobs.pop().is_some(), "what was compiled");
         let (mut cache, code) = (blobs.pop().unwrap(), blobs.pop().unwrap());
         for _ in 0..20 {
             let (report, mut again) = build(cache.clone());
+            assert!(again.pop().is_some(), "what was compiled");
             let kept = again.pop().unwrap();
             assert_eq!(again[0], code, "cached code is the same code");
             assert!(report.misses < first.misses, "{report:?}");

@@ -162,6 +162,7 @@ impl PublishError {
             | PublishErrorKind::Engine(EngineError::Instantiate(_) | EngineError::StartTimeout) => {
                 422
             }
+            PublishErrorKind::Compile(CompileError::Unguarded(_)) => 500,
             PublishErrorKind::Compile(CompileError::Child(error))
             | PublishErrorKind::Preinit(PreinitError::Child(error))
             | PublishErrorKind::Probe(ProbeError::Child(error)) => {

@@ -17,20 +17,22 @@ mod path;
 mod rewrite;
 pub mod work;
 
+use mayfly_core::limits::node;
+
 pub use check::{Unguarded, check};
 pub use rewrite::{GuardError, guard, without_data};
 
-/// Instructions on the longest path from one check to the next. A thousand stores, each to a fresh page, take 0.5 ms.
-pub const LIMIT: u32 = 1_000;
-/// Bytes of memory that one instruction may move. A fresh MiB takes about 0.2 ms.
-pub const PIECE_BYTES: u32 = 1 << 20;
+/// Instructions on the longest path from one check to the next.
+pub const LIMIT: u32 = node::UNCHECKED_STEPS;
+/// Bytes of memory that one instruction may move.
+pub const PIECE_BYTES: u32 = node::BULK_PIECE_BYTES;
 /// Bytes that an instruction may move where it stands, if its length is a constant.
 pub const SMALL_BYTES: u32 = 64 << 10;
 /// Bytes that count as one instruction.
 pub const BYTES_PER_STEP: u32 = 256;
-/// What a frame may do after a call that may have been thousands deep, before its next check or its return. A native
-/// stack of 512 KiB has room for some 16,000 frames, and if each has the whole of it, that is 130,000 accesses.
-pub const TAIL: u32 = 256;
+/// What a frame may do after a call that may have been thousands deep, before its next check or its return: if each of
+/// 16,000 frames has the whole of it, that is 130,000 accesses.
+pub const TAIL: u32 = node::UNCHECKED_TAIL;
 /// What a memory access counts of [`TAIL`], where other instructions count 1: each may be the first to its page.
 pub const TAIL_ACCESS: u32 = 32;
 /// What a helper may have done since its last check: one piece.

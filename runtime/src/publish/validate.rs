@@ -4,6 +4,7 @@
 
 mod inspect;
 mod refusal;
+mod startup;
 
 use bytes::Bytes;
 use mayfly_core::Limits;

@@ -12,4 +12,5 @@ mod logs;
 mod memory;
 mod pauses;
 mod samples;
+mod straight;
 mod timing;

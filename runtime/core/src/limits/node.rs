@@ -157,6 +157,12 @@ caps! {
     CHILD_GRACE: Duration = Duration::from_secs(30), written_duration;
     /// Tables of a module.
     TABLES: usize = 1, written_count;
+    /// Bytes of data segments that are copied for each request, because they have no constant offset within the memory:
+    /// work that nothing interrupts.
+    COPIED_DATA_BYTES: u64 = MIB, written_size;
+    /// Steps that making one instance may take for globals, tables and segments that are no constants: 1 to 3 ms that
+    /// nothing interrupts.
+    STARTUP_STEPS: u64 = 100_000, written_count;
     /// Revisions of a function that are remembered.
     HISTORY: usize = 50, written_count;
     /// Bytes of compiled functions kept for one body of code, so that its next model compiles in seconds.
@@ -179,6 +185,14 @@ caps! {
     WASM_STACK_BYTES: usize = 512 << 10, written_size;
     /// Fiber stack that a guest and the host functions it calls share, in bytes.
     FIBER_STACK_BYTES: usize = 2 << 20, written_size;
+    /// Instructions on the longest path of a guest from one look at the clock to the next: with each a store to a fresh
+    /// page they take half a millisecond.
+    UNCHECKED_STEPS: u32 = 1_000, written_count;
+    /// What a function may do after a call that may have been thousands deep before it looks at the clock or returns; a
+    /// memory access counts 32 of it. The native stack has room for some 16,000 frames that each do as much.
+    UNCHECKED_TAIL: u32 = 256, written_count;
+    /// Bytes of memory that one instruction moves; a longer `memory.copy`, `fill` or `init` is done in such pieces.
+    BULK_PIECE_BYTES: u32 = 1 << 20, written_size;
     /// How often guests that run are asked to let others run.
     TICK: Duration = Duration::from_millis(10), written_duration;
     /// How often each of the gateway's workers says that it gets round to its work.

@@ -188,9 +188,7 @@ fn uses(wasm: &[u8], imported: u32) -> Result<(), Unguarded> {
                         }
                         ElementItems::Expressions(_, values) => {
                             for value in values {
-                                constant(&value?, |import| {
-                                    allowed(import, "an element segment")
-                                })?;
+                                constant(&value?, |import| allowed(import, "an element segment"))?;
                             }
                         }
                     }

@@ -31,10 +31,6 @@ pub enum Callee {
     Deep,
 }
 
-/// A check was due before an instruction.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Due;
-
 #[derive(Debug)]
 struct Frame {
     is_loop: bool,
@@ -93,6 +89,10 @@ impl Path {
     }
 
     fn weight(&self, operator: &Operator<'_>) -> (u32, u32) {
+        // No code is made of it; with a loop's head before it, it is a check.
+        if matches!(operator, Operator::End) {
+            return (0, 0);
+        }
         match class(operator) {
             Class::Plain | Class::Control | Class::Off => (1, 1),
             // The callee's entry is a check.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use wasm_encoder::reencode::{Error, Reencode};
 use wasm_encoder::{
     CodeSection, ElementSection, ExportSection, FunctionSection, GlobalSection, Instruction,
-    Module, RawSection, StartSection, TableSection, TypeSection,
+    Module, RawSection, SectionId, StartSection, TableSection, TypeSection,
 };
 use wasmparser::{BinaryReader, FunctionBody, Operator};
 
@@ -52,9 +52,10 @@ pub fn guard(wasm: &[u8]) -> Result<Vec<u8>, GuardError> {
 /// # Errors
 /// [`GuardError`], for a module that is not valid.
 pub fn without_data(wasm: &[u8]) -> Result<Vec<u8>, GuardError> {
+    const DATA: [u8; 2] = [SectionId::Data as u8, SectionId::DataCount as u8];
     let mut module = Module::new();
     for (id, range) in Parts::of(wasm)?.sections {
-        if id != wasm_encoder::SectionId::Data as u8 {
+        if !DATA.contains(&id) {
             module.section(&RawSection { id, data: &wasm[range] });
         }
     }
@@ -151,8 +152,7 @@ fn body(
         let call = helper.map(|helper| Operator::Call { function_index: *helper });
         let operator = call.unwrap_or(operator);
         if path.is_due(&operator) {
-            for instruction in
-                [Instruction::Loop(wasm_encoder::BlockType::Empty), Instruction::End]
+            for instruction in [Instruction::Loop(wasm_encoder::BlockType::Empty), Instruction::End]
             {
                 wasm_encoder::Encode::encode(&instruction, &mut out);
             }
@@ -198,8 +198,10 @@ fn write(
         match id {
             1 => {
                 let mut types = TypeSection::new();
-                moved
-                    .parse_type_section(&mut types, wasmparser::TypeSectionReader::new(reader())?)?;
+                moved.parse_type_section(
+                    &mut types,
+                    wasmparser::TypeSectionReader::new(reader())?,
+                )?;
                 if !moved.helpers.is_empty() {
                     types.ty().function(PARAMETERS, []);
                 }

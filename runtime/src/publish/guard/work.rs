@@ -37,18 +37,7 @@ const fn classify(proposal: &str, name: &str) -> Class {
     }
     if one_of(
         name,
-        &[
-            "Unreachable",
-            "Block",
-            "Loop",
-            "If",
-            "Else",
-            "End",
-            "Br",
-            "BrIf",
-            "BrTable",
-            "Return",
-        ],
+        &["Unreachable", "Block", "Loop", "If", "Else", "End", "Br", "BrIf", "BrTable", "Return"],
     ) {
         Class::Control
     } else if one_of(name, &["Call", "CallIndirect"]) {
@@ -59,10 +48,7 @@ const fn classify(proposal: &str, name: &str) -> Class {
         Class::TableBulk
     } else if one_of(name, &["MemoryGrow", "TableGrow"]) {
         Class::Grow
-    } else if has(name, "Load")
-        || has(name, "Store")
-        || one_of(name, &["TableGet", "TableSet"])
-    {
+    } else if has(name, "Load") || has(name, "Store") || one_of(name, &["TableGet", "TableSet"]) {
         Class::Access
     } else {
         Class::Plain

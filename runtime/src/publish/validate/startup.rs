@@ -1,0 +1,153 @@
+//! What making an instance does before its first instruction, once for each request, and nothing interrupts it.
+//!
+//! Data with constant offsets within the first memory is an image, and a table of functions is made as it is used:
+//! neither costs a request anything. All else is a straight line of code that the engine makes of the module, so its
+//! length is the guest's to choose, and here is the limit.
+
+use mayfly_core::limits::node;
+use wasmparser::{
+    ConstExpr, Data, DataKind, Element, ElementItems, ElementKind, Operator, Payload, TableInit,
+};
+
+use super::Refusal;
+
+const WASM_PAGE: u64 = 64 << 10;
+
+/// Counts as sections go by, in their order.
+#[derive(Debug, Default)]
+pub(super) struct Startup {
+    memory_bytes: u64,
+    table: Option<u64>,
+    data: Copied,
+    elements: Copied,
+    steps: u64,
+}
+
+/// If one is copied, all are: each may trap, and the ones before it must have been written by then.
+#[derive(Debug, Default)]
+struct Copied {
+    total: u64,
+    any: bool,
+}
+
+impl Copied {
+    fn cost(&self) -> u64 {
+        if self.any { self.total } else { 0 }
+    }
+}
+
+impl Startup {
+    pub(super) fn add(&mut self, payload: &Payload<'_>) -> wasmparser::Result<()> {
+        match payload {
+            Payload::MemorySection(section) => {
+                for memory in section.clone() {
+                    self.memory_bytes = memory?.initial.saturating_mul(WASM_PAGE);
+                }
+            }
+            Payload::TableSection(section) => {
+                for table in section.clone() {
+                    let table = table?;
+                    self.table = Some(table.ty.initial);
+                    if let TableInit::Expr(init) = table.init {
+                        self.expression(&init)?;
+                        self.steps += table.ty.initial;
+                    }
+                }
+            }
+            Payload::GlobalSection(section) => {
+                for global in section.clone() {
+                    self.expression(&global?.init_expr)?;
+                }
+            }
+            Payload::ElementSection(section) => {
+                for element in section.clone() {
+                    self.element(element?)?;
+                }
+            }
+            Payload::DataSection(section) => {
+                for data in section.clone() {
+                    self.segment(data?)?;
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    pub(super) fn check(&self) -> Result<(), Refusal> {
+        let bytes = self.data.cost();
+        if bytes > node::COPIED_DATA_BYTES {
+            return Err(Refusal::CopiedData(bytes));
+        }
+        let steps = self.steps.saturating_add(self.elements.cost());
+        if steps > node::STARTUP_STEPS {
+            return Err(Refusal::Startup(steps));
+        }
+        Ok(())
+    }
+
+    fn segment(&mut self, data: Data<'_>) -> wasmparser::Result<()> {
+        let DataKind::Active { offset_expr, .. } = data.kind else { return Ok(()) };
+        let length = data.data.len() as u64;
+        let fits = self.place(&offset_expr, length, self.memory_bytes)?;
+        self.data.total += length;
+        self.data.any |= !fits;
+        // An empty segment is a check of its bounds.
+        self.steps += u64::from(!fits);
+        Ok(())
+    }
+
+    fn element(&mut self, element: Element<'_>) -> wasmparser::Result<()> {
+        let (length, listed) = match &element.items {
+            ElementItems::Functions(functions) => (u64::from(functions.count()), true),
+            ElementItems::Expressions(_, values) => {
+                for value in values.clone() {
+                    self.expression(&value?)?;
+                }
+                (u64::from(values.count()), false)
+            }
+        };
+        match element.kind {
+            ElementKind::Declared => {}
+            ElementKind::Passive => self.steps += length,
+            ElementKind::Active { offset_expr, .. } => {
+                let table = self.table.unwrap_or(0);
+                let fits = self.place(&offset_expr, length, table)?;
+                self.elements.total += length;
+                self.elements.any |= !(fits && listed);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a segment is at a constant place within what there is from the beginning.
+    fn place(&mut self, at: &ConstExpr<'_>, length: u64, room: u64) -> wasmparser::Result<bool> {
+        self.expression(at)?;
+        let mut operators = at.get_operators_reader();
+        let Operator::I32Const { value } = operators.read()? else { return Ok(false) };
+        let only = matches!(operators.read()?, Operator::End);
+        Ok(only && u64::from(value.cast_unsigned()) + length <= room)
+    }
+
+    /// A single constant is copied with all others; anything else is code.
+    fn expression(&mut self, expression: &ConstExpr<'_>) -> wasmparser::Result<()> {
+        let (mut steps, mut constant) = (0, false);
+        for operator in expression.get_operators_reader() {
+            constant = match operator? {
+                Operator::End => break,
+                Operator::I32Const { .. }
+                | Operator::I64Const { .. }
+                | Operator::F32Const { .. }
+                | Operator::F64Const { .. }
+                | Operator::V128Const { .. }
+                | Operator::RefNull { .. } => true,
+                _ => false,
+            };
+            steps += 1;
+        }
+        if steps > 1 || !constant {
+            self.steps += steps;
+        }
+        Ok(())
+    }
+}
