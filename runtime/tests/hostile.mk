@@ -11,10 +11,10 @@ SOAK_MINUTES ?= 30
 FUZZ_TARGETS := framing cgi_head frames inference module child_answer kernels names
 HOSTILE := MAYFLY_SOAK=$(SOAK) $(CARGO) test --release -p mayfly-runtime --test hostile --
 
-.PHONY: soak soak-http soak-nginx soak-h2 soak-slow soak-aborts soak-imports soak-isolation soak-deploys soak-crowds \
+.PHONY: soak soak-guard soak-http soak-nginx soak-h2 soak-slow soak-aborts soak-imports soak-isolation soak-deploys soak-crowds \
 	soak-mutants soak-tenants soak-storage soak-clients soak-pressure soak-load soak-slow-clients soak-fuzz soak-pictures soak-long hostile-python
 
-soak: soak-http soak-nginx soak-h2 soak-slow soak-slow-clients soak-aborts soak-imports soak-fuzz soak-isolation soak-deploys \
+soak: soak-guard soak-http soak-nginx soak-h2 soak-slow soak-slow-clients soak-aborts soak-imports soak-fuzz soak-isolation soak-deploys \
 	soak-pictures soak-tenants soak-storage soak-crowds soak-load soak-pressure soak-admin soak-mutants soak-long ## The long part of docs/reliability.md
 
 soak-http: ## HTTP/1: framing vectors, limits, damaged messages
@@ -29,6 +29,9 @@ soak-h2: build hostile-python ## HTTP/2: seventeen attacks of 30 s, memory and a
 
 soak-slow: ## Slow and silent clients
 	timeout 900 $(HOSTILE) slow
+
+soak-guard: ## 20,000 guests that count what they do between two checks of time, 20,000 modules rewritten and plain
+	MAYFLY_SOAK=100 timeout 3000 $(CARGO) test --release -p mayfly-runtime --lib publish::guard
 
 soak-aborts: ## Clients that leave at each phase
 	timeout 900 $(HOSTILE) aborts
