@@ -30,6 +30,7 @@ use pressure::Pressure;
 use resets::Resets;
 
 pub use heartbeats::{Heartbeat, Heartbeats};
+pub use pressure::memory_is_short;
 pub use resets::Ended;
 pub use rooms::Rooms;
 pub use slot::{Place, Slot};

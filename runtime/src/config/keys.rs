@@ -231,7 +231,7 @@ pub const KEYS: &[Key] = &[
         |c, v| c.admin.hosts.push(host(v)?), Printed::List(c.admin.hosts.clone())),
     key!("engine.slots", One, "N", "instances at once; auto is what memory and address space allow",
         |c, v| c.engine.slots = auto(v, |t| number(t, 1, 100_000))?, count_or_auto(c.engine.slots)),
-    key!("engine.memory-budget", One, "SIZE", "memory for guests; auto is 4/5 of the machine's or the cgroup's",
+    key!("engine.memory-budget", One, "SIZE", "memory for the whole process; near it the greediest function is ended; auto is 4/5 of the machine's or the cgroup's",
         |c, v| c.engine.memory_budget = auto(v, |t| units::parse_size(t).map_err(|e| e.to_string()))?,
         or_auto(c.engine.memory_budget.map(units::format_size))),
     key!("engine.guest-threads", One, "N", "threads for guests that run long; auto is two per core and two more",

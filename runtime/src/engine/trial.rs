@@ -13,12 +13,17 @@ use wasmtime::{PoolConcurrencyLimitError, Store, UpdateDeadline};
 use super::{Engine, EngineError};
 use crate::logs::LogSink;
 use crate::meter::Tick;
-use crate::node::GUEST_NICE;
+use crate::node::{GUEST_NICE, memory_is_short};
 use crate::revision::Revision;
 use crate::sandbox::{Sandbox, Stop};
 
 /// Beyond `START_TIMEOUT`, for an instance to be made and dropped on a machine that is busy.
 const GRACE: Duration = Duration::from_millis(500);
+
+/// Ends a trial for the sake of those that are served.
+#[derive(Debug, thiserror::Error)]
+#[error("the node's memory was nearly used up while its start function ran")]
+struct OutOfMemory;
 
 /// The slots of the pool that no request is put into.
 #[derive(Debug)]
@@ -84,6 +89,8 @@ fn try_out(engine: &Engine, revision: Arc<Revision>, logs: LogSink) -> Result<()
     store.set_epoch_deadline(1);
     // By the clock: epochs come late when a host function takes its time.
     store.epoch_deadline_callback(|context| match context.data().meter.tick() {
+        // No request's instance: it is not among those of which the greediest is chosen, but the first to end.
+        Tick::GoOn | Tick::Yield if memory_is_short() => Err(OutOfMemory.into()),
         Tick::GoOn | Tick::Yield => Ok(UpdateDeadline::Continue(1)),
         Tick::Over(outcome) => Err(Stop(outcome).into()),
     });

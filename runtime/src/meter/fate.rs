@@ -32,7 +32,7 @@ impl Fate {
 
     /// Keeps it from running on until [`Fate::release`]; says whether it was free to.
     pub fn hold(&self) -> bool {
-        self.state.compare_exchange(FREE, HELD, Ordering::Release, Ordering::Relaxed).is_ok()
+        self.state.compare_exchange(FREE, HELD, Ordering::SeqCst, Ordering::Relaxed).is_ok()
     }
 
     /// Lets it run on, if it is held.

@@ -9,7 +9,7 @@ mod watch;
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
@@ -30,6 +30,14 @@ const EASY: u8 = 0;
 const TIGHT: u8 = 1;
 /// Nobody is left to end.
 const FULL: u8 = 2;
+
+/// Whether memory is short in this process: for guests that run without a node, of which publish tries some.
+static SHORT: AtomicBool = AtomicBool::new(false);
+
+/// Whether memory is short in this process.
+pub fn memory_is_short() -> bool {
+    SHORT.load(Ordering::Relaxed)
+}
 
 /// The state of the node's memory, kept by a thread that ends with this.
 #[derive(Debug)]
@@ -99,7 +107,7 @@ impl Pressure {
 
     /// Whether only functions that hold little get anything now.
     pub fn is_tight(&self) -> bool {
-        self.shared.level.load(Ordering::Relaxed) != EASY
+        self.shared.level.load(Ordering::SeqCst) != EASY
     }
 
     /// Whether everybody has been refused for longer than a moment.
@@ -112,7 +120,8 @@ impl Pressure {
 impl Shared {
     /// Sets the level; says whether it has become worse.
     fn set_level(&self, level: u8) -> bool {
-        let before = self.level.swap(level, Ordering::Relaxed);
+        let before = self.level.swap(level, Ordering::SeqCst);
+        SHORT.store(level != EASY, Ordering::Relaxed);
         if (before == FULL) != (level == FULL) {
             let now = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX).max(1);
             self.full_since.store(if level == FULL { now } else { 0 }, Ordering::Relaxed);

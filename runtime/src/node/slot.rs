@@ -8,6 +8,7 @@ use mayfly_core::limits::node::LARGE_MEMORY_BYTES;
 use super::Node;
 use super::lanes::Lane;
 use super::registry::{Key, Large};
+use crate::engine::pages::PAGE;
 use crate::engine::scan;
 use crate::meter::Meter;
 use crate::revision::Revision;
@@ -59,10 +60,15 @@ impl Slot {
                 self.large = Some(registry.add(Large { meter, usage, base: 0, bytes }));
             }
         }
-        if self.node.pressure.is_tight() && meter.fate.hold() {
+        let pressure = &self.node.pressure;
+        if pressure.is_tight() && meter.fate.hold() {
             // It stops at its very next check: of hundreds that grow at once, each would take some MiB until the thread
             // that watches memory has seen it. Whoever holds little is let go on at once.
             self.node.engine.wasmtime().increment_epoch();
+            if !pressure.is_tight() {
+                // Whoever would have let it go on has done so already.
+                meter.fate.release();
+            }
         }
         let more = usage.claim_grown(bytes as u64).and_then(|claim| claim.checked_sub(self.claim));
         if let Some(more) = more {
@@ -85,6 +91,7 @@ impl Slot {
         if self.is_large()
             && (revision.usage.is_due() || !finished)
             && let Some(held) = scan::private_bytes(memory.as_ptr().addr(), memory.len())
+                .or_else(|| revision.footprint.seen().map(|seen| seen.last.dirty * PAGE))
         {
             revision.usage.note(held, memory.len() as u64, finished);
         }

@@ -37,17 +37,19 @@ impl Harness {
     /// The one of this process: a process has one engine.
     pub fn get() -> &'static Self {
         static HARNESS: OnceLock<Harness> = OnceLock::new();
-        HARNESS.get_or_init(Self::start)
+        HARNESS.get_or_init(|| {
+            Self::start(&EngineConfig { slots: Some(32), ..EngineConfig::default() })
+        })
     }
 
-    fn start() -> Self {
+    /// One with an engine of its own.
+    pub fn start(config: &EngineConfig) -> Self {
         let state = tempfile::tempdir().unwrap();
         let metrics = Arc::new(Metrics::new());
-        let config =
+        let log =
             LogConfig { format: Format::Json, requests: Requests::All, output: Output::Discard };
-        let logs = LogSink::start(config, metrics.logs_dropped.clone()).unwrap();
-        let config = EngineConfig { slots: Some(32), ..EngineConfig::default() };
-        let engine = Engine::new(&config).unwrap();
+        let logs = LogSink::start(log, metrics.logs_dropped.clone()).unwrap();
+        let engine = Engine::new(config).unwrap();
         let catalog = Arc::new(Catalog::default());
         let publisher = publisher(&state, &engine, &catalog, &metrics, &logs);
         let config = NodeConfig { server_timing: true, ..NodeConfig::default() };

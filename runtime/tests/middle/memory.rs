@@ -82,7 +82,8 @@ fn the_response_is_out_before_a_large_instance_is_reset() {
         for instances in 1..=2 {
             let response = harness.head_only("/large").await;
             assert_eq!(response.status(), StatusCode::OK);
-            assert_eq!(revision.in_flight.load(Ordering::Relaxed), instances);
+            // By the second answer the first instance may have been taken down, on a thread of its own.
+            assert!((1..=instances).contains(&revision.in_flight.load(Ordering::Relaxed)));
             drop(response);
         }
         reset(&revision).await;

@@ -131,8 +131,12 @@ impl Watch {
     fn recover(&mut self, used: u64) {
         self.list();
         let leaving = self.large.iter().any(|large| large.meter.fate.is_doomed());
-        if !leaving || used <= self.marks.low {
+        if leaving && used > self.marks.low {
+            self.release(|large| !large.usage.is_greedy());
+        } else {
             self.shared.set_level(EASY);
+            // Listed again: whoever was added since may have been held for the old level, but not for this one.
+            self.list();
             self.release(|_| true);
         }
         self.large.clear();
