@@ -156,6 +156,10 @@ fn first_buffer(memory: &[u8], list: u32, len: u32) -> Result<Option<(u32, u32)>
     if !list.is_multiple_of(4) {
         wasmtime::bail!("a list of buffers is not aligned");
     }
+    // All of the list, however little of it is looked at.
+    if u64::from(list) + 8 * u64::from(len) > memory.len() as u64 {
+        return Err(Trap::MemoryOutOfBounds.into());
+    }
     for i in 0..len.min(node::IOVECS) {
         let at = list.checked_add(i * 8).ok_or(Trap::MemoryOutOfBounds)?;
         let (at, len) = range(memory, at, 8)?.split_at(4);
@@ -242,9 +246,10 @@ mod tests {
         assert_eq!(first_buffer(&memory, 0, 0).unwrap(), Some((0, 0)));
         assert_eq!(first_buffer(&memory, 0, len(most)).unwrap(), Some((0, 0)));
         assert_eq!(first_buffer(&memory, 0, len(most + 1)).unwrap(), None);
-        assert_eq!(first_buffer(&memory, 0, u32::MAX).unwrap(), None);
         memory.splice(16..24, list(&[(3, 5)]));
-        assert_eq!(first_buffer(&memory, 0, u32::MAX).unwrap(), Some((3, 5)));
+        assert_eq!(first_buffer(&memory, 0, len(most + 1)).unwrap(), Some((3, 5)));
+        assert!(first_buffer(&memory, 0, len(most + 2)).is_err());
+        assert!(first_buffer(&memory, 0, u32::MAX).is_err());
         assert!(first_buffer(&memory[..16], 0, 3).is_err());
         assert!(first_buffer(&memory, u32::MAX - 3, 2).is_err());
         assert!(first_buffer(&memory, 2, 1).is_err());
