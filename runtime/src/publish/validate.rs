@@ -101,6 +101,7 @@ fn check(wasm: &[u8], limits: &Limits) -> Result<Inspection, Refusal> {
     let mut validator = Validator::new_with_features(FEATURES);
     let types = validator.validate_all(wasm).map_err(|error| Refusal::from_parser(&error))?;
     let found = inspect::inspect(wasm, types.as_ref())?;
+    startup::check(wasm)?;
     if found.memory_bytes > limits.memory_bytes {
         return Err(Refusal::Memory { needs: found.memory_bytes, limit: limits.memory_bytes });
     }

@@ -11,7 +11,6 @@ use wasmparser::{
 };
 
 use super::Refusal;
-use super::startup::Startup;
 use crate::publish::imports;
 use crate::revision::Abi;
 
@@ -62,12 +61,9 @@ pub(super) fn inspect(wasm: &[u8], types: TypesRef<'_>) -> Result<Inspection, Re
     let mut assets = Vec::new();
     let (mut memory_bytes, mut tables, mut table_elements) = (None, 0, 0);
     let (mut image_bytes, mut image) = (0, Vec::new());
-    let mut startup = Startup::default();
     let parser = |error| Refusal::from_parser(&error);
     for payload in Parser::new(0).parse_all(wasm) {
-        let payload = payload.map_err(parser)?;
-        startup.add(&payload).map_err(parser)?;
-        match payload {
+        match payload.map_err(parser)? {
             Payload::ImportSection(section) => {
                 for import in section.into_imports() {
                     check_import(&import.map_err(parser)?, types)?;
@@ -110,7 +106,6 @@ pub(super) fn inspect(wasm: &[u8], types: TypesRef<'_>) -> Result<Inspection, Re
     if tables > node::TABLES {
         return Err(Refusal::Tables(tables));
     }
-    startup.check()?;
     let abi = exports.abi()?;
     let init = exports.init()?;
     let seed_probe =

@@ -6,16 +6,27 @@
 
 use mayfly_core::limits::node;
 use wasmparser::{
-    ConstExpr, Data, DataKind, Element, ElementItems, ElementKind, Operator, Payload, TableInit,
+    ConstExpr, Data, DataKind, Element, ElementItems, ElementKind, Operator, Parser, Payload,
+    TableInit,
 };
 
 use super::Refusal;
+
+/// Refuses a module of which each instance would take too long to make.
+pub(super) fn check(wasm: &[u8]) -> Result<(), Refusal> {
+    let mut startup = Startup::default();
+    for payload in Parser::new(0).parse_all(wasm) {
+        let payload = payload.map_err(|error| Refusal::from_parser(&error))?;
+        startup.add(&payload).map_err(|error| Refusal::from_parser(&error))?;
+    }
+    startup.within()
+}
 
 const WASM_PAGE: u64 = 64 << 10;
 
 /// Counts as sections go by, in their order.
 #[derive(Debug, Default)]
-pub(super) struct Startup {
+struct Startup {
     memory_bytes: u64,
     table: Option<u64>,
     data: Copied,
@@ -37,7 +48,7 @@ impl Copied {
 }
 
 impl Startup {
-    pub(super) fn add(&mut self, payload: &Payload<'_>) -> wasmparser::Result<()> {
+    fn add(&mut self, payload: &Payload<'_>) -> wasmparser::Result<()> {
         match payload {
             Payload::MemorySection(section) => {
                 for memory in section.clone() {
@@ -74,7 +85,7 @@ impl Startup {
         Ok(())
     }
 
-    pub(super) fn check(&self) -> Result<(), Refusal> {
+    fn within(&self) -> Result<(), Refusal> {
         let bytes = self.data.cost();
         if bytes > node::COPIED_DATA_BYTES {
             return Err(Refusal::CopiedData(bytes));
