@@ -111,14 +111,15 @@ impl Activity {
         &self.reader
     }
 
-    /// The client sends a body: from now on it is looked for while nobody reads.
+    /// The client sends a body, or more than it has an answer to: from now on it is looked for while nobody reads.
     pub fn watch(&self) {
         self.watched.store(true, Relaxed);
     }
 
     /// Ends when the client has closed its side.
     ///
-    /// Hyper notices that by reading, and while a body waits to be read by the guest, it does not read.
+    /// Hyper notices that by reading, and while a body waits to be read by the guest, or the next request for its turn,
+    /// it does not read. Of other connections nothing is looked at here.
     pub async fn client_left(&self) {
         loop {
             tokio::time::sleep(LOOK_EVERY).await;

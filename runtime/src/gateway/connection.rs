@@ -158,25 +158,28 @@ async fn serve(
     let request_id = own.unwrap_or_else(|| RequestId::from_random(rand::rng().next_u64()));
     let body: Option<RequestBody> =
         (!body.is_end_stream()).then(|| Box::pin(Received::new(body)) as RequestBody);
-    let watched = (body.is_some() && parts.version != Version::HTTP_2).then_some(activity);
+    let watched = parts.version != Version::HTTP_2;
     let inbound = Inbound::new(parts, remote, local, request_id);
     let mut handle = pin!(inference::handle(node, inbound, body));
-    let Some(activity) = watched else {
+    if !watched {
         return Ok(WatchedBody::new(node, remote, handle.await, None, busy));
-    };
-    let mut left: Pin<Box<dyn Future<Output = ()> + Send>> =
-        Box::pin(async move { activity.client_left().await });
-    tokio::select! {
-        biased;
-        response = &mut handle => Ok(WatchedBody::new(node, remote, response, Some(left), busy)),
-        () = &mut left => Err(ClientLeft),
     }
+    // Of a request that is answered at once, this is never polled and costs no timer.
+    let response = tokio::select! {
+        biased;
+        response = &mut handle => response,
+        () = activity.client_left() => return Err(ClientLeft),
+    };
+    Ok(WatchedBody::new(node, remote, response, Some(activity), busy))
 }
 
 /// A response's body that keeps its connection from being idle, and breaks off when the client leaves, even while a
 /// guest that writes nothing holds it up.
 struct WatchedBody {
     body: ResponseBody,
+    /// The connection, if its client may leave without hyper's seeing it.
+    watched: Option<Arc<Activity>>,
+    /// Ends when it has; made when the body first has to wait.
     left: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     /// What it counts as; its pieces have it as well.
     answer: Option<Arc<Answer>>,
@@ -188,14 +191,14 @@ impl WatchedBody {
         node: &Arc<Node>,
         remote: SocketAddr,
         mut response: Response<ResponseBody>,
-        left: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+        watched: Option<Arc<Activity>>,
         busy: Busy,
     ) -> Response<Self> {
         let answer = match response.extensions().get() {
             Some(TakeBy(by)) => Some(busy.owe(*by)),
             None => counted(node, remote, &mut response, &busy),
         };
-        response.map(|body| Self { body, left, answer, busy })
+        response.map(|body| Self { body, watched, left: None, answer, busy })
     }
 }
 
@@ -240,6 +243,11 @@ impl http_body::Body for WatchedBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
         let polled = Pin::new(&mut self.body).poll_frame(cx);
+        if polled.is_pending()
+            && let Some(activity) = self.watched.take()
+        {
+            self.left = Some(Box::pin(async move { activity.client_left().await }));
+        }
         if polled.is_pending()
             && let Some(left) = &mut self.left
         {

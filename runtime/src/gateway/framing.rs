@@ -14,6 +14,8 @@ pub struct Framing {
     state: State,
     head: Head,
     partial: Partial,
+    /// A head has ended in this read.
+    ended: bool,
 }
 
 /// Bytes of a header that are looked at: no length that is taken is longer, and the rest of the line is hyper's alone.
@@ -60,6 +62,8 @@ pub enum Seen {
     Heads,
     /// Bytes of a body, or a head that announces one.
     Body,
+    /// Bytes behind a whole request without a body: hyper leaves them where they are until it has answered.
+    Ahead,
 }
 
 impl Framing {
@@ -74,7 +78,11 @@ impl Framing {
     /// The index of the byte at which it can no longer be followed without doubt.
     pub fn follow(&mut self, bytes: &[u8]) -> Result<Seen, usize> {
         let (mut at, mut seen) = (0, Seen::Heads);
+        self.ended = false;
         while at < bytes.len() {
+            if self.ended && seen == Seen::Heads {
+                seen = Seen::Ahead;
+            }
             let rest = &bytes[at..];
             match self.state {
                 State::Bytes(left, chunk) => {
@@ -185,6 +193,7 @@ impl Framing {
 
     fn end_of_head(&mut self) {
         let head = std::mem::take(&mut self.head);
+        self.ended = true;
         self.state = match (head.chunked, head.length) {
             (true, _) => State::ChunkSize,
             (false, Some(length)) if length > 0 => State::Bytes(length, false),
@@ -362,6 +371,12 @@ mod tests {
         assert_eq!(framing.follow(b"GET / HTTP/1.1\r\n\r\n"), Ok(Seen::Heads));
         assert_eq!(framing.follow(b"P / H\r\nContent-Length: 2\r\n\r\n"), Ok(Seen::Body));
         assert_eq!(framing.follow(b"x"), Ok(Seen::Body));
+        let mut framing = Framing::default();
+        for _ in 0..2 {
+            assert_eq!(framing.follow(b"GET / HTTP/1.1\r\n\r\n"), Ok(Seen::Heads));
+        }
+        assert_eq!(framing.follow(b"GET / HTTP/1.1\r\n\r\nG"), Ok(Seen::Ahead));
+        assert_eq!(framing.follow(b"ET / HTTP/1.1\r\n\r\n"), Ok(Seen::Heads));
         for _ in 0..10 {
             let _ = framing.follow(&[b'a'; 60_000]);
         }

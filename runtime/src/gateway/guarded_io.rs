@@ -100,8 +100,9 @@ impl GuardedIo {
     fn inspect(&mut self, buf: &mut ReadBuf<'_>, before: usize) {
         let Some(framing) = &mut self.framing else { return };
         match framing.follow(&buf.filled()[before..]) {
-            Ok(Seen::Heads) => {}
-            Ok(Seen::Body) => self.activity.watch(),
+            // Hyper reads on, and sees by itself when its client leaves.
+            Ok(Seen::Heads) if !self.activity.is_busy() => {}
+            Ok(Seen::Heads | Seen::Ahead | Seen::Body) => self.activity.watch(),
             Err(at) => {
                 self.poisoned = true;
                 buf.set_filled(before + at);
