@@ -40,8 +40,6 @@ pub struct Activity {
     debts: AtomicUsize,
     /// Bytes of answers that the client has not taken.
     unread: AtomicUsize,
-    /// How often the connection's task was polled.
-    turns: AtomicUsize,
 }
 
 impl Activity {
@@ -58,18 +56,7 @@ impl Activity {
             owed: Mutex::default(),
             debts: AtomicUsize::new(0),
             unread: AtomicUsize::new(0),
-            turns: AtomicUsize::new(0),
         }
-    }
-
-    /// The connection's task is polled: a turn begins.
-    pub fn begin_turn(&self) {
-        self.turns.fetch_add(1, Relaxed);
-    }
-
-    /// The turn that is on.
-    pub fn turn(&self) -> usize {
-        self.turns.load(Relaxed)
     }
 
     /// A request's head is complete; it is being answered until the guard is dropped.

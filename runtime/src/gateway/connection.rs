@@ -23,7 +23,7 @@ use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
 use super::activity::{Activity, Answer, Busy};
-use super::gate::Gate;
+use super::gate::{Gate, Turn};
 use super::guarded_io::GuardedIo;
 use super::received::Received;
 use super::{GatewayConfig, Open};
@@ -59,21 +59,23 @@ pub fn spawn(
         let (reader, writer) = stream.into_split();
         let activity = Arc::new(Activity::new(version, reader));
         let room = node.rooms.heads.grant(None, remote.ip());
-        let gate = (version == Version::HTTP_2).then(|| Gate::new(turns));
+        let turn = (version == Version::HTTP_2).then(|| Arc::new(Turn::new(turns)));
+        let gate = turn.clone().map(Gate::new);
         let io = TokioIo::new(GuardedIo::new(writer, activity.clone(), &config, gate, room));
-        let counts = activity.clone();
         let service = service_fn(move |request| {
             let (node, activity) = (node.clone(), activity.clone());
             async move { serve(&node, request, remote, local, activity).await }
         });
         // Errors here are the client's: broken framing, a timeout, a reset. Hyper has answered what can be answered.
         // Boxed, so that each connection has the size of its own protocol, and of none while it has not said which.
-        if version == Version::HTTP_2 {
+        if let Some(turn) = turn {
             let served = watcher.watch(http2_builder().serve_connection(io, service));
             let mut served = Box::pin(served);
             let _ = poll_fn(|cx| {
-                counts.begin_turn();
-                served.as_mut().poll(cx)
+                turn.begin();
+                let polled = served.as_mut().poll(cx);
+                turn.end();
+                polled
             })
             .await;
         } else {

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use mayfly_core::limits::node;
+use parking_lot::Mutex;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
@@ -19,6 +20,74 @@ use super::frames::Frames;
 
 type Permit = Result<OwnedSemaphorePermit, AcquireError>;
 
+/// The turns of one connection's task, and its part of its worker's: kept here and not in the gate, because a connection
+/// that cannot write does not read, and must not keep others from reading.
+pub struct Turn {
+    worker: Arc<Semaphore>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    number: usize,
+    /// Whether heads may pass in this turn.
+    mine: Option<OwnedSemaphorePermit>,
+    waits: Option<Pin<Box<dyn Future<Output = Permit> + Send>>>,
+    /// Whether heads were there to pass.
+    asked: bool,
+}
+
+impl Turn {
+    /// Of a connection of the worker with these turns.
+    pub fn new(worker: Arc<Semaphore>) -> Self {
+        Self { worker, state: Mutex::default() }
+    }
+
+    /// The task is polled.
+    pub fn begin(&self) {
+        let mut state = self.state.lock();
+        state.number += 1;
+        state.mine = None;
+        state.asked = false;
+    }
+
+    /// And has been: what it waited for is another's if it did not ask for it.
+    pub fn end(&self) {
+        let mut state = self.state.lock();
+        if !state.asked {
+            state.waits = None;
+        }
+    }
+
+    fn number(&self) -> usize {
+        self.state.lock().number
+    }
+
+    /// Whether heads may pass in this turn; if not, the task will be woken when they may.
+    fn is_mine(&self, cx: &mut Context<'_>) -> bool {
+        let state = &mut *self.state.lock();
+        state.asked = true;
+        if state.mine.is_some() {
+            return true;
+        }
+        let permit = match (&mut state.waits, self.worker.clone().try_acquire_owned()) {
+            (None, Ok(permit)) => Ok(permit),
+            (waits, _) => {
+                let acquire = || Box::pin(self.worker.clone().acquire_owned()) as Pin<Box<_>>;
+                let polled = waits.get_or_insert_with(acquire).as_mut().poll(cx);
+                let Poll::Ready(permit) = polled else { return false };
+                *waits = None;
+                permit
+            }
+        };
+        // The semaphore is never closed.
+        state.mine = permit.ok();
+        // So that the turn has an end, whatever else happens to this connection.
+        cx.waker().wake_by_ref();
+        state.mine.is_some()
+    }
+}
+
 /// One connection's way through.
 pub struct Gate {
     frames: Frames,
@@ -26,30 +95,18 @@ pub struct Gate {
     kept: Vec<u8>,
     passed: usize,
     /// The turn that is on, and how many more heads may pass in it.
-    turn: usize,
+    turn: Arc<Turn>,
+    number: usize,
     left: usize,
-    /// Turns of this worker.
-    turns: Arc<Semaphore>,
-    mine: Option<OwnedSemaphorePermit>,
-    waits: Option<Pin<Box<dyn Future<Output = Permit> + Send>>>,
     /// Since when a header block has no end.
     open: Option<Instant>,
 }
 
 impl Gate {
-    /// For a connection of the worker with these turns.
-    pub fn new(turns: Arc<Semaphore>) -> Self {
-        Self {
-            frames: Frames::default(),
-            kept: Vec::new(),
-            passed: 0,
-            turn: 0,
-            left: 0,
-            turns,
-            mine: None,
-            waits: None,
-            open: None,
-        }
+    /// For a connection with these turns.
+    pub fn new(turn: Arc<Turn>) -> Self {
+        let (frames, kept) = (Frames::default(), Vec::new());
+        Self { frames, kept, passed: 0, turn, number: 0, left: 0, open: None }
     }
 
     /// Since when a header block has had no end.
@@ -57,18 +114,17 @@ impl Gate {
         self.open
     }
 
-    /// Reads from `stream` in the connection's turn of this number.
+    /// Reads from `stream`.
     pub fn poll_read(
         &mut self,
         cx: &mut Context<'_>,
-        turn: usize,
         stream: Pin<&mut impl AsyncRead>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.turn != turn {
-            self.turn = turn;
+        let number = self.turn.number();
+        if self.number != number {
+            self.number = number;
             self.left = node::H2_HEADS_AT_ONCE;
-            self.mine = None;
         }
         if self.kept.is_empty() {
             let before = buf.filled().len();
@@ -98,7 +154,7 @@ impl Gate {
     /// How many of these bytes may pass now. If none may, the task has been woken or will be.
     fn pass(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> usize {
         let (mut n, _) = self.frames.follow(bytes, 0);
-        if n < bytes.len() && self.left > 0 && self.has_turn(cx) {
+        if n < bytes.len() && self.left > 0 && self.turn.is_mine(cx) {
             let (more, heads) = self.frames.follow(&bytes[n..], self.left);
             self.left -= heads;
             n += more;
@@ -108,31 +164,6 @@ impl Gate {
             false => None,
         };
         n
-    }
-
-    /// Whether this is one of the worker's connections with a turn; if not, it will be woken when it is.
-    fn has_turn(&mut self, cx: &mut Context<'_>) -> bool {
-        if self.mine.is_some() {
-            return true;
-        }
-        if self.waits.is_none()
-            && let Ok(permit) = self.turns.clone().try_acquire_owned()
-        {
-            return self.begin(cx, permit);
-        }
-        let turns = &self.turns;
-        let waits = self.waits.get_or_insert_with(|| Box::pin(turns.clone().acquire_owned()));
-        let Poll::Ready(permit) = waits.as_mut().poll(cx) else { return false };
-        self.waits = None;
-        // The semaphore is never closed.
-        permit.is_ok_and(|permit| self.begin(cx, permit))
-    }
-
-    fn begin(&mut self, cx: &Context<'_>, permit: OwnedSemaphorePermit) -> bool {
-        self.mine = Some(permit);
-        // So that the turn has an end, whatever else happens to this connection.
-        cx.waker().wake_by_ref();
-        true
     }
 }
 
@@ -148,15 +179,22 @@ mod tests {
         [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".as_slice(), &head.repeat(heads)].concat()
     }
 
-    /// Reads until nothing comes; gives the bytes.
-    fn read(gate: &mut Gate, turn: usize, from: &mut &[u8]) -> Vec<u8> {
+    fn gate(worker: &Arc<Semaphore>) -> Gate {
+        Gate::new(Arc::new(Turn::new(worker.clone())))
+    }
+
+    /// One turn, in which is read until nothing comes; gives the bytes.
+    fn read(gate: &mut Gate, from: &mut &[u8]) -> Vec<u8> {
         let mut all = Vec::new();
         let mut cx = Context::from_waker(Waker::noop());
+        let turn = gate.turn.clone();
+        turn.begin();
         loop {
             let mut space = [0; 50];
             let mut buf = ReadBuf::new(&mut space);
-            let polled = gate.poll_read(&mut cx, turn, Pin::new(&mut *from), &mut buf);
+            let polled = gate.poll_read(&mut cx, Pin::new(&mut *from), &mut buf);
             if polled.is_pending() || buf.filled().is_empty() {
+                turn.end();
                 return all;
             }
             all.extend_from_slice(buf.filled());
@@ -166,12 +204,12 @@ mod tests {
     #[test]
     fn few_heads_pass_in_a_turn_and_in_the_end_every_byte() {
         let bytes = sent(100);
-        let (mut gate, mut from) = (Gate::new(Arc::new(Semaphore::new(1))), &bytes[..]);
+        let (mut gate, mut from) = (gate(&Arc::new(Semaphore::new(1))), &bytes[..]);
         let mut all = Vec::new();
         let mut turns = 0;
         while all.len() < bytes.len() {
             turns += 1;
-            let got = read(&mut gate, turns, &mut from);
+            let got = read(&mut gate, &mut from);
             assert!(got.len() <= 24 + 12 * node::H2_HEADS_AT_ONCE + 8, "{turns}: {}", got.len());
             all.extend_from_slice(&got);
         }
@@ -181,18 +219,35 @@ mod tests {
 
     #[test]
     fn few_connections_have_a_turn_at_once() {
-        let turns = Arc::new(Semaphore::new(1));
+        let worker = Arc::new(Semaphore::new(1));
         let bytes = sent(1);
-        let (mut first, mut second) = (Gate::new(turns.clone()), Gate::new(turns.clone()));
-        assert_eq!(read(&mut first, 1, &mut &bytes[..]), bytes);
+        let (mut first, mut second) = (gate(&worker), gate(&worker));
+        assert_eq!(read(&mut first, &mut &bytes[..]), bytes);
         let mut from = &bytes[..];
-        let early = read(&mut second, 1, &mut from);
+        let early = read(&mut second, &mut from);
         assert_eq!(early, bytes[..24 + 8], "all before the head");
-        assert!(read(&mut second, 2, &mut from).is_empty());
-        // The first one's next turn, in which it reads nothing.
-        read(&mut first, 2, &mut &b""[..]);
-        assert_eq!([early, read(&mut second, 3, &mut from)].concat(), bytes);
+        assert!(read(&mut second, &mut from).is_empty());
+        // The first one's next turn, in which it does not read.
+        first.turn.begin();
+        first.turn.end();
+        assert_eq!([early, read(&mut second, &mut from)].concat(), bytes);
         drop(second);
-        assert_eq!(turns.available_permits(), 1);
+        assert_eq!(worker.available_permits(), 1);
+    }
+
+    #[test]
+    fn who_has_its_turn_and_does_not_read_keeps_nobody_waiting() {
+        let worker = Arc::new(Semaphore::new(1));
+        let bytes = sent(1);
+        let (mut first, mut second, mut third) = (gate(&worker), gate(&worker), gate(&worker));
+        read(&mut first, &mut &bytes[..]);
+        let (mut from, mut also) = (&bytes[..], &bytes[..]);
+        read(&mut second, &mut from);
+        read(&mut third, &mut also);
+        // It is the second one's now, which cannot write and so does not read.
+        first.turn.begin();
+        second.turn.begin();
+        second.turn.end();
+        assert_eq!(read(&mut third, &mut also).len(), 12 - 8);
     }
 }

@@ -195,7 +195,7 @@ impl AsyncRead for GuardedIo {
             let mut reader = this.activity.reader().lock();
             let Some(reader) = reader.as_mut() else { return Poll::Ready(Ok(())) };
             match &mut this.gate {
-                Some(gate) => gate.poll_read(cx, this.activity.turn(), Pin::new(reader), buf),
+                Some(gate) => gate.poll_read(cx, Pin::new(reader), buf),
                 None => Pin::new(reader).poll_read(cx, buf),
             }
         };
