@@ -210,7 +210,9 @@ impl Micro {
             created_unix_s: 0,
             stages: Vec::new(),
         };
-        let revision = Revision::new(record, module, self.metrics.revision(&name, 1));
+        let metrics = self.metrics.revision(&name, 1);
+        let log = self.logs.source(&name, &metrics);
+        let revision = Revision::new(record, module, metrics, log);
         self.node.catalog.insert(name, Entry::Ready(revision));
     }
 

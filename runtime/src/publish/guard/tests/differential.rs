@@ -67,7 +67,7 @@ fn run(engine: &Engine, wasm: &[u8]) -> Seen {
                 for (to, ty) in out.iter_mut().zip(&results) {
                     *to = match ty {
                         wasmtime::ValType::I32 => Val::I32((number * 7_919 % 65_536) as i32),
-                        wasmtime::ValType::I64 => Val::I64(number as i64 * 104_729),
+                        wasmtime::ValType::I64 => Val::I64(number.cast_signed() * 104_729),
                         wasmtime::ValType::F32 => Val::F32((number as f32).to_bits()),
                         wasmtime::ValType::F64 => Val::F64((number as f64).to_bits()),
                         wasmtime::ValType::V128 => Val::V128(u128::from(number).into()),
