@@ -1,5 +1,10 @@
 //! What a host function does before anybody looks at its guest's clock: every import is listed with its most, and those
 //! whose work is a guest's number are called with huge ones. Counted are pieces, never times.
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    reason = "the sizes in the tables below are small"
+)]
 
 use std::net::SocketAddr;
 use std::pin::pin;
