@@ -36,5 +36,6 @@ pub mod run;
 pub mod sandbox;
 pub mod self_test;
 pub mod shares;
+pub mod state_dir;
 pub mod telemetry;
 pub mod verify;

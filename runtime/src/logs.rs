@@ -23,7 +23,7 @@ use parking_lot::Mutex;
 use prometheus::IntCounter;
 
 use crate::metrics::RevisionMetrics;
-pub use escape::escape;
+pub use escape::{escape, escape_json, escape_lines};
 pub use record::{Body, Entry, InvocationRecord, Stream};
 pub use ring::{Followed, Follower, TooManyFollowers};
 pub use source::Source;

@@ -7,7 +7,6 @@ mod cli;
 
 use std::io::Write as _;
 use std::net::SocketAddr;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -26,11 +25,12 @@ use mayfly_runtime::config::{Config, Process};
 use mayfly_runtime::descriptors::Descriptors;
 use mayfly_runtime::engine::{Engine, EngineConfig};
 use mayfly_runtime::gateway::{Gateway, GatewayConfig};
-use mayfly_runtime::logs::{LogConfig, LogSink, Output};
+use mayfly_runtime::logs::{LogConfig, LogSink, Output, escape_lines};
 use mayfly_runtime::metrics::Metrics;
 use mayfly_runtime::node::{Node, NodeConfig};
 use mayfly_runtime::publish::{PublishRequest, Publisher, PublisherConfig};
 use mayfly_runtime::revision::Settings;
+use mayfly_runtime::state_dir;
 use mayfly_runtime::telemetry;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -63,7 +63,7 @@ fn main() -> ExitCode {
     };
     let Err(failure) = done else { return ExitCode::SUCCESS };
     if !failure.text.is_empty() {
-        eprintln!("error: {}", failure.text);
+        eprintln!("error: {}", escape_lines(&failure.text));
     }
     ExitCode::from(failure.code)
 }
@@ -75,6 +75,7 @@ fn serve(arguments: &Serve) -> Result<(), Failure> {
         print!("{}", config.to_toml());
         return Ok(());
     }
+    state_dir::make_files_private();
     let metrics = Arc::new(Metrics::new());
     let logs = start_logs(&config, &metrics).map_err(failed)?;
     let done = run(&config, metrics, &logs);
@@ -181,8 +182,14 @@ impl Parts {
         runtime: &tokio::runtime::Runtime,
         descriptors: Descriptors,
     ) -> anyhow::Result<Self> {
-        let state_dir = &config.state_dir;
-        make_private(state_dir)?;
+        let state = state_dir::prepare(&config.state_dir).with_context(|| {
+            let dir = config.state_dir.display();
+            format!("cannot use the state directory {dir}; name another with state-dir")
+        })?;
+        for mended in &state.mended {
+            tracing::warn!("the state directory: {mended}");
+        }
+        let state_dir = &state.path;
         let (full, read_metrics) = admin::load_or_make(state_dir)?;
         let engine = Engine::new(&EngineConfig {
             slots: config.engine.slots,
@@ -358,13 +365,6 @@ impl Parts {
         let drained = tokio::task::spawn_blocking(move || running.drain());
         tokio::time::timeout(config.drain_timeout(longest), drained).await.is_ok()
     }
-}
-
-/// Makes a directory that nobody else can read, with its parents.
-fn make_private(dir: &Path) -> anyhow::Result<()> {
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).with_context(|| {
-        format!("cannot make the state directory {}; name another with state-dir", dir.display())
-    })
 }
 
 fn gateway_config(config: &Config, descriptors: Descriptors) -> GatewayConfig {

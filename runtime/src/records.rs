@@ -2,6 +2,8 @@
 //! committed after the files that it speaks of are on disk.
 
 use std::collections::HashSet;
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use mayfly_core::limits::node;
@@ -265,6 +267,9 @@ impl Records {
 
 /// Opens or makes the file. Writes only what is missing, so that a start needs no room on a disk that is full.
 fn open(path: &Path) -> Result<Database> {
+    // Functions' variables are in it, and some of those are secrets.
+    let private = OpenOptions::new().create(true).append(true).mode(0o600).open(path);
+    drop(private.map_err(redb::Error::Io).map_err(database)?);
     let db = Database::create(path).map_err(database)?;
     match format(&db)? {
         Some(newer) if newer > FORMAT => return Err(RecordsError::Newer(newer)),
@@ -280,6 +285,12 @@ fn open(path: &Path) -> Result<Database> {
         meta.insert("format", FORMAT).map_err(database)?;
     }
     write.commit().map_err(database)?;
+    // A new file is only there after a crash if its directory says so.
+    let dir = path.parent().unwrap_or(Path::new("."));
+    point("database-made")
+        .and_then(|()| File::open(dir)?.sync_all())
+        .map_err(redb::Error::Io)
+        .map_err(database)?;
     Ok(db)
 }
 

@@ -32,6 +32,18 @@ pub fn is_hop_by_hop(name: &HeaderName) -> bool {
     }
 }
 
+/// Headers that act on a browser's whole origin, which functions share: one would log the visitors of all others out, or
+/// put its service worker before them.
+#[must_use]
+pub fn is_of_origin(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    match name.len() {
+        15 => name == "clear-site-data",
+        22 => name == "service-worker-allowed",
+        _ => false,
+    }
+}
+
 /// The headers of a request that a guest may see: not hop-by-hop, and not named by `Connection`.
 pub fn for_guest(headers: &HeaderMap) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
     let named = named_by_connection(headers);
@@ -106,7 +118,7 @@ impl HeadBuilder {
         let value = HeaderValue::from_bytes(value).map_err(|_| HeadError::Value(lossy()))?;
         if name == CONTENT_LENGTH {
             self.length = Some(self.length_of(&value)?);
-        } else if !is_hop_by_hop(&name) {
+        } else if !is_hop_by_hop(&name) && !is_of_origin(&name) {
             self.headers.append(name, value);
         }
         Ok(())
@@ -161,6 +173,16 @@ pub fn decode(frame: &[u8]) -> Result<Head, HeadError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_acts_on_the_whole_origin_is_not_a_functions_to_send() {
+        let mut builder = HeadBuilder::default();
+        for name in ["Clear-Site-Data", "SERVICE-WORKER-ALLOWED", "x-own"] {
+            builder.header(name.as_bytes(), b"/").unwrap();
+        }
+        let head = builder.finish(200).unwrap();
+        assert_eq!(head.headers.keys().collect::<Vec<_>>(), ["x-own"]);
+    }
 
     #[test]
     fn what_belongs_to_the_connection_stays_with_it() {

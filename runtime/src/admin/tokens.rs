@@ -52,7 +52,7 @@ pub fn load_or_make(state_dir: &Path) -> Result<(Token, Token), TokenError> {
 /// # Errors
 /// [`TokenError`] names the file.
 pub fn read_token(state_dir: &Path) -> Result<Token, TokenError> {
-    read(&state_dir.join(FULL))
+    read(&crate::state_dir::locate(state_dir, FULL))
 }
 
 fn one(path: &Path) -> Result<Token, TokenError> {
@@ -70,7 +70,11 @@ fn one(path: &Path) -> Result<Token, TokenError> {
     writeln!(new, "{}", token.reveal()).map_err(file)?;
     new.as_file().sync_all().map_err(file)?;
     match new.persist_noclobber(path) {
-        Ok(_) => Ok(token),
+        Ok(_) => {
+            // A token that was handed out must be there after a crash.
+            std::fs::File::open(directory).and_then(|dir| dir.sync_all()).map_err(file)?;
+            Ok(token)
+        }
         Err(lost) if lost.error.kind() == std::io::ErrorKind::AlreadyExists => read(path),
         Err(lost) => Err(file(lost.error)),
     }

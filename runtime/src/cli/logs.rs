@@ -34,7 +34,7 @@ impl Logs {
         let answer = node.send(Method::GET, &path, "application/x-ndjson", Bytes::new()).await?;
         let json = self.printing.json();
         client::lines(answer.into_body(), |line| {
-            if json { output::line(line) } else { output::line(human(line)) }
+            if json { output::json_line(line) } else { output::line(human(line)) }
         })
         .await
     }

@@ -1,16 +1,16 @@
-//! Printing. Everything goes through `write!`, so that a closed pipe is an error and no panic.
+//! Printing. Everything goes through `write!`, so that a closed pipe is an error and no panic; and through here, because
+//! names in a module, log lines and answers are written by anybody: none of them may reach the terminal as it is.
 
 use std::io::Write as _;
 
+use mayfly_runtime::logs::{escape_json, escape_lines};
 use serde_json::Value;
 
 use super::Failure;
 
-/// Writes a line to stdout.
+/// Writes a line, or several, to stdout; what is no text is escaped.
 pub(super) fn line(text: impl std::fmt::Display) -> Result<(), Failure> {
-    let mut out = std::io::stdout().lock();
-    writeln!(out, "{text}")?;
-    Ok(out.flush()?)
+    raw(format!("{}\n", escape_lines(&text.to_string())).as_bytes())
 }
 
 /// Writes bytes to stdout as they are.
@@ -22,7 +22,12 @@ pub(super) fn raw(bytes: &[u8]) -> Result<(), Failure> {
 
 /// Writes JSON, indented.
 pub(super) fn json(value: &Value) -> Result<(), Failure> {
-    line(format_args!("{value:#}"))
+    json_line(&format!("{value:#}"))
+}
+
+/// Writes JSON that is text already.
+pub(super) fn json_line(text: &str) -> Result<(), Failure> {
+    raw(format!("{}\n", escape_json(text)).as_bytes())
 }
 
 /// Columns as wide as their widest cell, two spaces between.

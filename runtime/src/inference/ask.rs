@@ -7,6 +7,7 @@ use http::header::{CONTENT_TYPE, HOST, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, Method, Response, Uri};
 use http_body_util::BodyExt as _;
 use mayfly_abi::CONTENT_TYPE_MODEL;
+use mayfly_core::limits::node as limits;
 use mayfly_oip::Model;
 
 use super::hold::Hold;
@@ -17,9 +18,6 @@ use crate::invocation::Placed;
 use crate::node::Node;
 use crate::revision::Revision;
 use crate::sandbox::Inbound;
-
-/// Longest description of a model, in bytes: thousands of tensors' names and shapes.
-const METADATA_BYTES: usize = 256 << 10;
 
 /// What a revision's model takes and gives: asked of the function once, at its first use.
 pub(super) async fn describe(
@@ -79,14 +77,15 @@ pub(super) async fn guests_answer(
 ) -> Result<(HeaderMap, Bytes), Refusal> {
     let (head, body) = response.into_parts();
     let long = || {
-        let long = format!("the model describes itself in more than {METADATA_BYTES} bytes");
+        let most = limits::INFERENCE_METADATA_BYTES;
+        let long = format!("the model describes itself in more than {most} bytes");
         Refusal::new(502, long)
     };
     let body = match body {
         ResponseBody::Whole(bytes) => {
             match &mut hold {
                 Some(hold) => hold.grow(bytes.len())?,
-                None if bytes.len() > METADATA_BYTES => return Err(long()),
+                None if bytes.len() > limits::INFERENCE_METADATA_BYTES => return Err(long()),
                 None => {}
             }
             bytes
@@ -99,7 +98,9 @@ pub(super) async fn guests_answer(
                 let Ok(data) = frame.map_err(broken)?.into_data() else { continue };
                 match &mut hold {
                     Some(hold) => hold.extend(&mut all, &data, usize::MAX)?,
-                    None if all.len() + data.len() > METADATA_BYTES => return Err(long()),
+                    None if all.len() + data.len() > limits::INFERENCE_METADATA_BYTES => {
+                        return Err(long());
+                    }
                     None => all.extend_from_slice(&data),
                 }
             }

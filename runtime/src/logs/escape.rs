@@ -19,12 +19,36 @@ pub fn escape(bytes: &[u8]) -> String {
     out
 }
 
-fn push(out: &mut String, c: char) {
-    let reorders = matches!(
+/// The same for text of several lines.
+#[must_use]
+pub fn escape_lines(text: &str) -> String {
+    let lines = text.split('\n').map(|line| escape(line.as_bytes()));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// JSON with what moves a cursor or reorders text written as JSON has it. All of that stands in strings.
+#[must_use]
+pub fn escape_json(json: &str) -> String {
+    let mut out = String::with_capacity(json.len());
+    for c in json.chars() {
+        if c != '\n' && (c.is_control() || reorders(c)) {
+            let _ = write!(out, "\\u{:04x}", u32::from(c));
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
+fn reorders(c: char) -> bool {
+    matches!(
         c,
-        '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}'
-    );
-    if !c.is_control() && !reorders {
+        '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}'
+    )
+}
+
+fn push(out: &mut String, c: char) {
+    if !c.is_control() && !reorders(c) {
         out.push(c);
         return;
     }
@@ -54,6 +78,15 @@ mod tests {
         ] {
             assert_eq!(escape(raw), shown);
         }
+    }
+
+    #[test]
+    fn lines_stay_lines_and_json_stays_json() {
+        assert_eq!(escape_lines("a\x1b[1m\n\u{202e}b\r"), "a\\u{1b}[1m\n\\u{202e}b\\r");
+        let value = serde_json::json!({ "a\u{9b}": "\u{202e}\x7f\x1b ü" });
+        let shown = escape_json(&format!("{value:#}"));
+        assert!(!shown.contains(['\u{9b}', '\u{202e}', '\x7f', '\x1b']), "{shown}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&shown).unwrap(), value);
     }
 
     #[test]

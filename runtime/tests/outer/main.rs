@@ -53,6 +53,60 @@ fn a_failed_deploy_says_why_and_leaves_the_old_one() {
 }
 
 #[test]
+fn what_a_node_writes_is_nobody_elses_to_read() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let open = |path: &std::path::Path| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o775)).unwrap();
+    };
+    let shut = |path: &std::path::Path| {
+        let mode = std::fs::metadata(path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{}: {mode:o}", path.display());
+    };
+    // The root of a volume, which is not the node's alone; then a directory of its own that was left open.
+    for (found, state) in [(Some("lost+found"), "state/mayfly"), (None, "state")] {
+        let dir = tempfile::tempdir().unwrap();
+        let named = dir.path().join("state");
+        std::fs::create_dir(&named).unwrap();
+        if let Some(name) = found {
+            std::fs::create_dir(named.join(name)).unwrap();
+        }
+        open(&named);
+        let mut node = Node::start(dir);
+        let wasm = node.file("greet.wasm", &module("hello"));
+        // The verbs find the token where it is.
+        node.ok(&["deploy", &wasm, "--env", "KEY=secret"]);
+        assert_eq!(node.stop(), Some(0));
+        let dir = node.into_dir();
+        let state = dir.path().join(state);
+        let look = || {
+            let mut left = vec![state.clone()];
+            let mut seen = 0;
+            while let Some(path) = left.pop() {
+                shut(&path);
+                seen += 1;
+                if path.is_dir() {
+                    left.extend(
+                        std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()),
+                    );
+                }
+            }
+            assert!(seen >= 9, "{seen}");
+        };
+        look();
+        // As when a volume's group is given everything that is in it.
+        for path in
+            [&state, &state.join("token"), &state.join("mayfly.redb"), &state.join("artifacts")]
+        {
+            open(path);
+        }
+        let mut node = Node::start(dir);
+        assert_eq!(node.ok(&["invoke", "greet"]), "hello");
+        assert_eq!(node.stop(), Some(0));
+        look();
+    }
+}
+
+#[test]
 fn mistakes_have_their_exit_codes() {
     let node = Node::start(tempfile::tempdir().unwrap());
     for (arguments, expect, text) in [

@@ -209,6 +209,8 @@ caps! {
     ADMIN_BODY_BYTES: usize = 1 << 20, written_size;
     /// Bytes of JSON of one inference request; larger tensors follow it in binary.
     INFERENCE_JSON_BYTES: usize = 16 << 20, written_size;
+    /// Longest description of a model, in bytes: thousands of tensors' names and shapes.
+    INFERENCE_METADATA_BYTES: usize = 256 << 10, written_size;
     /// Bytes of JSON and tensors of all inference requests that are being read or answered; beyond it 503, and beyond
     /// half of what is free for one function, three times of it for one address.
     INFERENCE_BUFFERS_BYTES: usize = 256 << 20, written_size;
