@@ -17,9 +17,9 @@ const IMAGE_FROM_BYTES: u64 = 1 << 20;
 /// cache: making the slot ready costs no more pages than that.
 const CALL_NS_PER_PAGE: u64 = 20;
 /// Mapped by one call; others can change the address space between two.
-const STEP_BYTES: u64 = 8 << 20;
-/// Given back by one call: a thousand pages, for 150 us.
-const GIVE_BACK_BYTES: usize = 4 << 20;
+const STEP_BYTES: u64 = 2 << 20;
+/// Given back by one call: 256 pages, for 40 us.
+const GIVE_BACK_BYTES: usize = 1 << 20;
 
 /// A slot that is about to be given back, and what is to be in it again.
 #[derive(Debug, Clone)]

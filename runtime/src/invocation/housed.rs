@@ -41,7 +41,7 @@ impl Housed {
         match slot {
             Some(slot) if self.warm || slot.is_large() && !quick => {
                 let node = slot.node().clone();
-                node.resets.take(Ended { store, slot, call: self.call });
+                node.resets.take(Ended { store, slot, call: self.call, warm: self.warm });
                 None
             }
             slot => {

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use mayfly_core::Outcome;
 use mayfly_core::limits::node;
 use wasmtime::{Instance, Memory, Store, StoreContextMut, UpdateDeadline};
 
@@ -10,6 +11,10 @@ use super::ledger::Verdict;
 use super::{judge, nanos};
 use crate::meter::Tick;
 use crate::sandbox::{Sandbox, Stop};
+
+/// A call that took longer would hardly notice the faults that a slot made ready saves the next one, a millisecond or
+/// two; and what sleeps leaves nothing behind in slots that nobody may use again.
+const WARM_WITHIN: Duration = Duration::from_secs(1);
 
 /// Runs a guest to its end, and leaves its instance to be taken down.
 pub async fn run(sandbox: Sandbox) -> Verdict {
@@ -58,7 +63,9 @@ pub async fn run(sandbox: Sandbox) -> Verdict {
     }
     exchange.finish(verdict.clone());
     let used: Duration = store.data().meter.used_until_now();
-    let warm = memory.is_some_and(|memory| revision.warm(memory.data(&*store), used).is_some());
+    let worth = verdict.outcome == Outcome::Answered && ended - ready < WARM_WITHIN;
+    let warm =
+        worth && memory.is_some_and(|memory| revision.warm(memory.data(&*store), used).is_some());
     if warm {
         // So large an instance is reset only once its response is on its way, even if the guest was quick: the thread
         // that is to write it may have been woken on this one's core, and would wait there for the reset.

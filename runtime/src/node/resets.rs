@@ -25,6 +25,8 @@ pub struct Ended {
     pub slot: Slot,
     /// CPU time of its call, if that came to its end: what the slot is made ready for is bounded by it.
     pub call: Option<Duration>,
+    /// Whether the slot is to be made ready.
+    pub warm: bool,
 }
 
 /// The threads, which end once this is dropped and all is done.
@@ -104,7 +106,7 @@ impl std::fmt::Debug for Queue {
 impl Ended {
     /// Drops the instance, and makes its slot ready for the next.
     fn take_down(self) {
-        let Self { mut store, slot, call } = self;
+        let Self { mut store, slot, call, warm: wanted } = self;
         let began = Instant::now();
         let revision = store.data().revision.clone();
         let exchange = store.data().exchange.clone();
@@ -112,7 +114,7 @@ impl Ended {
         let mut warm = None;
         if let Some(memory) = store.data().memory {
             slot.note(memory.data(&store), call.is_some());
-            let cheap = call.filter(|_| !slot.memory_is_tight());
+            let cheap = call.filter(|_| wanted && !slot.memory_is_tight());
             warm = cheap.and_then(|call| revision.warm(memory.data(&store), call));
             warm::give_back(memory.data_mut(&mut store), keep);
         }
