@@ -65,7 +65,7 @@ def descriptors(mayfly):
 
 
 def crowded(mayfly, allowed):
-    node = Node(mayfly, slots=16, wrapper=["prlimit", f"--nofile={allowed}"])
+    node = Node(mayfly, slots=64, wrapper=["prlimit", f"--nofile={allowed}"])
     node.deploy_fault("counts-its-body", "counts")
     with Watched(node, f"descriptors {allowed}", fresh=0.0):
         crowd = [connect(node) for _ in range(3 * allowed)]
