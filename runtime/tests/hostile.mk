@@ -15,7 +15,7 @@ HOSTILE := MAYFLY_SOAK=$(SOAK) $(CARGO) test --release -p mayfly-runtime --test 
 	soak-mutants soak-tenants soak-storage soak-clients soak-pressure soak-load soak-slow-clients soak-fuzz soak-pictures soak-long hostile-python
 
 soak: soak-guard soak-http soak-nginx soak-h2 soak-slow soak-slow-clients soak-aborts soak-imports soak-fuzz soak-isolation soak-deploys \
-	soak-pictures soak-tenants soak-storage soak-crowds soak-load soak-pressure soak-admin soak-mutants soak-long ## The long part of docs/reliability.md
+	soak-pictures soak-tenants soak-clients soak-storage soak-crowds soak-load soak-pressure soak-admin soak-mutants soak-long ## The long part of docs/reliability.md
 
 soak-http: ## HTTP/1: framing vectors, limits, damaged messages
 	timeout 900 $(HOSTILE) smuggling http_limits

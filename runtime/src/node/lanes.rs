@@ -11,6 +11,9 @@ use tokio::sync::Notify;
 const RESERVED_SHARE: usize = 4;
 /// Part of the pool up to which a function is modest: so many of them can share the reserve.
 const MODEST_SHARE: usize = 16;
+/// And up to so many in a small pool, if the reserve has them: at 200 requests a second two or three are in flight now
+/// and then, and with fewer such a function counted as greedy beside one that was (8 of 6,181 refused).
+const MODEST_LEAST: usize = 3;
 
 /// Where a slot came from and goes back to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,7 +40,7 @@ impl Lanes {
         Self {
             common: Slots::new(slots - reserved),
             reserved: Slots::new(reserved),
-            modest: (slots / MODEST_SHARE).max(1),
+            modest: (slots / MODEST_SHARE).max(MODEST_LEAST).min(reserved).max(1),
         }
     }
 
@@ -142,7 +145,7 @@ mod tests {
     #[test]
     fn a_greedy_function_leaves_a_quarter() {
         let lanes = Lanes::new(32);
-        assert_eq!((lanes.free(), lanes.modest), (32, 2));
+        assert_eq!((lanes.free(), lanes.modest), (32, 3));
         let held = std::iter::from_fn(|| lanes.try_enter(false)).count();
         assert_eq!((held, lanes.free()), (24, 8));
         let modest = std::iter::from_fn(|| lanes.try_enter(true)).count();

@@ -61,7 +61,7 @@ def stores(pages=250_000):
     return guest(line, pages=pages * 4096 // 65536 + 1)
 
 
-def unwinding(frames=8_000, stores_each=60):
+def unwinding(frames=2_000, stores_each=60):
     """A recursion that does all of its work on the way back, each frame on pages of its own."""
     line = "".join(
         f"(i32.store (i32.add (local.get 0) (i32.const {at * 4096})) (i32.const 1))" for at in range(stores_each))
@@ -195,7 +195,7 @@ class Loops:
     """So many clients that ask for one path again and again, each time on a connection of its own."""
 
     def __init__(self, node, path, clients, head="", timeout=60):
-        self.node, self.path, self.head, self.timeout = node, path, head, timeout
+        self.node, self.path, self.head, self.timeout, self.clients = node, path, head, timeout, clients
         self.stop, self.answers = threading.Event(), []
         self.threads = [threading.Thread(target=self.run, daemon=True) for _ in range(clients)]
 

@@ -20,7 +20,7 @@ const STUCK: Duration = Duration::from_millis(100);
 const WORTH_BYTES: u64 = 64 << 10;
 /// Between two tries to give back what the allocator keeps, and between two without a sign that there is something.
 const TRIM: Duration = Duration::from_secs(2);
-const TRIM_SELDOM: Duration = Duration::from_secs(30);
+const TRIM_SELDOM: Duration = Duration::from_secs(5);
 /// Connections and requests, below which their going frees too little to look for.
 const CROWD: i64 = 64;
 
@@ -77,7 +77,7 @@ impl Watch {
             self.count_room(used);
             if self.trim.is_due(used, crowd(&self.metrics)) {
                 trim::trim();
-                self.trim.done(self.status.as_ref().and_then(self::used).unwrap_or(used));
+                self.trim.done(used, self.status.as_ref().and_then(self::used).unwrap_or(used));
             }
         }
         self.shared.account.wake();
@@ -222,7 +222,7 @@ fn crowd(metrics: &Metrics) -> i64 {
 /// When to ask the allocator for what it keeps: once a crowd has gone, and now and then.
 #[derive(Debug)]
 struct Trim {
-    /// What was used after the last time.
+    /// What was used when there was nothing to give back.
     floor: u64,
     most: i64,
     last: Instant,
@@ -244,8 +244,11 @@ impl Trim {
         more && since >= if gone { TRIM } else { TRIM_SELDOM }
     }
 
-    fn done(&mut self, used: u64) {
-        *self = Self { floor: used, most: 0, last: Instant::now() };
+    /// What gave something may give more once the rest of a crowd has gone; what gave nothing is in use.
+    fn done(&mut self, before: u64, after: u64) {
+        let gained = after + after / 20 < before;
+        let floor = if gained { self.floor } else { after };
+        *self = Self { floor, most: 0, last: Instant::now() };
     }
 }
 
@@ -287,11 +290,14 @@ mod tests {
         assert!(!trim.is_due(700 << 20, 5_000), "it is there");
         assert!(!trim.is_due(700 << 20, 3_000));
         assert!(trim.is_due(700 << 20, 2_000));
-        trim.done(120 << 20);
+        trim.done(700 << 20, 120 << 20);
         trim.last = past;
         assert!(!trim.is_due(700 << 20, 0), "no crowd has gone since");
         trim.last = past.checked_sub(TRIM_SELDOM).unwrap();
         assert!(trim.is_due(700 << 20, 0), "but it is asked now and then");
-        assert!(!trim.is_due(125 << 20, 0), "unless there is little to gain");
+        assert!(trim.is_due(120 << 20, 0), "the last gained something, and may not have been all");
+        trim.done(120 << 20, 119 << 20);
+        trim.last = past.checked_sub(TRIM_SELDOM).unwrap();
+        assert!(!trim.is_due(125 << 20, 0), "this one did not: it is in use");
     }
 }
