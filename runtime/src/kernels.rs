@@ -147,7 +147,7 @@ const PAUSE: Duration = Duration::from_millis(1);
 /// Cost of pieces between two looks at the clock: 8 us if all is in cache, and 1 ms if each element costs a page.
 const LOOK: u64 = PIECE_MAX / 16;
 
-/// Does a checked call. After each [`PAUSE`] of it `pause` may end it, or say that others run first.
+/// Does a checked call. After each `PAUSE` of it `pause` may end it, or say that others run first.
 pub async fn paced<C: Pieces>(
     cpu: Cpu,
     call: &mut C,

@@ -1,6 +1,6 @@
 //! Wasm to native code, in a child that never runs a guest.
 //!
-//! What is compiled is not what was uploaded: see [`guard`](super::guard). The child rewrites the module, and the parent
+//! What is compiled is not what was uploaded: see [`guard`]. The child rewrites the module, and the parent
 //! checks what the child says it compiled.
 //!
 //! Functions that were compiled before come from a cache: a snapshot differs from the module it was made of in data

@@ -9,7 +9,7 @@ pub enum Class {
     Plain,
     /// Touches one place of memory or a table: it may be the first to touch its page, which costs 0.25 to 0.5 us. (Globals lie in one stretch that is touched anyway.)
     Access,
-    /// Decides where the path goes on; [`Path`](super::path::Path) knows how.
+    /// Decides where the path goes on; the walk over paths knows how.
     Control,
     /// Runs another function.
     Call,
