@@ -219,18 +219,20 @@ fn crowd(metrics: &Metrics) -> i64 {
     metrics.connections.get() + metrics.active_requests.get()
 }
 
-/// When to ask the allocator for what it keeps: once a crowd has gone, and now and then.
+/// When to ask the allocator for what it keeps: once a crowd has gone, as long as that gives something, and now and then.
 #[derive(Debug)]
 struct Trim {
-    /// What was used when there was nothing to give back.
+    /// What was used after the last time.
     floor: u64,
     most: i64,
+    /// The last time gave something: a crowd does not go all at once.
+    again: bool,
     last: Instant,
 }
 
 impl Trim {
     fn new() -> Self {
-        Self { floor: 0, most: 0, last: Instant::now() }
+        Self { floor: 0, most: 0, again: false, last: Instant::now() }
     }
 
     fn is_due(&mut self, used: u64, crowd: i64) -> bool {
@@ -241,14 +243,12 @@ impl Trim {
         let since = self.last.elapsed();
         let gone = self.most >= CROWD && crowd <= self.most / 2;
         let more = used > self.floor + self.floor / 20 + (8 << 20);
-        more && since >= if gone { TRIM } else { TRIM_SELDOM }
+        since >= TRIM && (gone || self.again) || since >= TRIM_SELDOM && more
     }
 
-    /// What gave something may give more once the rest of a crowd has gone; what gave nothing is in use.
     fn done(&mut self, before: u64, after: u64) {
-        let gained = after + after / 20 < before;
-        let floor = if gained { self.floor } else { after };
-        *self = Self { floor, most: 0, last: Instant::now() };
+        let again = after + after / 20 < before;
+        *self = Self { floor: after, most: 0, again, last: Instant::now() };
     }
 }
 
@@ -290,14 +290,15 @@ mod tests {
         assert!(!trim.is_due(700 << 20, 5_000), "it is there");
         assert!(!trim.is_due(700 << 20, 3_000));
         assert!(trim.is_due(700 << 20, 2_000));
-        trim.done(700 << 20, 120 << 20);
+        trim.done(700 << 20, 300 << 20);
+        assert!(!trim.is_due(300 << 20, 0), "at once");
+        trim.last = past;
+        assert!(trim.is_due(300 << 20, 0), "it gave something, and may not have given all");
+        trim.done(120 << 20, 119 << 20);
         trim.last = past;
         assert!(!trim.is_due(700 << 20, 0), "no crowd has gone since");
         trim.last = past.checked_sub(TRIM_SELDOM).unwrap();
         assert!(trim.is_due(700 << 20, 0), "but it is asked now and then");
-        assert!(trim.is_due(120 << 20, 0), "the last gained something, and may not have been all");
-        trim.done(120 << 20, 119 << 20);
-        trim.last = past.checked_sub(TRIM_SELDOM).unwrap();
-        assert!(!trim.is_due(125 << 20, 0), "this one did not: it is in use");
+        assert!(!trim.is_due(125 << 20, 0), "unless there is little to gain");
     }
 }
