@@ -235,7 +235,6 @@ class Loops:
 
 def h2_streams(path, length, headers=0):
     """The opening of an HTTP/2 connection and a hundred streams on it, each with a head and no body."""
-    field = lambda name, value: b"\x00" + bytes([len(name)]) + name + bytes([len(value)]) + value
     head = b"\x83\x86" + b"\x04" + bytes([len(path)]) + path + b"\x01\x01a" + b"\x0f\x0d" + bytes([len(length)]) + length
     first = head + (b"\x40\x01x\x01y" if headers else b"")
     indexed = head + b"\xbe" * headers
