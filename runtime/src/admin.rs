@@ -21,6 +21,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::time::Duration;
 
+use http::header::{CONNECTION, EXPECT};
+use http::{HeaderValue, Request};
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -33,6 +36,7 @@ use tokio::sync::{Semaphore, watch};
 use crate::accepting::Failures;
 use crate::logs::LogSink;
 use crate::metrics::Metrics;
+use crate::unread::{Lingering, ToTheEnd};
 
 pub use control::{Control, Function, Progress, Published, Refused, State};
 pub use handlers::handle;
@@ -177,16 +181,25 @@ fn connection(
     let _ = stream.set_nodelay(true);
     // Ends a connection whose client takes nothing: the kernel counts a closed window as well as a lost host.
     let _ = socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(node::WRITE_IDLE_TIMEOUT));
-    let service = service_fn(move |request| {
+    let service = service_fn(move |request: Request<Incoming>| {
         let state = state.clone();
-        async move { Ok::<_, Infallible>(handlers::handle(&state, request).await) }
+        async move {
+            let expects = request.headers().contains_key(EXPECT);
+            let request = request.map(|body| ToTheEnd::new(body, expects, None));
+            let told = request.body().told();
+            let mut response = handlers::handle(&state, request).await;
+            if told.is_last() {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok::<_, Infallible>(response)
+        }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(node::HEADER_TIMEOUT)
         .max_headers(node::REQUEST_HEADERS)
         .max_header_size(node::REQUEST_HEAD_BYTES)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(Lingering::new(stream)), service);
     let watched = graceful.watch(connection);
     tokio::spawn(async move {
         // The client's own faults (a reset, a slow head) are no news.

@@ -38,4 +38,5 @@ pub mod self_test;
 pub mod shares;
 pub mod state_dir;
 pub mod telemetry;
+pub mod unread;
 pub mod verify;

@@ -208,7 +208,7 @@ impl Node {
             return Err(Outcome::NodeFull);
         }
         let mut want = Outcome::NodeFull;
-        let both = self.wait(&place, modest, &mut want);
+        let both = self.wait(&place, &mut want);
         match tokio::time::timeout(self.queue_timeout, both).await {
             Ok((lane, claim)) => Ok(Slot::new(self.clone(), lane, place, claim)),
             Err(_) => Err(want),
@@ -216,10 +216,10 @@ impl Node {
     }
 
     /// Waits for a slot, and for memory without keeping the slot from others. `want` says what is missing.
-    async fn wait(&self, place: &Place, modest: bool, want: &mut Outcome) -> (Lane, u64) {
+    async fn wait(&self, place: &Place, want: &mut Outcome) -> (Lane, u64) {
         loop {
             *want = Outcome::NodeFull;
-            let lane = self.lanes.enter(modest).await;
+            let lane = self.lanes.enter(|| place.instances() <= self.lanes.modest).await;
             if let Some(claim) = self.claim(place) {
                 return (lane, claim);
             }
@@ -232,8 +232,7 @@ impl Node {
     /// Memory for one more instance, if there is any for its function now.
     fn claim(&self, place: &Place) -> Option<u64> {
         let (account, bytes) = (self.pressure.account(), place.revision.usage.claim());
-        let instances = place.in_flight.unwrap_or(1) as u64;
-        let modest = account.is_modest(bytes.saturating_mul(instances));
+        let modest = account.is_modest(bytes.saturating_mul(place.instances() as u64));
         if !modest && self.pressure.is_tight() {
             return None;
         }

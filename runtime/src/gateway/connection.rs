@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, RETRY_AFTER};
 use http::{HeaderValue, Request, Response, StatusCode, Version};
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
@@ -32,6 +32,7 @@ use crate::inference;
 use crate::invocation::X_REQUEST_ID;
 use crate::node::Node;
 use crate::sandbox::Inbound;
+use crate::unread::ToTheEnd;
 
 /// Starts to serve a connection as a task of this worker.
 pub fn spawn(
@@ -158,20 +159,27 @@ async fn serve(
     let (parts, body) = request.into_parts();
     let own = parts.headers.get(X_REQUEST_ID).and_then(|id| RequestId::from_client(id.as_bytes()));
     let request_id = own.unwrap_or_else(|| RequestId::from_random(rand::rng().next_u64()));
-    let body: Option<RequestBody> =
-        (!body.is_end_stream()).then(|| Box::pin(Received::new(body)) as RequestBody);
     let watched = parts.version != Version::HTTP_2;
+    let body = (!body.is_end_stream()).then(|| {
+        let room = (!watched).then(|| node.rooms.discards.grant(None, remote.ip()));
+        ToTheEnd::new(body, parts.headers.contains_key(EXPECT), room)
+    });
+    let told = body.as_ref().map(ToTheEnd::told);
+    let body = body.map(|body| Box::pin(Received::new(body)) as RequestBody);
     let inbound = Inbound::new(parts, remote, local, request_id);
     let mut handle = pin!(inference::handle(node, inbound, body));
     if !watched {
         return Ok(WatchedBody::new(node, remote, handle.await, None, busy));
     }
     // Of a request that is answered at once, this is never polled and costs no timer.
-    let response = tokio::select! {
+    let mut response = tokio::select! {
         biased;
         response = &mut handle => response,
         () = activity.client_left() => return Err(ClientLeft),
     };
+    if told.is_some_and(|told| told.is_last()) {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
     Ok(WatchedBody::new(node, remote, response, Some(activity), busy))
 }
 

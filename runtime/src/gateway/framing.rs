@@ -72,6 +72,11 @@ impl Framing {
         self.head.bytes
     }
 
+    /// Whether the last message is whole, and no other has begun.
+    pub fn is_between(&self) -> bool {
+        self.state == State::Head && self.head.bytes == 0
+    }
+
     /// Follows the stream through `bytes`.
     ///
     /// # Errors

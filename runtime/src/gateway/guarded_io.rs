@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use mayfly_core::limits::node;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedWriteHalf;
 use tokio::time::{Instant, Sleep};
 
@@ -25,6 +26,7 @@ use super::activity::Activity;
 use super::framing::{Framing, Seen};
 use super::gate::Gate;
 use crate::shares::Grant;
+use crate::unread::Linger;
 
 /// The socket with its clocks.
 pub struct GuardedIo {
@@ -47,6 +49,8 @@ pub struct GuardedIo {
     poisoned: bool,
     timer: Option<Pin<Box<Sleep>>>,
     write_timer: Option<Pin<Box<Sleep>>>,
+    /// Reads on while the client may be sending although its connection has ended.
+    linger: Option<Linger>,
 }
 
 impl GuardedIo {
@@ -73,6 +77,7 @@ impl GuardedIo {
             in_head: true,
             timer: None,
             write_timer: None,
+            linger: None,
         }
     }
 
@@ -248,8 +253,21 @@ impl AsyncWrite for GuardedIo {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.writer).poll_shutdown(cx)
+        let this = &mut *self;
+        ready!(Pin::new(&mut this.writer).poll_shutdown(cx))?;
+        let mut reader = this.activity.reader().lock();
+        let Some(reader) = reader.as_mut() else { return Poll::Ready(Ok(())) };
+        let between = !this.poisoned && this.framing.as_ref().is_none_or(Framing::is_between);
+        if this.linger.is_none() && between && !has_unread(reader.as_ref()) {
+            return Poll::Ready(Ok(()));
+        }
+        this.linger.get_or_insert_default().poll(cx, Pin::new(reader)).map(Ok)
     }
+}
+
+/// Whether bytes are there that nobody has read: they would make a reset of the connection's end.
+fn has_unread(socket: &TcpStream) -> bool {
+    rustix::io::ioctl_fionread(socket).is_ok_and(|bytes| bytes > 0)
 }
 
 impl Drop for GuardedIo {

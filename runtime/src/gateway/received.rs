@@ -10,13 +10,14 @@ use hyper::body::Incoming;
 use mayfly_core::limits::node;
 
 use crate::exchange::{BodyError, BoxError};
+use crate::unread::ToTheEnd;
 
 /// A body, and how long it was waited for.
 ///
 /// The clock between two pieces lets a byte a minute pass, and with it a client holds a slot and a connection as long as
 /// its function's wall limit is. Time in which nobody asks for more is the function's own, and does not count.
 pub struct Received {
-    body: Incoming,
+    body: ToTheEnd<Incoming>,
     waits: Option<Instant>,
     pace: Pace,
 }
@@ -41,7 +42,7 @@ impl Pace {
 
 impl Received {
     /// A body of which nothing was asked yet.
-    pub fn new(body: Incoming) -> Self {
+    pub fn new(body: ToTheEnd<Incoming>) -> Self {
         Self { body, waits: None, pace: Pace::default() }
     }
 }

@@ -4,6 +4,7 @@
 //! waits a second and is refused. It need not know who the others are, and costs an idle node nothing.
 
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 
@@ -14,6 +15,8 @@ const MODEST_SHARE: usize = 16;
 /// And up to so many in a small pool, if the reserve has them: at 200 requests a second two or three are in flight now
 /// and then, and with fewer such a function counted as greedy beside one that was (8 of 6,181 refused).
 const MODEST_LEAST: usize = 3;
+/// How often one that waits is asked whether its function holds few by now.
+const ASKED_AGAIN: Duration = Duration::from_millis(5);
 
 /// Where a slot came from and goes back to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,15 +61,18 @@ impl Lanes {
         (modest && unclaimed(&self.reserved)).then_some(Lane::Reserved)
     }
 
-    /// The next slot that becomes free.
-    pub async fn enter(&self, modest: bool) -> Lane {
-        if !modest {
-            self.common.wait().await;
-            return Lane::Common;
-        }
+    /// The next slot that becomes free, of the reserve as soon as its function is modest: a burst of four is immodest
+    /// in a small pool, and a few milliseconds later three of them have ended.
+    pub async fn enter(&self, is_modest: impl Fn() -> bool) -> Lane {
+        let reserved = async {
+            while !is_modest() {
+                tokio::time::sleep(ASKED_AGAIN).await;
+            }
+            self.reserved.wait().await;
+        };
         tokio::select! {
             () = self.common.wait() => Lane::Common,
-            () = self.reserved.wait() => Lane::Reserved,
+            () = reserved => Lane::Reserved,
         }
     }
 
@@ -169,9 +175,17 @@ mod tests {
         while lanes.try_enter(true).is_some() {}
         for (back, modest) in [(Lane::Common, false), (Lane::Common, true), (Lane::Reserved, true)]
         {
-            let (lane, ()) = tokio::join!(lanes.enter(modest), async { lanes.leave(back) });
+            let (lane, ()) = tokio::join!(lanes.enter(|| modest), async { lanes.leave(back) });
             assert_eq!(lane, back);
         }
         assert_eq!(lanes.free(), 0);
+    }
+
+    #[tokio::test]
+    async fn who_waits_gets_one_of_the_reserve_once_its_function_is_modest() {
+        let (lanes, asked) = (Lanes::new(4), AtomicUsize::new(0));
+        while lanes.try_enter(false).is_some() {}
+        let modest = || asked.fetch_add(1, SeqCst) == 2;
+        assert_eq!(lanes.enter(modest).await, Lane::Reserved);
     }
 }

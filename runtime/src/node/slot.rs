@@ -140,6 +140,12 @@ impl Place {
         *self.in_flight.insert(in_flight)
     }
 
+    /// How many of the revision's instances count before it, with itself: fewer, once those that came first have ended.
+    pub(super) fn instances(&self) -> usize {
+        let all = self.revision.in_flight.load(Ordering::Relaxed);
+        self.in_flight.map_or(1, |mine| mine.min(all))
+    }
+
     fn answer(&mut self) {
         if !std::mem::replace(&mut self.answered, true) {
             self.revision.unanswered.fetch_sub(1, Ordering::Relaxed);
