@@ -17,6 +17,7 @@ pub use store::{ArtifactStore, StoreError};
 pub struct VerifiedArtifact {
     file: File,
     bytes: u64,
+    mac: Mac,
 }
 
 /// Why a file is not what we wrote.
@@ -53,7 +54,7 @@ impl VerifiedArtifact {
             return Err(Reject::Changed);
         }
         file.rewind()?;
-        Ok(Self { file, bytes })
+        Ok(Self { file, bytes, mac: *mac })
     }
 
     /// The same open file, for the engine to map.
@@ -62,6 +63,12 @@ impl VerifiedArtifact {
     /// When the process has no descriptor left.
     pub fn open_file(&self) -> io::Result<File> {
         self.file.try_clone()
+    }
+
+    /// The proof of its bytes: two files that have the same one are the same.
+    #[must_use]
+    pub fn mac(&self) -> &Mac {
+        &self.mac
     }
 
     /// Its length in bytes.

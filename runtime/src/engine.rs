@@ -10,10 +10,13 @@ pub mod trial;
 pub mod trim;
 pub mod warm;
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
 
+use mayfly_core::Mac;
 use mayfly_core::limits::node;
 use mayfly_core::units::format_duration;
+use parking_lot::Mutex;
 use wasmtime::{ExternType, InstancePre, Linker, Module, ModuleExport};
 
 use crate::artifact::VerifiedArtifact;
@@ -87,25 +90,41 @@ struct Inner {
     linker: Linker<Sandbox>,
     plan: PoolPlan,
     native_kernels: bool,
+    /// Code that some revision has, by the proof of its bytes.
+    loaded: Mutex<HashMap<([u8; Mac::BYTES], Abi), Weak<Linked>>>,
     _ticker: Option<ticker::Ticker>,
 }
 
-/// A revision's code, linked; all that a request does with it is instantiate.
-#[derive(Clone)]
-pub struct LoadedModule {
+/// An artifact's code, linked: one for all revisions that have the very same bytes. All that a request does with it is
+/// instantiate.
+pub struct Linked {
     /// Linked and type-checked.
     pub pre: InstancePre<Sandbox>,
     /// What to call, in order.
-    pub calls: Arc<[ModuleExport]>,
+    pub calls: Box<[ModuleExport]>,
     /// The one memory.
     pub memory: ModuleExport,
+}
+
+/// A revision's code, and what only this revision has.
+#[derive(Clone)]
+pub struct LoadedModule {
+    linked: Arc<Linked>,
     /// Assets that init reads for each request, if there is no snapshot.
     pub assets: Option<Arc<Assets>>,
     /// Bytes of a request's dirty pages that an idle slot may hold for the next one.
     pub idle_bytes: u64,
 }
 
-impl LoadedModule {
+impl std::ops::Deref for LoadedModule {
+    type Target = Linked;
+
+    fn deref(&self) -> &Linked {
+        &self.linked
+    }
+}
+
+impl Linked {
     /// Linear memory of a fresh instance, in bytes.
     #[must_use]
     pub fn initial_memory(&self) -> u64 {
@@ -132,7 +151,8 @@ impl Engine {
         let ticker = config.ticker.then(|| ticker::Ticker::start(&engine)).transpose();
         let ticker = ticker.map_err(|e| EngineError::Engine(format!("no ticker thread: {e}")))?;
         let native_kernels = config.native_kernels;
-        Ok(Self(Arc::new(Inner { engine, linker, plan, native_kernels, _ticker: ticker })))
+        let loaded = Mutex::default();
+        Ok(Self(Arc::new(Inner { engine, linker, plan, native_kernels, loaded, _ticker: ticker })))
     }
 
     /// The wasmtime engine, to make stores with.
@@ -162,7 +182,7 @@ impl Engine {
         hasher.finish()
     }
 
-    /// Maps an artifact's code and links it.
+    /// Maps an artifact's code and links it, unless a revision has the same already.
     ///
     /// # Errors
     /// [`EngineError::Load`] when it was made for another engine, [`EngineError::Export`] when it lacks an entry.
@@ -172,18 +192,27 @@ impl Engine {
         abi: Abi,
         assets: Option<Arc<Assets>>,
     ) -> Result<LoadedModule, EngineError> {
-        let module = self.deserialize(artifact)?;
-        // Made now, so that no request pays for the image's first mapping.
-        module.initialize_copy_on_write_image().map_err(|e| EngineError::Load(format!("{e:#}")))?;
-        let pre = self
-            .0
-            .linker
-            .instantiate_pre(&module)
-            .map_err(|e| EngineError::Load(format!("{e:#}")))?;
-        let memory = module.get_export_index("memory").ok_or(EngineError::Export("memory"))?;
-        let calls = entry_calls(&module, abi)?.into();
         let idle_bytes = self.0.plan.idle_bytes();
-        Ok(LoadedModule { pre, calls, memory, assets, idle_bytes })
+        let key = (*artifact.mac().as_bytes(), abi);
+        if let Some(linked) = self.0.loaded.lock().get(&key).and_then(Weak::upgrade) {
+            return Ok(LoadedModule { linked, assets, idle_bytes });
+        }
+        // Two that load the same at one time have one each.
+        let linked = Arc::new(self.link(&self.deserialize(artifact)?, abi)?);
+        let mut loaded = self.0.loaded.lock();
+        loaded.retain(|_, linked| linked.strong_count() > 0);
+        loaded.insert(key, Arc::downgrade(&linked));
+        Ok(LoadedModule { linked, assets, idle_bytes })
+    }
+
+    fn link(&self, module: &Module, abi: Abi) -> Result<Linked, EngineError> {
+        let refused = |error: wasmtime::Error| EngineError::Load(format!("{error:#}"));
+        // Made now, so that no request pays for the image's first mapping.
+        module.initialize_copy_on_write_image().map_err(refused)?;
+        let pre = self.0.linker.instantiate_pre(module).map_err(refused)?;
+        let memory = module.get_export_index("memory").ok_or(EngineError::Export("memory"))?;
+        let calls = entry_calls(module, abi)?.into();
+        Ok(Linked { pre, calls, memory })
     }
 
     #[expect(

@@ -110,7 +110,7 @@ impl Settings {
 }
 
 /// How a request reaches the guest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Abi {
     /// `_start`, CGI/1.1 over stdin and stdout.

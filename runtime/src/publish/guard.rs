@@ -31,10 +31,10 @@ pub const SMALL_BYTES: u32 = 64 << 10;
 /// Bytes that count as one instruction.
 pub const BYTES_PER_STEP: u32 = 256;
 /// What a frame may do after a call that may have been thousands deep, before its next check or its return: if each of
-/// 16,000 frames has the whole of it, that is 130,000 accesses.
+/// 16,000 frames has the whole of it, that is 260,000 accesses, of which no more touch a page for the first time than the memory has.
 pub const TAIL: u32 = node::UNCHECKED_TAIL;
 /// What a memory access counts of [`TAIL`], where other instructions count 1: each may be the first to its page.
-pub const TAIL_ACCESS: u32 = 32;
+pub const TAIL_ACCESS: u32 = 16;
 /// What a helper may have done since its last check: one piece.
 const AFTER_BULK: u32 = 500;
 /// What a thunk may have done since the host function returned.

@@ -1,6 +1,7 @@
 //! What the rewriting does, and that the check sees what it must.
 
 mod differential;
+mod growth;
 mod search;
 
 use super::path::{Callee, Path, Since};
