@@ -9,4 +9,4 @@ mod linger;
 mod rest;
 
 pub use linger::{Linger, Lingering};
-pub use rest::{Told, ToTheEnd};
+pub use rest::{ToTheEnd, Told};

@@ -117,7 +117,7 @@ mod tests {
         served.await.unwrap().unwrap();
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn it_has_bounds() {
         for silent in [true, false] {
             let (mut client, server) = tokio::io::duplex(1 << 20);

@@ -150,7 +150,7 @@ mod tests {
         assert!(!told.is_last());
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn but_not_more_than_a_bound_and_not_from_who_sends_nothing() {
         let (mut sender, rest) = body(false, None);
         drop(rest);
@@ -180,7 +180,8 @@ mod tests {
     }
 
     async fn futures_poll(body: &mut ToTheEnd<Channel<Bytes>>) -> Poll<()> {
-        std::future::poll_fn(|cx| Poll::Ready(Pin::new(&mut *body).poll_frame(cx).map(|_| ()))).await
+        std::future::poll_fn(|cx| Poll::Ready(Pin::new(&mut *body).poll_frame(cx).map(|_| ())))
+            .await
     }
 
     #[tokio::test]
