@@ -15,7 +15,7 @@ use mayfly_core::{ArtifactKey, Digest, FunctionName, Mac, RequestId};
 use mayfly_runtime::artifact::ArtifactStore;
 use mayfly_runtime::catalog::{Catalog, Entry};
 use mayfly_runtime::child::Children;
-use mayfly_runtime::engine::{Engine, EngineConfig, LoadedModule, codegen};
+use mayfly_runtime::engine::{Engine, EngineConfig, Linked, LoadedModule, codegen};
 use mayfly_runtime::exchange::{Caps, Exchange};
 use mayfly_runtime::invocation;
 use mayfly_runtime::logs::{Format, LogConfig, LogSink, Output, Requests};
@@ -161,7 +161,7 @@ impl Micro {
         };
         let calls = names.iter().filter_map(|name| export(name)).collect();
         let assets = Some(Arc::new(prepared.validated.assets.clone()));
-        self.route(prepared, LoadedModule { pre, calls, memory, assets, idle_bytes: 0 });
+        self.route(prepared, LoadedModule::alone(Linked { pre, calls, memory }, assets));
         Ok(())
     }
 

@@ -116,6 +116,14 @@ pub struct LoadedModule {
     pub idle_bytes: u64,
 }
 
+impl LoadedModule {
+    /// Code that nobody else has, and whose slots keep nothing for the next request.
+    #[must_use]
+    pub fn alone(linked: Linked, assets: Option<Arc<Assets>>) -> Self {
+        Self { linked: Arc::new(linked), assets, idle_bytes: 0 }
+    }
+}
+
 impl std::ops::Deref for LoadedModule {
     type Target = Linked;
 
