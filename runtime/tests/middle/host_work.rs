@@ -18,7 +18,6 @@ use http_body_util::{BodyExt as _, Full};
 use mayfly_core::limits::{Limits, node};
 use mayfly_core::{Outcome, RequestId};
 use mayfly_runtime::catalog::Entry;
-use mayfly_runtime::engine::LoadedModule;
 use mayfly_runtime::exchange::{Caps, Exchange};
 use mayfly_runtime::meter::Meter;
 use mayfly_runtime::publish::assets::Assets;
@@ -258,7 +257,8 @@ fn revision(harness: &Harness, name: &str) -> Arc<Revision> {
     };
     let mut assets = Assets::default();
     assert!(assets.insert("big".into(), Bytes::from(vec![1; HUGE])));
-    let module = LoadedModule { assets: Some(Arc::new(assets)), ..revision.module.clone() };
+    let mut module = revision.module.clone();
+    module.assets = Some(Arc::new(assets));
     let metrics = harness.node.metrics.revision(&revision.record.function, revision.record.number);
     Revision::new(revision.record.clone(), module, metrics, revision.log.clone())
 }
