@@ -185,7 +185,8 @@ fn connection(
         let state = state.clone();
         async move {
             let expects = request.headers().contains_key(EXPECT);
-            let request = request.map(|body| ToTheEnd::new(body, expects, None));
+            let version = request.version();
+            let request = request.map(|body| ToTheEnd::new(body, version, expects));
             let told = request.body().told();
             let mut response = handlers::handle(&state, request).await;
             if told.is_last() {

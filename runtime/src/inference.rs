@@ -25,7 +25,7 @@ use serde_json::json;
 
 use crate::catalog::Entry;
 use crate::exchange::{RequestBody, ResponseBody};
-use crate::invocation::{self, X_REQUEST_ID};
+use crate::invocation;
 use crate::node::Node;
 use crate::revision::Revision;
 use crate::sandbox::Inbound;
@@ -57,9 +57,7 @@ pub async fn handle(
     if head_only {
         *response.body_mut() = ResponseBody::Whole(Bytes::new());
     }
-    if let Ok(value) = HeaderValue::from_str(id.as_str()) {
-        response.headers_mut().insert(X_REQUEST_ID, value);
-    }
+    invocation::add_id(&mut response, id);
     response
 }
 

@@ -30,7 +30,7 @@ use crate::revision::Revision;
 use crate::sandbox::{Inbound, Sandbox};
 use ledger::Ledger;
 pub use ledger::Verdict;
-pub use respond::X_REQUEST_ID;
+pub use respond::{X_REQUEST_ID, add_id};
 use timing::Clock;
 
 /// Runs the function that a request is for and gives its response, or the one that says why there is none.

@@ -32,7 +32,7 @@ use crate::inference;
 use crate::invocation::X_REQUEST_ID;
 use crate::node::Node;
 use crate::sandbox::Inbound;
-use crate::unread::ToTheEnd;
+use crate::unread::{ToTheEnd, Told};
 
 /// Starts to serve a connection as a task of this worker.
 pub fn spawn(
@@ -160,16 +160,14 @@ async fn serve(
     let own = parts.headers.get(X_REQUEST_ID).and_then(|id| RequestId::from_client(id.as_bytes()));
     let request_id = own.unwrap_or_else(|| RequestId::from_random(rand::rng().next_u64()));
     let watched = parts.version != Version::HTTP_2;
-    let body = (!body.is_end_stream()).then(|| {
-        let room = (!watched).then(|| node.rooms.discards.grant(None, remote.ip()));
-        ToTheEnd::new(body, parts.headers.contains_key(EXPECT), room)
-    });
+    let expects = parts.headers.contains_key(EXPECT);
+    let body = (!body.is_end_stream()).then(|| ToTheEnd::new(body, parts.version, expects));
     let told = body.as_ref().map(ToTheEnd::told);
     let body = body.map(|body| Box::pin(Received::new(body)) as RequestBody);
     let inbound = Inbound::new(parts, remote, local, request_id);
     let mut handle = pin!(inference::handle(node, inbound, body));
     if !watched {
-        return Ok(WatchedBody::new(node, remote, handle.await, None, busy));
+        return Ok(WatchedBody::new(node, remote, handle.await, None, told, busy));
     }
     // Of a request that is answered at once, this is never polled and costs no timer.
     let mut response = tokio::select! {
@@ -177,10 +175,10 @@ async fn serve(
         response = &mut handle => response,
         () = activity.client_left() => return Err(ClientLeft),
     };
-    if told.is_some_and(|told| told.is_last()) {
+    if told.as_ref().is_some_and(|told| told.is_last()) {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    Ok(WatchedBody::new(node, remote, response, Some(activity), busy))
+    Ok(WatchedBody::new(node, remote, response, Some(activity), told, busy))
 }
 
 /// A response's body that keeps its connection from being idle, and breaks off when the client leaves, even while a
@@ -193,6 +191,8 @@ struct WatchedBody {
     left: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     /// What it counts as; its pieces have it as well.
     answer: Option<Arc<Answer>>,
+    /// The request's body, which ends with the answer.
+    _told: Option<Arc<Told<Incoming>>>,
     busy: Busy,
 }
 
@@ -202,13 +202,14 @@ impl WatchedBody {
         remote: SocketAddr,
         mut response: Response<ResponseBody>,
         watched: Option<Arc<Activity>>,
+        told: Option<Arc<Told<Incoming>>>,
         busy: Busy,
     ) -> Response<Self> {
         let answer = match response.extensions().get() {
             Some(TakeBy(by)) => Some(busy.owe(*by)),
             None => counted(node, remote, &mut response, &busy),
         };
-        response.map(|body| Self { body, watched, left: None, answer, busy })
+        response.map(|body| Self { body, watched, left: None, answer, _told: told, busy })
     }
 }
 

