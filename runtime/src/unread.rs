@@ -5,8 +5,10 @@
 //! a connection that is closed all the same lingers until its client has closed its side: both within bounds, because
 //! a client could go on for ever.
 
+mod end;
 mod linger;
 mod rest;
 
+pub use end::End;
 pub use linger::{Linger, Lingering};
 pub use rest::{ToTheEnd, Told};

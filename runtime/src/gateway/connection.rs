@@ -167,7 +167,8 @@ async fn serve(
     let inbound = Inbound::new(parts, remote, local, request_id);
     let mut handle = pin!(inference::handle(node, inbound, body));
     if !watched {
-        return Ok(WatchedBody::new(node, remote, handle.await, None, told, busy));
+        let end = told.map(|told| End::new(told, node.rooms.discards.grant(None, remote.ip())));
+        return Ok(WatchedBody::new(node, remote, handle.await, None, end, busy));
     }
     // Of a request that is answered at once, this is never polled and costs no timer.
     let mut response = tokio::select! {
@@ -178,7 +179,7 @@ async fn serve(
     if told.as_ref().is_some_and(|told| told.is_last()) {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    Ok(WatchedBody::new(node, remote, response, Some(activity), told, busy))
+    Ok(WatchedBody::new(node, remote, response, Some(activity), None, busy))
 }
 
 /// A response's body that keeps its connection from being idle, and breaks off when the client leaves, even while a
@@ -191,8 +192,8 @@ struct WatchedBody {
     left: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     /// What it counts as; its pieces have it as well.
     answer: Option<Arc<Answer>>,
-    /// The request's body, which ends with the answer.
-    _told: Option<Arc<Told<Incoming>>>,
+    /// Of an HTTP/2 answer to a request with a body.
+    end: Option<End<Incoming>>,
     busy: Busy,
 }
 
@@ -202,14 +203,14 @@ impl WatchedBody {
         remote: SocketAddr,
         mut response: Response<ResponseBody>,
         watched: Option<Arc<Activity>>,
-        told: Option<Arc<Told<Incoming>>>,
+        end: Option<End<Incoming>>,
         busy: Busy,
     ) -> Response<Self> {
         let answer = match response.extensions().get() {
             Some(TakeBy(by)) => Some(busy.owe(*by)),
             None => counted(node, remote, &mut response, &busy),
         };
-        response.map(|body| Self { body, watched, left: None, answer, _told: told, busy })
+        response.map(|body| Self { body, watched, left: None, answer, end, busy })
     }
 }
 
@@ -265,12 +266,15 @@ impl http_body::Body for WatchedBody {
             ready!(left.as_mut().poll(cx));
             return Poll::Ready(Some(Err(Aborted)));
         }
+        if let (Poll::Ready(None), Some(end)) = (&polled, &mut self.end) {
+            ready!(end.poll(cx));
+        }
         let (busy, answer) = (&self.busy, self.answer.as_ref());
         polled.map_ok(|frame| frame.map_data(|piece| busy.until_sent(piece, answer)))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.body.is_end_stream() && self.end.as_ref().is_none_or(End::is_here)
     }
 
     fn size_hint(&self) -> SizeHint {

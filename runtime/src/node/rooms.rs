@@ -17,6 +17,8 @@ pub struct Rooms {
     pub heads: Arc<Pot>,
     /// Bytes of answers that their clients have not taken.
     pub answers: Arc<Pot>,
+    /// Streams that are open for the rest of their bodies.
+    pub discards: Arc<Pot>,
 }
 
 impl Rooms {
@@ -28,6 +30,7 @@ impl Rooms {
             buffers: Pot::new(node::INFERENCE_BUFFERS_BYTES),
             heads: Pot::new(node::HEADS_BYTES),
             answers: Pot::new(node::ANSWERS_BYTES),
+            discards: Pot::new(node::DISCARD_STREAMS),
         }
     }
 }

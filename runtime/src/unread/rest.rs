@@ -4,6 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::Version;
@@ -17,8 +18,7 @@ use tokio::time::timeout;
 /// A body that its owner may leave when it likes.
 ///
 /// Of an HTTP/1 body the rest is read to its end then, by a task of its connection's worker: the next request comes behind
-/// it. An HTTP/2 stream is kept as it is until its answer is whole, and is then reset with `NO_ERROR` (RFC 9113, section
-/// 8.1); dropped before, it would be reset before.
+/// it. Of an HTTP/2 stream it is kept, for [`End`](super::End).
 pub struct ToTheEnd<B>
 where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
@@ -33,7 +33,7 @@ where
 #[derive(Debug)]
 pub struct Told<B> {
     is_stream: bool,
-    kept: Mutex<Option<B>>,
+    pub(super) kept: Mutex<Option<B>>,
     /// It has ended, well or not.
     ended: AtomicBool,
     /// Its client may be waiting to be asked for it.
@@ -46,6 +46,13 @@ impl<B> Told<B> {
     /// Whether the connection can have no other request after this one, if nobody reads the body.
     pub fn is_last(&self) -> bool {
         !self.is_stream && !self.ended.load(Relaxed) && (self.long || self.unasked.load(Relaxed))
+    }
+}
+
+impl<B: Body> Told<B> {
+    /// Whether a body was left that its client is sending.
+    pub(super) fn has_rest(&self) -> bool {
+        !self.unasked.load(Relaxed) && self.kept.lock().as_ref().is_some_and(|b| !b.is_end_stream())
     }
 }
 
@@ -107,21 +114,21 @@ where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
 {
     fn drop(&mut self) {
-        let Some(body) = self.body.take() else { return };
+        let Some(mut body) = self.body.take() else { return };
         if self.told.is_stream {
             *self.told.kept.lock() = Some(body);
         } else if !body.is_end_stream() && !self.told.unasked.load(Relaxed) {
-            self.worker.spawn(discard(body));
+            self.worker.spawn(async move { discard(&mut body, node::DISCARD_IDLE).await });
         }
         // To read what nobody has asked for would be to ask for it.
     }
 }
 
 /// Reads a body and throws it away, as far as that goes.
-async fn discard<B: Body<Data = Bytes> + Unpin>(mut body: B) {
+pub(super) async fn discard<B: Body<Data = Bytes> + Unpin>(body: &mut B, idle: Duration) {
     let mut bytes = 0;
     let all = async {
-        while let Ok(Some(Ok(frame))) = timeout(node::DISCARD_IDLE, body.frame()).await {
+        while let Ok(Some(Ok(frame))) = timeout(idle, body.frame()).await {
             bytes += frame.data_ref().map_or(0, Bytes::len) as u64;
             if bytes > node::DISCARD_BYTES {
                 return;
@@ -134,7 +141,6 @@ async fn discard<B: Body<Data = Bytes> + Unpin>(mut body: B) {
 #[cfg(test)]
 mod tests {
     use http_body_util::channel::{Channel, Sender};
-    use std::time::Duration;
 
     use super::*;
 

@@ -71,12 +71,16 @@ caps! {
     BODY_RATE: u64 = KIB, written_size;
     /// Until that is asked of a body.
     BODY_RATE_GRACE: Duration = Duration::from_secs(10), written_duration;
-    /// Bytes of an HTTP/1 body that are read for nothing when its request was answered before its end.
+    /// Bytes of a body that are read for nothing when its request was answered before its end.
     DISCARD_BYTES: u64 = 64 * MIB, written_size;
     /// Between two pieces of a body that is read for nothing.
     DISCARD_IDLE: Duration = Duration::from_secs(5), written_duration;
     /// Until a body that is read for nothing must be there.
     DISCARD_TIMEOUT: Duration = Duration::from_secs(30), written_duration;
+    /// HTTP/2 answers whose end waits for the rest of a body at once; others end, and their streams are reset.
+    DISCARD_STREAMS: usize = 1024, written_count;
+    /// How long such an end waits for the next piece of the body.
+    DISCARD_STREAM_IDLE: Duration = Duration::from_secs(1), written_duration;
     /// Bytes that are read of a connection behind its last answer, so that no reset destroys that.
     LINGER_BYTES: usize = 16 << 20, written_size;
     /// How long its client is given to close its side then.
@@ -199,8 +203,8 @@ caps! {
     /// page they take half a millisecond.
     UNCHECKED_STEPS: u32 = 1_000, written_count;
     /// What a function may do after a call that may have been thousands deep before it looks at the clock or returns; a
-    /// memory access counts 16 of it. The native stack has room for some 16,000 frames that each do as much.
-    UNCHECKED_TAIL: u32 = 256, written_count;
+    /// memory access counts 32 of it. The native stack has room for some 16,000 frames that each do as much.
+    UNCHECKED_TAIL: u32 = 512, written_count;
     /// Bytes of memory that one instruction moves; a longer `memory.copy`, `fill` or `init` is done in such pieces.
     BULK_PIECE_BYTES: u32 = 1 << 20, written_size;
     /// How often guests that run are asked to let others run.
