@@ -32,7 +32,7 @@ use crate::inference;
 use crate::invocation::X_REQUEST_ID;
 use crate::node::Node;
 use crate::sandbox::Inbound;
-use crate::unread::{ToTheEnd, Told};
+use crate::unread::{End, ToTheEnd};
 
 /// Starts to serve a connection as a task of this worker.
 pub fn spawn(
