@@ -168,7 +168,13 @@ async fn serve(
     let mut handle = pin!(inference::handle(node, inbound, body));
     if !watched {
         let end = told.map(|told| End::new(told, node.rooms.discards.grant(None, remote.ip())));
-        return Ok(WatchedBody::new(node, remote, handle.await, None, end, busy));
+        let mut response = WatchedBody::new(node, remote, handle.await, None, end, busy);
+        // Curl 7.88 reads no more once it has all that the answer's length tells, and so never sees that it may send on.
+        // With an error it sends nothing more in any case.
+        if response.body().is_whole() && !is_error(response.status()) {
+            poll_fn(|cx| response.body_mut().poll_end(cx)).await;
+        }
+        return Ok(response);
     }
     // Of a request that is answered at once, this is never polled and costs no timer.
     let mut response = tokio::select! {
@@ -212,6 +218,19 @@ impl WatchedBody {
         };
         response.map(|body| Self { body, watched, left: None, answer, end, busy })
     }
+
+    fn is_whole(&self) -> bool {
+        matches!(self.body, ResponseBody::Whole(_))
+    }
+
+    /// Whether the answer may end, as far as its request's body is concerned.
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.end.as_mut().map_or(Poll::Ready(()), |end| end.poll(cx))
+    }
+}
+
+fn is_error(status: StatusCode) -> bool {
+    status.is_client_error() || status.is_server_error()
 }
 
 /// Counts a response that is kept until its client takes it. One for which there is no room has no body.
@@ -234,7 +253,7 @@ fn counted(
     let answer = busy.answer(cost, || node.rooms.answers.grant(None, remote.ip()));
     if answer.is_none() {
         *response.body_mut() = ResponseBody::Whole(Bytes::new());
-        if !response.status().is_client_error() && !response.status().is_server_error() {
+        if !is_error(response.status()) {
             *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(1));
             response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -266,8 +285,8 @@ impl http_body::Body for WatchedBody {
             ready!(left.as_mut().poll(cx));
             return Poll::Ready(Some(Err(Aborted)));
         }
-        if let (Poll::Ready(None), Some(end)) = (&polled, &mut self.end) {
-            ready!(end.poll(cx));
+        if matches!(polled, Poll::Ready(None)) {
+            ready!(self.poll_end(cx));
         }
         let (busy, answer) = (&self.busy, self.answer.as_ref());
         polled.map_ok(|frame| frame.map_data(|piece| busy.until_sent(piece, answer)))

@@ -1,8 +1,8 @@
 //! The end of an HTTP/2 answer, which waits for the end of its request.
 //!
 //! An answer that is whole before its request is may be followed by a reset (RFC 9113, section 8.1), and half of the
-//! clients take that for a failure: curl 7.88 shows nothing of the answer. One whose window is used up never reads again
-//! once it has the last frame. So the last frame comes behind the body's, as far as that is soon.
+//! clients take that for a failure: curl 7.88 shows nothing of the answer. So the last frame comes behind the body's, as
+//! far as that is soon.
 
 use std::pin::Pin;
 use std::sync::Arc;
