@@ -169,9 +169,9 @@ async fn serve(
     if !watched {
         let end = told.map(|told| End::new(told, node.rooms.discards.grant(None, remote.ip())));
         let mut response = WatchedBody::new(node, remote, handle.await, None, end, busy);
-        // Curl 7.88 reads no more once it has all that the answer's length tells, and so never sees that it may send on.
-        // With an error it sends nothing more in any case.
-        if response.body().is_whole() && !is_error(response.status()) {
+        // HAProxy gives up a request whose answer is there before it is whole; curl 7.88 reads no more once it has all that
+        // the answer's length tells, and so never sees that it may send on.
+        if response.body().is_whole() {
             poll_fn(|cx| response.body_mut().poll_end(cx)).await;
         }
         return Ok(response);
