@@ -15,6 +15,10 @@ use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
+/// Bytes that are read for nothing at most: a body that is over its function's limit by `DISCARD_BYTES` is read to its end,
+/// if that limit is no larger than a connection's lingering.
+const MOST_BYTES: u64 = node::DISCARD_BYTES + node::LINGER_BYTES as u64;
+
 /// A body that its owner may leave when it likes.
 ///
 /// Of an HTTP/1 body the rest is read to its end then, by a task of its connection's worker: the next request comes behind
@@ -67,7 +71,7 @@ where
             kept: Mutex::new(None),
             ended: AtomicBool::new(false),
             unasked: AtomicBool::new(expects),
-            long: body.size_hint().lower() > node::DISCARD_BYTES,
+            long: body.size_hint().lower() > MOST_BYTES,
         };
         Self { body: Some(body), told: Arc::new(told), worker: Handle::current() }
     }
@@ -130,7 +134,7 @@ pub(super) async fn discard<B: Body<Data = Bytes> + Unpin>(body: &mut B, idle: D
     let all = async {
         while let Ok(Some(Ok(frame))) = timeout(idle, body.frame()).await {
             bytes += frame.data_ref().map_or(0, Bytes::len) as u64;
-            if bytes > node::DISCARD_BYTES {
+            if bytes > MOST_BYTES {
                 return;
             }
         }
@@ -171,7 +175,7 @@ mod tests {
         while sender.send_data(piece.clone()).await.is_ok() {
             sent += piece.len() as u64;
         }
-        assert!((0..4 << 20).contains(&sent.saturating_sub(node::DISCARD_BYTES)), "{sent}");
+        assert!((0..4 << 20).contains(&sent.saturating_sub(MOST_BYTES)), "{sent}");
 
         let (mut sender, rest) = body(false);
         drop(rest);

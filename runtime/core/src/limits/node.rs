@@ -71,7 +71,7 @@ caps! {
     BODY_RATE: u64 = KIB, written_size;
     /// Until that is asked of a body.
     BODY_RATE_GRACE: Duration = Duration::from_secs(10), written_duration;
-    /// Bytes of a body that are read for nothing when its request was answered before its end.
+    /// Bytes of a body that are read for nothing when its request was answered before its end; and as many as `LINGER_BYTES`.
     DISCARD_BYTES: u64 = 64 * MIB, written_size;
     /// Between two pieces of a body that is read for nothing.
     DISCARD_IDLE: Duration = Duration::from_secs(5), written_duration;
