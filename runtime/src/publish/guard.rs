@@ -34,7 +34,7 @@ pub const BYTES_PER_STEP: u32 = 256;
 /// 16,000 frames has the whole of it, that is 260,000 accesses, of which no more touch a page for the first time than the memory has.
 pub const TAIL: u32 = node::UNCHECKED_TAIL;
 /// What a memory access counts of [`TAIL`], where other instructions count 1: each may be the first to its page.
-pub const TAIL_ACCESS: u32 = 32;
+pub const TAIL_ACCESS: u32 = 48;
 /// What a helper may have done since its last check: one piece.
 const AFTER_BULK: u32 = 500;
 /// What a thunk may have done since the host function returned.
