@@ -10,6 +10,7 @@ mod fuse;
 mod images;
 mod lookup;
 mod map;
+mod opaque;
 mod plane;
 mod product;
 mod relocate;

@@ -8,6 +8,7 @@ use super::conv::floats;
 use super::fuse::fuse;
 use super::images::image;
 use super::lookup::lookup;
+use super::opaque::hide_softmax;
 use super::product::{Product, Side, Weights};
 use super::tail::Tail;
 
@@ -18,6 +19,7 @@ use super::tail::Tail;
 pub fn rewrite(mut model: TypedModel) -> TractResult<TypedModel> {
     // Images first: decluttering may turn convolutions of 1x1 into products, and move channels last to suit them.
     model.prop_consts()?;
+    hide_softmax(&mut model)?;
     let model = replace_all(model, &image)?;
     let model = replace_all(model.into_decluttered()?, &|model, node| {
         if let Some(patch) = image(model, node)? {

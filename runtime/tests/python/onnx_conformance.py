@@ -18,6 +18,7 @@ import pathlib
 import re
 import struct
 import sys
+import tempfile
 import threading
 
 import numpy
@@ -25,6 +26,7 @@ import onnx
 from onnx import numpy_helper
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
+import quantised_cases  # noqa: E402
 from node import Node  # noqa: E402
 
 # As guest-sdk/abi/src/tensor.rs numbers them.
@@ -49,12 +51,12 @@ class Differs(Exception):
 
 
 def cases():
-    """Every case with the directory that it is in."""
+    """The directory of every case: the package's, and our own."""
     root = pathlib.Path(onnx.__file__).parent / "backend/test/data/node"
     found = sorted(path.parent for path in root.glob("*/model.onnx"))
     if len(found) < 1000:
         sys.exit(f"{root} has {len(found)} cases: this onnx package came without them")
-    return found
+    return found + quantised_cases.write(pathlib.Path(tempfile.mkdtemp(prefix="mayfly-onnx-cases-")))
 
 
 def load(path, declared):
