@@ -186,7 +186,7 @@ fn connection(
         async move {
             let expects = request.headers().contains_key(EXPECT);
             let version = request.version();
-            let request = request.map(|body| ToTheEnd::new(body, version, expects));
+            let request = request.map(|body| ToTheEnd::new(body, version, expects, ()));
             let told = request.body().told();
             let mut response = handlers::handle(&state, request).await;
             if told.is_last() {

@@ -159,9 +159,10 @@ async fn serve(
     let (parts, body) = request.into_parts();
     let own = parts.headers.get(X_REQUEST_ID).and_then(|id| RequestId::from_client(id.as_bytes()));
     let request_id = own.unwrap_or_else(|| RequestId::from_random(rand::rng().next_u64()));
-    let watched = parts.version != Version::HTTP_2;
+    let (version, watched) = (parts.version, parts.version != Version::HTTP_2);
     let expects = parts.headers.contains_key(EXPECT);
-    let body = (!body.is_end_stream()).then(|| ToTheEnd::new(body, parts.version, expects));
+    let body = (!body.is_end_stream())
+        .then(|| ToTheEnd::new(body, parts.version, expects, activity.request()));
     let told = body.as_ref().map(ToTheEnd::told);
     let body = body.map(|body| Box::pin(Received::new(body)) as RequestBody);
     let inbound = Inbound::new(parts, remote, local, request_id);
@@ -184,6 +185,8 @@ async fn serve(
     };
     if told.as_ref().is_some_and(|told| told.is_last()) {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        // To a later version's answer hyper adds that a client of 1.0 may keep the connection.
+        *response.version_mut() = version;
     }
     Ok(WatchedBody::new(node, remote, response, Some(activity), None, busy))
 }

@@ -254,7 +254,9 @@ impl AsyncWrite for GuardedIo {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        ready!(Pin::new(&mut this.writer).poll_shutdown(cx))?;
+        if this.linger.is_none() {
+            ready!(Pin::new(&mut this.writer).poll_shutdown(cx))?;
+        }
         let mut reader = this.activity.reader().lock();
         let Some(reader) = reader.as_mut() else { return Poll::Ready(Ok(())) };
         let between = !this.poisoned && this.framing.as_ref().is_none_or(Framing::is_between);

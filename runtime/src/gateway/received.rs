@@ -9,6 +9,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use mayfly_core::limits::node;
 
+use super::activity::Busy;
 use crate::exchange::{BodyError, BoxError};
 use crate::unread::ToTheEnd;
 
@@ -17,7 +18,7 @@ use crate::unread::ToTheEnd;
 /// The clock between two pieces lets a byte a minute pass, and with it a client holds a slot and a connection as long as
 /// its function's wall limit is. Time in which nobody asks for more is the function's own, and does not count.
 pub struct Received {
-    body: ToTheEnd<Incoming>,
+    body: ToTheEnd<Incoming, Busy>,
     waits: Option<Instant>,
     pace: Pace,
 }
@@ -42,7 +43,7 @@ impl Pace {
 
 impl Received {
     /// A body of which nothing was asked yet.
-    pub fn new(body: ToTheEnd<Incoming>) -> Self {
+    pub fn new(body: ToTheEnd<Incoming, Busy>) -> Self {
         Self { body, waits: None, pace: Pace::default() }
     }
 }

@@ -73,7 +73,7 @@ mod tests {
 
     fn answer(pot: &Arc<Pot>, expects: bool) -> (Sender<Bytes>, End<Channel<Bytes>>) {
         let (sender, body) = Channel::new(1);
-        let body = ToTheEnd::new(body, Version::HTTP_2, expects);
+        let body = ToTheEnd::new(body, Version::HTTP_2, expects, ());
         (sender, End::new(body.told(), pot.grant(None, [10, 0, 0, 1].into())))
     }
 

@@ -23,12 +23,15 @@ const MOST_BYTES: u64 = node::DISCARD_BYTES + node::LINGER_BYTES as u64;
 ///
 /// Of an HTTP/1 body the rest is read to its end then, by a task of its connection's worker: the next request comes behind
 /// it. Of an HTTP/2 stream it is kept, for [`End`](super::End).
-pub struct ToTheEnd<B>
+pub struct ToTheEnd<B, G = ()>
 where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
+    G: Send + 'static,
 {
     /// None once there is nothing more to come.
     body: Option<B>,
+    /// What says that the connection is not idle.
+    guard: Option<G>,
     told: Arc<Told<B>>,
     worker: Handle,
 }
@@ -60,12 +63,14 @@ impl<B: Body> Told<B> {
     }
 }
 
-impl<B> ToTheEnd<B>
+impl<B, G> ToTheEnd<B, G>
 where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
+    G: Send + 'static,
 {
-    /// A body of which nothing was read yet. A client that `expects` to be asked for it sends nothing until it is.
-    pub fn new(body: B, version: Version, expects: bool) -> Self {
+    /// A body of which nothing was read yet. A client that `expects` to be asked for it sends nothing until it is; `guard`
+    /// lives until all of it is read.
+    pub fn new(body: B, version: Version, expects: bool, guard: G) -> Self {
         let told = Told {
             is_stream: version == Version::HTTP_2,
             kept: Mutex::new(None),
@@ -73,7 +78,12 @@ where
             unasked: AtomicBool::new(expects),
             long: body.size_hint().lower() > MOST_BYTES,
         };
-        Self { body: Some(body), told: Arc::new(told), worker: Handle::current() }
+        Self {
+            body: Some(body),
+            guard: Some(guard),
+            told: Arc::new(told),
+            worker: Handle::current(),
+        }
     }
 
     /// What its answer has to know, and to keep until it is whole.
@@ -82,9 +92,10 @@ where
     }
 }
 
-impl<B> Body for ToTheEnd<B>
+impl<B, G> Body for ToTheEnd<B, G>
 where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
+    G: Send + Unpin + 'static,
 {
     type Data = Bytes;
     type Error = B::Error;
@@ -100,6 +111,7 @@ where
         if !matches!(frame, Some(Ok(_))) || self.is_end_stream() {
             self.told.ended.store(true, Relaxed);
             self.body = None;
+            self.guard = None;
         }
         Poll::Ready(frame)
     }
@@ -113,16 +125,21 @@ where
     }
 }
 
-impl<B> Drop for ToTheEnd<B>
+impl<B, G> Drop for ToTheEnd<B, G>
 where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
+    G: Send + 'static,
 {
     fn drop(&mut self) {
         let Some(mut body) = self.body.take() else { return };
         if self.told.is_stream {
             *self.told.kept.lock() = Some(body);
         } else if !body.is_end_stream() && !self.told.unasked.load(Relaxed) {
-            self.worker.spawn(async move { discard(&mut body, node::DISCARD_IDLE).await });
+            let guard = self.guard.take();
+            self.worker.spawn(async move {
+                discard(&mut body, node::DISCARD_IDLE).await;
+                drop(guard);
+            });
         }
         // To read what nobody has asked for would be to ask for it.
     }
@@ -150,7 +167,7 @@ mod tests {
 
     fn body(expects: bool) -> (Sender<Bytes>, ToTheEnd<Channel<Bytes>>) {
         let (sender, body) = Channel::new(1);
-        (sender, ToTheEnd::new(body, Version::HTTP_11, expects))
+        (sender, ToTheEnd::new(body, Version::HTTP_11, expects, ()))
     }
 
     #[tokio::test]
@@ -203,7 +220,7 @@ mod tests {
     #[tokio::test]
     async fn a_stream_is_kept_until_its_answer_is_whole() {
         let (mut sender, body) = Channel::<Bytes>::new(1);
-        let body = ToTheEnd::new(body, Version::HTTP_2, false);
+        let body = ToTheEnd::new(body, Version::HTTP_2, false, ());
         let answer = body.told();
         drop(body);
         sender.send_data(Bytes::from_static(b"fits")).await.unwrap();
