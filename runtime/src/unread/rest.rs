@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::Version;
@@ -147,11 +147,13 @@ where
 
 /// Reads a body and throws it away, as far as that goes.
 pub(super) async fn discard<B: Body<Data = Bytes> + Unpin>(body: &mut B, idle: Duration) {
-    let mut bytes = 0;
+    let (mut bytes, began) = (0, Instant::now());
     let all = async {
         while let Ok(Some(Ok(frame))) = timeout(idle, body.frame()).await {
             bytes += frame.data_ref().map_or(0, Bytes::len) as u64;
-            if bytes > MOST_BYTES {
+            let took = began.elapsed();
+            let slow = took > node::BODY_RATE_GRACE && bytes < node::BODY_RATE * took.as_secs();
+            if bytes > MOST_BYTES || slow {
                 return;
             }
         }

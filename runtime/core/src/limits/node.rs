@@ -75,7 +75,7 @@ caps! {
     DISCARD_BYTES: u64 = 64 * MIB, written_size;
     /// Between two pieces of a body that is read for nothing.
     DISCARD_IDLE: Duration = Duration::from_secs(5), written_duration;
-    /// Until a body that is read for nothing must be there.
+    /// Until a body that is read for nothing must be there; it must come at `BODY_RATE` as any other.
     DISCARD_TIMEOUT: Duration = Duration::from_secs(30), written_duration;
     /// HTTP/2 answers whose end waits for the rest of a body at once; others end, and their streams are reset.
     DISCARD_STREAMS: usize = 1024, written_count;
