@@ -11,7 +11,11 @@ SOAK_MINUTES ?= 30
 FUZZ_TARGETS := framing cgi_head frames inference module child_answer kernels names
 HOSTILE := MAYFLY_SOAK=$(SOAK) $(CARGO) test --release -p mayfly-runtime --test hostile --
 
-.PHONY: soak soak-guard soak-http soak-nginx soak-h2 soak-slow soak-aborts soak-imports soak-isolation soak-deploys soak-crowds \
+PEERS := $(TARGET_DIR)/peers
+# Programs of others that `make peers-http` tries, each with its Debian package.
+PEERS_DEBIAN := hey:hey ab:apache2-utils curl:curl node:nodejs nginx:nginx-light haproxy:haproxy caddy:caddy varnishd:varnish
+
+.PHONY: peers-http peers-http-ready soak soak-guard soak-http soak-nginx soak-h2 soak-slow soak-aborts soak-imports soak-isolation soak-deploys soak-crowds \
 	soak-mutants soak-tenants soak-storage soak-clients soak-pressure soak-load soak-slow-clients soak-fuzz soak-pictures soak-long hostile-python
 
 soak: soak-guard soak-http soak-nginx soak-h2 soak-slow soak-slow-clients soak-aborts soak-imports soak-fuzz soak-isolation soak-deploys \
@@ -26,6 +30,21 @@ soak-nginx: build hostile-python ## The framing vectors against Debian's nginx a
 
 soak-h2: build hostile-python ## HTTP/2: seventeen attacks of 30 s, memory and a bystander watched
 	timeout 900 $(HOSTILE_PYTHON)/bin/python runtime/tests/python/test_h2_abuse.py $(MAYFLY) 30
+
+peers-http: build guests peers-http-ready ## Clients and proxies of others lose no answer that comes before a body is read; QUICK=1: in three minutes
+	timeout $(if $(QUICK),600,7200) $(PEERS)/python/bin/python runtime/tests/python/peers_http.py $(MAYFLY) \
+		--hello $(GUESTS)/hello.wasm --go-client $(PEERS)/go-client $(if $(QUICK),--quick) $(PEERS_OPTIONS)
+
+# What cannot be had is skipped by the test, loudly. No service of Debian's is started (RUNLEVEL).
+peers-http-ready:
+	@[ -x $(PEERS)/python/bin/python ] || $(PYTHON) -m venv $(PEERS)/python
+	@$(PEERS)/python/bin/pip install --quiet --requirement runtime/tests/python/requirements-peers.txt
+	@missing=; for each in $(PEERS_DEBIAN); do command -v $${each%:*} >/dev/null || missing="$$missing $${each#*:}"; done; \
+	if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ]; then apt-get update -qq || true; for package in $$missing; do \
+		RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $$package >/dev/null || true; done; fi
+	@[ -n "$(GO)" ] || $(MAKE) --no-print-directory toolchain-go || true
+	@go=$(PY_TOOLS)/go; [ -x $$go ] || go=go; \
+	GOTOOLCHAIN=local $$go build -o $(PEERS)/go-client runtime/tests/peers/http_client.go || rm -f $(PEERS)/go-client
 
 soak-slow: ## Slow and silent clients
 	timeout 900 $(HOSTILE) slow

@@ -1,0 +1,156 @@
+"""Clients that go on sending, ever so slowly, a body that was answered long ago: each has its answer, and is let go.
+
+A byte a second is read until DISCARD_TIMEOUT, silence until DISCARD_IDLE; then a connection of HTTP/1 lingers for
+LINGER_TIMEOUT, and a stream of HTTP/2 is reset with NO_ERROR while its connection goes on.
+"""
+
+import concurrent.futures
+import socket
+import time
+
+import h2.config
+import h2.connection
+import h2.events
+
+# Seconds, as in docs/limits.md.
+DISCARD_TIMEOUT, DISCARD_IDLE, LINGER_TIMEOUT = 30, 5, 5
+# What a busy machine may add.
+SLACK = 4
+
+
+class Slow:
+    """All of them at once, beside whatever else the test does; `rows` waits for them."""
+
+    def __init__(self, gateway):
+        host, port = gateway.rsplit(":", 1)
+        self.address = (host, int(port))
+        long, silent = DISCARD_TIMEOUT + LINGER_TIMEOUT, DISCARD_IDLE + LINGER_TIMEOUT
+        slowly = {
+            "HTTP/1, 200": lambda: self.dribbles(post("/hello", 300_000), 200),
+            "HTTP/1, 404": lambda: self.dribbles(post("/nobody", 300_000), 404),
+            "HTTP/1, 413": lambda: self.dribbles(post("/hello", 12 << 20), 413),
+            "HTTP/1, 413 of more than is discarded": lambda: self.dribbles(post("/hello", 1 << 30), 413),
+            "HTTP/1.0, 200": lambda: self.dribbles(post("/hello", 300_000).replace(b"/1.1", b"/1.0"), 200),
+        }
+        self.tasks = {f"a byte a second, {name}": (task, DISCARD_TIMEOUT - 1, long) for name, task in slowly.items()}
+        self.tasks |= {
+            "a byte a second, HTTP/2": (lambda: self.stream(1), DISCARD_TIMEOUT - 1, DISCARD_TIMEOUT),
+            "silent, HTTP/2": (lambda: self.stream(0), DISCARD_IDLE - 1, DISCARD_IDLE),
+            "silent, HTTP/1": (lambda: self.is_silent(post("/hello", 300_000), silent + SLACK), 0, silent + SLACK),
+        }
+        self.pool = concurrent.futures.ThreadPoolExecutor(len(self.tasks))
+        self.under_way = {name: self.pool.submit(task) for name, (task, _, _) in self.tasks.items()}
+
+    def rows(self):
+        """For each: its name, the seconds it was held, and what was wrong, if anything."""
+        for name, future in self.under_way.items():
+            _, least, most = self.tasks[name]
+            try:
+                held = future.result(DISCARD_TIMEOUT + LINGER_TIMEOUT + 30)
+            except Exception as error:  # noqa: BLE001: whatever it is, it is the row's result
+                yield name, 0.0, f"{type(error).__name__}: {error}"
+                continue
+            yield name, held, None if least <= held <= most + SLACK else f"{held:.1f} s, not {least} to {most}"
+
+    def answered(self, head, status):
+        client = socket.create_connection(self.address, timeout=10)
+        client.sendall(head)
+        whole_answer(client, status)
+        return client
+
+    def dribbles(self, head, status):
+        """Sends a byte a second; gives the seconds until that was not taken any more."""
+        with self.answered(head, status) as client:
+            began = time.monotonic()
+            while time.monotonic() - began < DISCARD_TIMEOUT + LINGER_TIMEOUT + 20:
+                try:
+                    client.send(b"x")
+                except OSError:
+                    break
+                time.sleep(1)
+            return time.monotonic() - began
+
+    def is_silent(self, head, seconds):
+        """Sends nothing for so long: then the connection must be gone."""
+        with self.answered(head, 200) as client:
+            began = time.monotonic()
+            time.sleep(seconds)
+            try:
+                # The first is answered by a reset, which the second sees.
+                for _ in range(2):
+                    client.send(b"x")
+                    time.sleep(0.3)
+            except OSError:
+                return time.monotonic() - began - 0.3
+            return float("inf")
+
+    def stream(self, bytes_a_second):
+        """A stream that is answered, and whose body does not end: seconds until it is reset."""
+        with socket.create_connection(self.address, timeout=1) as client:
+            peer = Http2(client)
+            peer.connection.send_headers(1, peer.head("POST", "/hello") + [("content-length", "300000")])
+            peer.connection.send_data(1, b"x" * 100)
+            peer.until(lambda event: isinstance(event, h2.events.StreamEnded) and event.stream_id == 1, 10)
+            began = time.monotonic()
+            reset = peer.until(
+                lambda event: isinstance(event, h2.events.StreamReset), DISCARD_TIMEOUT + 20, bytes_a_second)
+            held = time.monotonic() - began
+            if reset.error_code != 0:
+                raise RuntimeError(f"RST_STREAM has code {reset.error_code}, not NO_ERROR")
+            peer.connection.send_headers(3, peer.head("GET", "/hello"), end_stream=True)
+            peer.until(lambda event: isinstance(event, h2.events.StreamEnded) and event.stream_id == 3, 10)
+            return held
+
+
+class Http2:
+    """A connection of HTTP/2, over cleartext and without asking first."""
+
+    def __init__(self, client):
+        self.client = client
+        self.connection = h2.connection.H2Connection(h2.config.H2Configuration(client_side=True))
+        self.connection.initiate_connection()
+
+    def head(self, method, path):
+        return [(":method", method), (":path", path), (":scheme", "http"), (":authority", "peers")]
+
+    def until(self, wanted, seconds, bytes_a_second=0):
+        """The first wanted event; meanwhile sends so many bytes of stream 1 a second."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            self.client.sendall(self.connection.data_to_send())
+            try:
+                data = self.client.recv(65536)
+            except TimeoutError:
+                if bytes_a_second:
+                    self.connection.send_data(1, b"x" * bytes_a_second)
+                continue
+            if not data:
+                raise RuntimeError("the connection was closed")
+            for event in self.connection.receive_data(data):
+                if wanted(event):
+                    return event
+        raise RuntimeError(f"not within {seconds} s")
+
+
+def post(path, length):
+    return f"POST {path} HTTP/1.1\r\nHost: peers\r\nContent-Length: {length}\r\n\r\n".encode()
+
+
+def whole_answer(client, status):
+    """Reads one answer that has a length; gives its body."""
+    got = b""
+    while b"\r\n\r\n" not in got:
+        more = client.recv(65536)
+        if not more:
+            raise RuntimeError(f"closed after {got!r}")
+        got += more
+    head, body = got.split(b"\r\n\r\n", 1)
+    if int(head.split()[1]) != status:
+        raise RuntimeError(f"{head[:40]!r}, not {status}")
+    lengths = [line.split(b":")[1] for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
+    while len(body) < int(lengths[0]):
+        more = client.recv(65536)
+        if not more:
+            raise RuntimeError(f"cut after {body!r}")
+        body += more
+    return body
