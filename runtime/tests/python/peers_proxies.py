@@ -26,6 +26,10 @@ http {{
     location / {{ proxy_pass http://{node}; }}
   }}
   server {{
+    listen {nginx_again};
+    location / {{ proxy_pass http://node; proxy_http_version 1.1; proxy_set_header Connection ""; }}
+  }}
+  server {{
     listen {nginx_streaming};
     location / {{
       proxy_pass http://node; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_request_buffering off;
@@ -67,6 +71,7 @@ http://{caddy_h2} {{
 # Names in the table, with the key of the address and the program (and Debian package) that listens there.
 NAMES = {
     "nginx": ("nginx", "nginx", "nginx"),
+    "nginx, keep-alive": ("nginx_again", "nginx", "nginx"),
     "nginx, streaming": ("nginx_streaming", "nginx", "nginx"),
     "HAProxy": ("haproxy", "haproxy", "haproxy"),
     "HAProxy, h2 behind": ("haproxy_h2", "haproxy", "haproxy"),
