@@ -131,8 +131,8 @@ class Ab(Tool):
 class Curl(Tool):
     """One process, one request after the other, over one connection while that lasts.
 
-    Or each over a connection of its own, where `fresh`: a second request of a connection of HTTP/2 that was not asked for
-    fails within curl 7.88, whatever the server.
+    Or each over a connection of its own, where `fresh`: of HTTP/2 that was not negotiated, curl 7.88 fails the second
+    request of a connection by itself, whatever the server.
     """
 
     def __init__(self, *options, fresh=False):
@@ -170,6 +170,7 @@ def all_clients(go_client):
         "hey": tool("hey", "hey", Hey()),
         "ab": tool("ab", "apache2-utils", Ab()),
         "curl": tool("curl", "curl", Curl("-H", "Expect:")),
+        "curl, alone": tool("curl", "curl", Curl("-H", "Expect:", fresh=True)),
         "curl, Expect": tool("curl", "curl", Curl("-H", "Expect: 100-continue")),
         "curl, h2": tool("curl", "curl", Curl("--http2-prior-knowledge", fresh=True)),
         "fetch": Worker([node, str(PEERS / "fetch_client.mjs")]) if node else "apt-get install nodejs",
