@@ -1,7 +1,7 @@
 """Clients that go on sending, ever so slowly, a body that nobody reads: each has its answer, and is let go.
 
-A byte now and then is read until DISCARD_TIMEOUT, silence until DISCARD_IDLE; then a connection of HTTP/1 lingers for
-LINGER_TIMEOUT. A stream of HTTP/2 has its answer by then (by DISCARD_STREAM_IDLE if it is silent), is reset with NO_ERROR,
+A byte now and then is read until BODY_RATE is asked of it, silence until DISCARD_IDLE; then a connection of HTTP/1 lingers
+for LINGER_TIMEOUT. A stream of HTTP/2 has its answer by then (by DISCARD_STREAM_IDLE if it is silent), is reset with NO_ERROR,
 and its connection goes on.
 """
 
@@ -14,7 +14,7 @@ import h2.connection
 import h2.events
 
 # Seconds, as in docs/limits.md.
-DISCARD_TIMEOUT, DISCARD_IDLE, DISCARD_STREAM_IDLE, LINGER_TIMEOUT = 30, 5, 1, 5
+BODY_RATE_GRACE, DISCARD_TIMEOUT, DISCARD_IDLE, DISCARD_STREAM_IDLE, LINGER_TIMEOUT = 10, 30, 5, 1, 5
 # Within DISCARD_TIMEOUT, and longer than any other clock that could end it.
 LATE = 25
 # What a busy machine may add.
@@ -27,7 +27,7 @@ class Slow:
     def __init__(self, gateway):
         host, port = gateway.rsplit(":", 1)
         self.address = (host, int(port))
-        long, silent = DISCARD_TIMEOUT + LINGER_TIMEOUT, DISCARD_IDLE + LINGER_TIMEOUT
+        long, silent = BODY_RATE_GRACE + LINGER_TIMEOUT, DISCARD_IDLE + LINGER_TIMEOUT
         slowly = {
             "HTTP/1, 200": lambda: self.dribbles(post("/hello", 300_000), 200),
             "HTTP/1, 404": lambda: self.dribbles(post("/nobody", 300_000), 404),
@@ -35,9 +35,9 @@ class Slow:
             "HTTP/1, 413 of more than is discarded": lambda: self.dribbles(post("/hello", 1 << 30), 413),
             "HTTP/1.0, 200": lambda: self.dribbles(post("/hello", 300_000).replace(b"/1.1", b"/1.0"), 200),
         }
-        self.tasks = {f"a byte a second, {name}": (task, DISCARD_TIMEOUT - 1, long) for name, task in slowly.items()}
+        self.tasks = {f"a byte a second, {name}": (task, BODY_RATE_GRACE - 1, long) for name, task in slowly.items()}
         self.tasks |= {
-            "five bytes a second, HTTP/2": (lambda: self.stream(1), DISCARD_TIMEOUT - 1, DISCARD_TIMEOUT),
+            "five bytes a second, HTTP/2": (lambda: self.stream(1), BODY_RATE_GRACE - 1, BODY_RATE_GRACE),
             **{f"a steady body that is late, {name}": (task, LATE - 2, LATE) for name, task in {
                 "200": lambda: self.reads_last(post("/hello", 300_000), 300_000, 200),
                 "404": lambda: self.reads_last(post("/nobody", 300_000), 300_000, 404),
