@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 /// Part of the pool that only modest functions may use.
 const RESERVED_SHARE: usize = 4;
 /// Part of the pool up to which a function is modest: so many of them can share the reserve.
-const MODEST_SHARE: usize = 16;
+const MODEST_SHARE: usize = 8;
 /// And up to so many in a small pool, if the reserve has them: at 200 requests a second two or three are in flight now
 /// and then, and with fewer such a function counted as greedy beside one that was (8 of 6,181 refused).
 const MODEST_LEAST: usize = 3;
@@ -151,7 +151,7 @@ mod tests {
     #[test]
     fn a_greedy_function_leaves_a_quarter() {
         let lanes = Lanes::new(32);
-        assert_eq!((lanes.free(), lanes.modest), (32, 3));
+        assert_eq!((lanes.free(), lanes.modest), (32, 4));
         let held = std::iter::from_fn(|| lanes.try_enter(false)).count();
         assert_eq!((held, lanes.free()), (24, 8));
         let modest = std::iter::from_fn(|| lanes.try_enter(true)).count();
