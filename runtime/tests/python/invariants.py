@@ -42,18 +42,24 @@ def finish():
     sys.exit(bool(FAILURES))
 
 
+def held_mib(pid):
+    """What the kernel cannot take back from a process: without the pages of files, as a model's image has."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return sum(int(line.split()[1]) for line in status.splitlines() if line.startswith(("RssAnon", "RssShmem"))) / 1024
+
+
 class State:
     """What a process holds."""
 
     def __init__(self, pid):
         status = Path(f"/proc/{pid}/status").read_text()
         field = {line.split(":")[0]: line.split(":")[1].split() for line in status.splitlines()}
-        self.rss_mib = int(field["VmRSS"][0]) / 1024
+        self.held_mib = held_mib(pid)
         self.threads = int(field["Threads"][0])
         self.descriptors = len(os.listdir(f"/proc/{pid}/fd"))
 
     def __str__(self):
-        return f"{self.rss_mib:.0f} MiB, {self.descriptors} descriptors, {self.threads} threads"
+        return f"{self.held_mib:.0f} MiB, {self.descriptors} descriptors, {self.threads} threads"
 
 
 class Watched:
@@ -112,7 +118,7 @@ class Watched:
             off = [name for name, bad in {
                 "requests under way": metrics["http_server_active_requests"] > 0,
                 "slots in use": metrics["mayfly_slots_in_use"] > 0,
-                "memory": now.rss_mib > self.before.rss_mib * 1.1 + self.slack_mib,
+                "memory": now.held_mib > self.before.held_mib * 1.1 + self.slack_mib,
                 "descriptors": now.descriptors > self.before.descriptors + 5,
                 "threads": now.threads > self.before.threads + THREADS,
             }.items() if bad]

@@ -82,7 +82,7 @@ def main():
         time.sleep(5)
         now, (total, _) = State(node.pid), served(node)
         first = first or now
-        points.append((total, now.rss_mib, now.descriptors, now.threads))
+        points.append((total, now.held_mib, now.descriptors, now.threads))
         # Spans for the bystander's thirds.
         if len(points) % max(1, int(minutes * 4)) == 0:
             bystander.stdin.write("\n")

@@ -19,18 +19,13 @@ from hyperframe.frame import (
 )
 from wasmtime import wat2wasm
 
+from invariants import held_mib
 from node import Node
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 FAULTS = pathlib.Path(__file__).resolve().parents[3] / "functions" / "faults"
 # What a node may grow by under one attack; h2 and hyper keep some kilobytes for each stream that is open or was reset.
 GROWTH_MIB = 50
-
-
-def rss_mib(pid):
-    with open(f"/proc/{pid}/status") as status:
-        line = next(line for line in status if line.startswith("VmRSS"))
-    return int(line.split()[1]) / 1024
 
 
 def head(path="/ok", method="GET", more=()):
@@ -198,7 +193,7 @@ def bystander(address, stop, seen):
 
 def attack(node, make, settings, read, seconds):
     """Runs one attack; gives frames sent, how it ended, and the growth of memory."""
-    before = peak = rss_mib(node.process.pid)
+    before = peak = held_mib(node.process.pid)
     client = Client(node.gateway, settings, read)
     client.socket.settimeout(seconds)
     ended, until = "held", time.monotonic() + seconds
@@ -209,7 +204,7 @@ def attack(node, make, settings, read, seconds):
             if len(batch) >= 64:
                 client.send(*batch)
                 batch = []
-                peak = max(peak, rss_mib(node.process.pid))
+                peak = max(peak, held_mib(node.process.pid))
                 if client.closed.is_set():
                     raise ConnectionResetError
                 if time.monotonic() > until:
@@ -218,7 +213,7 @@ def attack(node, make, settings, read, seconds):
         ended = f"ended, GOAWAY {client.goaway()}"
     except TimeoutError:
         ended = "held back by flow control"
-    peak = max(peak, rss_mib(node.process.pid))
+    peak = max(peak, held_mib(node.process.pid))
     client.socket.close()
     return client.frames, ended, peak - before
 

@@ -40,7 +40,7 @@ def slow(node, kind, options, connections, path):
         now, asked = State(node.pid), time.monotonic()
         check(node.admin("GET", "/readyz")[0] == 200, f"{kind}: the admin API does not answer")
         admin = max(admin, time.monotonic() - asked)
-        peak, most = max(peak, now.rss_mib - before.rss_mib), max(most, now.descriptors - before.descriptors)
+        peak, most = max(peak, now.held_mib - before.held_mib), max(most, now.descriptors - before.descriptors)
         if time.monotonic() > began + 40:
             process.terminate()
         time.sleep(0.1)

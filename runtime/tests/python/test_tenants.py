@@ -7,7 +7,6 @@ In every row a bystander is asked 200 times a second without an error and with a
 attacker (10 s where connections by the thousand end) all is as before, in the same process.
 """
 
-import pathlib
 import resource
 import socket
 import sys
@@ -15,7 +14,7 @@ import threading
 import time
 
 import tenants as t
-from invariants import Watched, check, finish
+from invariants import Watched, check, finish, held_mib
 from node import Node
 
 BUDGET_MIB = 2048
@@ -24,12 +23,6 @@ BUDGET_MIB = 2048
 READY_MIB = 16
 # What a limit may be passed by: a tenth, and 50 ms.
 LATE = lambda limit_s: limit_s * 1.1 + 0.05
-
-
-def held_mib(pid):
-    """What the kernel cannot take back from a process."""
-    status = pathlib.Path(f"/proc/{pid}/status").read_text()
-    return sum(int(line.split()[1]) for line in status.splitlines() if line.startswith(("RssAnon", "RssShmem"))) / 1024
 
 
 class Memory(threading.Thread):
