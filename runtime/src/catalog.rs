@@ -3,6 +3,8 @@
 //! Readers load a pointer; a writer builds a new map and swaps it whole. An in-flight request keeps the revision
 //! it started with alive through its own `Arc`.
 
+mod overlap;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -12,6 +14,7 @@ use mayfly_core::router::{Match, Route, Router, split_name};
 use parking_lot::Mutex;
 
 use crate::revision::{Revision, RevisionRecord};
+pub use overlap::{Clash, ClashKind, Leaves, Lost, Overlaps, Takes};
 
 /// What a name leads to.
 #[derive(Debug, Clone)]
@@ -70,17 +73,24 @@ pub struct Found<'c, 'p> {
 }
 
 impl View {
-    /// The function that serves a path: the longest of the configured routes, else `/{name}/...`.
+    /// The function that serves a path: that of the longest route, where `/{name}/...` is a route of each function.
+    ///
+    /// Without other routes it is one look-up of a name; with some, those that are at least as long as the name's are
+    /// looked at as well. A deploy of an equal one is refused, but a start may find one that the configuration gives to
+    /// another function: what somebody wrote down then goes before what a name implies, and `mayfly list` shows it.
     #[must_use]
     pub fn find<'p>(&self, path: &'p str) -> Option<Found<'_, 'p>> {
-        if !self.routes.is_empty()
-            && let Some(Match { target, base, rest }) = self.routes.find(path)
-            && let Some(entry) = self.functions.get(target)
-        {
-            return Some(Found { entry, base, rest });
+        let named = split_name(path)
+            .and_then(|(name, base, rest)| Some((self.functions.get(name)?, base, rest)));
+        if !self.routes.is_empty() {
+            let least = named.map_or(0, |(_, base, _)| base.len());
+            if let Some(Match { target, base, rest }) = self.routes.find_from(path, least) {
+                // One that the configuration names, and that is not deployed: its paths are nobody else's meanwhile.
+                let entry = self.functions.get(target)?;
+                return Some(Found { entry, base, rest });
+            }
         }
-        let (name, base, rest) = split_name(path)?;
-        let entry = self.functions.get(name)?;
+        let (entry, base, rest) = named?;
         Some(Found { entry, base, rest })
     }
 

@@ -268,6 +268,18 @@ impl Config {
                 "gateway.listen and admin.listen are both {gateway}: give the admin API an address of its own"
             )));
         }
+        let routes = self.parsed_routes();
+        let taken = self.deploy.keys().find_map(|name| {
+            let by_name = Route::of_name(name);
+            let (_, to) = routes.iter().find(|(route, to)| *route == by_name && to != name)?;
+            Some((name, to))
+        });
+        if let Some((name, to)) = taken {
+            return Err(ConfigError::Conflict(format!(
+                "routes gives /{name}/... to '{to}', and deploy has a function '{name}', whose paths those are: rename the \
+                 one or take the other out"
+            )));
+        }
         if self.routes.len() > node::ROUTES {
             return Err(ConfigError::Conflict(format!(
                 "routes has {} entries; a node takes {}",

@@ -1,12 +1,12 @@
 //! Which function a path belongs to. Pure: no I/O, no allocation.
 //!
-//! `/{name}/rest` reaches the function `{name}` with path `/rest`. Routes of a function's own (`/api/...`, `/exact`)
-//! come first; among those that match, the longest wins.
+//! `/{name}/rest` reaches the function `{name}` with path `/rest`, as a route `/{name}/...` would. Functions may have
+//! routes of their own besides (`/api/...`, `/exact`). Among all that match a path, the longest wins.
 
 use crate::name::FunctionName;
 
 /// A path pattern: `/exact`, or `/prefix/...` for everything at and below `/prefix`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Route {
     prefix: String,
     below: bool,
@@ -53,6 +53,30 @@ impl Route {
             return refuse("its first segment is reserved for Mayfly's own paths");
         }
         Ok(Self { prefix: prefix.into(), below })
+    }
+
+    /// What a function has by its name: everything at and below `/{name}`.
+    #[must_use]
+    pub fn of_name(name: &FunctionName) -> Self {
+        Self { prefix: format!("/{name}"), below: true }
+    }
+
+    /// Whether each path that the other route matches is one that this one matches as well.
+    #[must_use]
+    pub fn covers(&self, other: &Self) -> bool {
+        self == other || (self.below && self.base(&other.prefix).is_some())
+    }
+
+    /// Bytes that it has to match, by which the longest is told.
+    #[must_use]
+    pub fn length(&self) -> usize {
+        self.prefix.len()
+    }
+
+    /// The function that its first segment names, if that is one's name.
+    #[must_use]
+    pub fn first_name(&self) -> Option<&str> {
+        split_name(&self.prefix).map(|(name, ..)| name)
     }
 
     /// What is taken off a path that matches: the prefix, or nothing for the route `/`.
@@ -110,10 +134,22 @@ impl<T> Router<T> {
     /// The longest route that matches a path (without query).
     #[must_use]
     pub fn find<'p>(&self, path: &'p str) -> Option<Match<'_, 'p, T>> {
-        self.routes.iter().find_map(|(route, target)| {
+        self.find_from(path, 0)
+    }
+
+    /// The same among the routes of at least so many bytes. They stand first, so shorter ones are not looked at.
+    #[must_use]
+    pub fn find_from<'p>(&self, path: &'p str, least: usize) -> Option<Match<'_, 'p, T>> {
+        let mut long_enough = self.routes.iter().take_while(|(route, _)| route.length() >= least);
+        long_enough.find_map(|(route, target)| {
             let at = route.base(path)?;
             Some(Match { target, base: &path[..at], rest: &path[at..] })
         })
+    }
+
+    /// All of them, the longest first.
+    pub fn iter(&self) -> impl Iterator<Item = &(Route, T)> {
+        self.routes.iter()
     }
 
     /// How many there are.
@@ -221,6 +257,48 @@ mod tests {
             );
         }
         assert!(Router::<()>::default().find("/").is_none());
+    }
+
+    #[test]
+    fn shorter_routes_than_asked_for_are_not_looked_at() {
+        let router = router(&["/...", "/api/...", "/api"]);
+        for (path, least, target) in [
+            ("/api/x", 0, Some("/api/...")),
+            ("/api/x", 4, Some("/api/...")),
+            ("/api/x", 5, None),
+            ("/api", 4, Some("/api")),
+            ("/other", 6, None),
+            ("/other", 0, Some("/...")),
+        ] {
+            let found = router.find_from(path, least).map(|found| found.target.as_str());
+            assert_eq!(found, target, "{path} {least}");
+        }
+    }
+
+    #[test]
+    fn a_route_covers_what_is_below_it() {
+        let route = |text: &str| Route::new(text).unwrap();
+        for (outer, inner, covers) in [
+            ("/...", "/", true),
+            ("/...", "/a", true),
+            ("/...", "/...", true),
+            ("/a/...", "/a", true),
+            ("/a/...", "/a/b/...", true),
+            ("/a/...", "/ab/...", false),
+            ("/a/...", "/...", false),
+            ("/a/b/...", "/a/...", false),
+            ("/a", "/a", true),
+            ("/a", "/a/...", false),
+            ("/a", "/a/b", false),
+            ("/", "/a", false),
+        ] {
+            assert_eq!(route(outer).covers(&route(inner)), covers, "{outer} {inner}");
+        }
+        let hello = FunctionName::new("hello").unwrap();
+        assert_eq!(Route::of_name(&hello), route("/hello/..."));
+        assert_eq!(route("/hello/a").first_name(), Some("hello"));
+        assert_eq!((route("/...").first_name(), route("/A/b").first_name()), (None, None));
+        assert_eq!((route("/...").length(), route("/a/...").length()), (0, 2));
     }
 
     #[test]

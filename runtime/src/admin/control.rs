@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use mayfly_core::FunctionName;
 
+use crate::catalog::Overlaps;
 use crate::engine::pages::Measured;
 use crate::revision::{RevisionRecord, Settings, StageTime};
 
@@ -44,6 +45,8 @@ pub enum State {
 pub struct Function {
     /// Its current revision.
     pub record: RevisionRecord,
+    /// How its routes and those of others lie.
+    pub overlaps: Overlaps,
     /// Whether it answers.
     pub state: State,
     /// Invocations under way.

@@ -8,7 +8,7 @@ use mayfly_core::FunctionName;
 use tokio::runtime::Handle;
 
 use super::control::{Control, Function, Progress, Published, Refused, State};
-use crate::catalog::{Catalog, Entry, Failed};
+use crate::catalog::{Catalog, Entry, Failed, Leaves, Takes, View};
 use crate::publish::{PublishError, PublishReport, PublishRequest, Publisher};
 use crate::records::RecordsError;
 use crate::revision::{RevisionRecord, Settings, Snapshot};
@@ -44,7 +44,7 @@ impl Control for NodeControl {
         let view = self.catalog.load();
         let mut entries: Vec<_> = view.iter().collect();
         entries.sort_by_key(|(name, _)| *name);
-        Ok(entries.into_iter().map(|(_, entry)| function(entry)).collect())
+        Ok(entries.into_iter().map(|(_, entry)| function(&view, entry)).collect())
     }
 
     fn inspect(
@@ -53,21 +53,24 @@ impl Control for NodeControl {
     ) -> Result<Option<(Function, Vec<RevisionRecord>)>, Refused> {
         let view = self.catalog.load();
         let Some(entry) = view.get(name.as_str()) else { return Ok(None) };
-        Ok(Some((function(entry), self.publisher.history(name)?)))
+        Ok(Some((function(&view, entry), self.publisher.history(name)?)))
     }
 }
 
-fn function(entry: &Entry) -> Function {
+fn function(view: &View, entry: &Entry) -> Function {
     let record = entry.record().clone();
+    let overlaps = view.overlaps(&record.function);
     match entry {
         Entry::Ready(revision) => Function {
             record,
+            overlaps,
             state: State::Ready,
             in_flight: revision.in_flight.load(Ordering::Relaxed),
             footprint: revision.footprint.seen(),
         },
         Entry::Preparing(preparing) => Function {
             record,
+            overlaps,
             state: match &preparing.failed {
                 None => State::Preparing { failed: None },
                 Some(Failed { why, again: true }) => State::Preparing { failed: Some(why.clone()) },
@@ -77,6 +80,23 @@ fn function(entry: &Entry) -> Function {
             footprint: None,
         },
     }
+}
+
+fn takes(Takes { route, from, within }: &Takes) -> String {
+    format!("{route} takes its paths from the function '{from}', which has {within}")
+}
+
+fn leaves(Leaves { route, to }: &Leaves) -> String {
+    const SHOWN: usize = 3;
+    let shown: Vec<_> = to.iter().take(SHOWN).map(|name| format!("'{name}'")).collect();
+    let more = match to.len().saturating_sub(SHOWN) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    format!(
+        "{route} leaves others the paths for which they have longer routes: {}{more}",
+        shown.join(", ")
+    )
 }
 
 impl From<PublishReport> for Published {
@@ -93,6 +113,8 @@ impl From<PublishReport> for Published {
         if let Snapshot::Refused { reason } = &report.record.snapshot {
             notes.push(format!("no snapshot, so init runs for each request: {reason}"));
         }
+        notes.extend(report.takes.iter().map(takes));
+        notes.extend(report.leaves.iter().map(leaves));
         Self { record: report.record, replaced: report.replaced, init_log: report.init_log, notes }
     }
 }

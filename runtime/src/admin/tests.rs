@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use serde_json::Value;
 
 use super::*;
+use crate::catalog::{Overlaps, Takes};
 use crate::engine::pages::{Measured, Pages};
 use crate::logs::{Format, LogConfig, Output, Requests, Stream};
 use crate::revision::{Abi, RevisionRecord, Settings, Snapshot, StageTime};
@@ -68,6 +69,7 @@ impl Control for Fake {
     fn list(&self) -> Result<Vec<Function>, Refused> {
         let function = |h: &Vec<RevisionRecord>| Function {
             record: h[0].clone(),
+            overlaps: Overlaps::default(),
             state: State::Ready,
             in_flight: 0,
             footprint: None,
@@ -84,7 +86,11 @@ impl Control for Fake {
         let pages = Pages { dirty: 40, runs: 2, shared: 7 };
         let footprint = Some(Measured { requests: 1, most: pages, last: pages });
         let state = State::Preparing { failed: Some("the disk is full".into()) };
-        let function = Function { record: history[0].clone(), state, in_flight: 3, footprint };
+        let from = FunctionName::new("site").unwrap();
+        let (route, within) = ("/hello/...".into(), "/...".into());
+        let overlaps = Overlaps { takes: vec![Takes { route, from, within }], lost: Vec::new() };
+        let record = history[0].clone();
+        let function = Function { record, overlaps, state, in_flight: 3, footprint };
         Ok(Some((function, history.clone())))
     }
 }
@@ -240,6 +246,8 @@ async fn deploy_list_inspect_remove() {
     let (_, inspected) = api.call("GET", "/v1/functions/hello", &token).await;
     assert_eq!((&inspected["state"], &inspected["in_flight"]), (&"preparing".into(), &3.into()));
     assert_eq!(inspected["reason"], "the disk is full");
+    let takes = serde_json::json!([{"route": "/hello/...", "from": "site", "within": "/..."}]);
+    assert_eq!((&inspected["takes"], &inspected["lost"]), (&takes, &Value::Null));
     assert_eq!(
         (&list["functions"][0]["state"], &list["functions"][0]["reason"]),
         (&"ready".into(), &Value::Null)

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use serde::Serialize;
 
 use super::control::{Function, Published, State};
+use crate::catalog::{Lost, Takes};
 use crate::clock::date;
 use crate::engine::pages::Measured;
 use crate::metrics::Summary;
@@ -35,6 +36,12 @@ pub(super) struct FunctionView<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'a str>,
     url: String,
+    /// What its routes take from other functions.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    takes: &'a [Takes],
+    /// Its routes that lead to other functions.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    lost: &'a [Lost],
     in_flight: usize,
     /// Of requests that were measured.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -88,6 +95,8 @@ impl<'a> FunctionView<'a> {
             state,
             reason,
             url: url(gateway, function.record.function.as_str()),
+            takes: &function.overlaps.takes,
+            lost: &function.overlaps.lost,
             in_flight: function.in_flight,
             memory: function.footprint,
             revision: RevisionView::of(&function.record),

@@ -1,5 +1,7 @@
 //! `mayfly list`.
 
+use std::collections::BTreeMap;
+
 use clap::Args;
 use mayfly_core::units::human_size;
 use serde_json::Value;
@@ -22,15 +24,49 @@ impl List {
         if self.printing.json() {
             return output::json(&list);
         }
-        let rows: Vec<_> = list["functions"].as_array().into_iter().flatten().map(row).collect();
-        if rows.is_empty() {
+        let functions: Vec<_> = list["functions"].as_array().into_iter().flatten().collect();
+        if functions.is_empty() {
             return output::line("no functions yet: `mayfly deploy path/to/module.wasm` makes one");
         }
+        let rows: Vec<_> = functions.iter().copied().map(row).collect();
         output::line(output::table(
             &["NAME", "REVISION", "STATE", "ABI", "WASM", "SIZE", "CREATED", "URL"],
             &rows,
-        ))
+        ))?;
+        overlaps(&functions).into_iter().try_for_each(output::line)
     }
+}
+
+/// Routes that are shown of those which lie within one; JSON has all.
+const SHOWN: usize = 5;
+
+/// Lines below the table: paths that are not where their function's address says, and paths that would be another's.
+fn overlaps(functions: &[&Value]) -> Vec<String> {
+    let each = |field: &'static str| {
+        functions.iter().flat_map(move |function| {
+            let all = function[field].as_array().into_iter().flatten();
+            all.map(|overlap| (text(function, "/name"), overlap))
+        })
+    };
+    let mut lines: Vec<_> = each("lost")
+        .map(|(name, lost)| {
+            format!("{} leads to '{}' and not to '{name}'", text(lost, "/route"), text(lost, "/to"))
+        })
+        .collect();
+    let mut within = BTreeMap::<_, Vec<_>>::new();
+    for (name, takes) in each("takes") {
+        let around = (text(takes, "/from"), text(takes, "/within"));
+        within.entry(around).or_default().push(format!("{} of '{name}'", text(takes, "/route")));
+    }
+    lines.extend(within.into_iter().map(|((from, around), routes)| {
+        let more = match routes.len().saturating_sub(SHOWN) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let shown = &routes[..routes.len().min(SHOWN)];
+        format!("taken out of {around} of '{from}': {}{more}", shown.join(", "))
+    }));
+    lines
 }
 
 fn row(function: &Value) -> Vec<String> {
@@ -48,4 +84,33 @@ fn row(function: &Value) -> Vec<String> {
         text(revision, "/created").into(),
         url,
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn who_takes_from_whom_is_said_once_for_each_route_around() {
+        let within = |name: &str| {
+            let takes =
+                [json!({"route": format!("/{name}/..."), "from": "site", "within": "/..."})];
+            json!({"name": name, "takes": takes})
+        };
+        let mut functions: Vec<_> = ('a'..='g').map(|name| within(&name.to_string())).collect();
+        functions.push(json!({"name": "site"}));
+        functions.push(json!({"name": "old", "lost": [{"route": "/old/...", "to": "new"}]}));
+        let lines = overlaps(&functions.iter().collect::<Vec<_>>());
+        assert_eq!(
+            lines,
+            [
+                "/old/... leads to 'new' and not to 'old'",
+                "taken out of /... of 'site': /a/... of 'a', /b/... of 'b', /c/... of 'c', /d/... of 'd', \
+                 /e/... of 'e' and 2 more"
+            ]
+        );
+        assert!(overlaps(&[&json!({"name": "site"})]).is_empty());
+    }
 }

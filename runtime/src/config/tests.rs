@@ -127,6 +127,10 @@ fn an_error_names_the_key_and_where_it_came_from() {
             "limits.memory is 128MiB, over limits-max.memory of 64MiB",
         ),
         (error("", &[], &["--admin-listen", "127.0.0.1:3000"]), "are both 127.0.0.1:3000"),
+        (
+            error("", &[], &["--routes", "/a/...=b", "--deploy", "a=a.wasm"]),
+            "routes gives /a/... to 'b', and deploy has a function 'a'",
+        ),
     ] {
         assert!(message.contains(expect), "{message}\nlacks\n{expect}");
     }

@@ -94,6 +94,26 @@ pub enum PublishErrorKind {
         /// Whose it is.
         function: String,
     },
+    /// What the function would have by its name is another's.
+    #[error(
+        "the paths below '/{name}' belong to the function '{function}', which has the route '/{name}/...'"
+    )]
+    NameTaken {
+        /// The name that was asked for.
+        name: String,
+        /// Whose the paths are.
+        function: String,
+    },
+    /// The same, by the node's configuration.
+    #[error(
+        "the paths below '/{name}' are given to the function '{function}' by the node's configuration"
+    )]
+    NameConfigured {
+        /// The name that was asked for.
+        name: String,
+        /// Whose the paths are.
+        function: String,
+    },
     /// The node has as many routes as it may.
     #[error("this node has {taken} routes of at most {max} already", max = node::ROUTES)]
     TooManyRoutes {
@@ -150,7 +170,10 @@ impl PublishError {
     pub fn status(&self) -> u16 {
         match &self.kind {
             PublishErrorKind::QueueFull | PublishErrorKind::Engine(EngineError::PoolFull) => 503,
-            PublishErrorKind::RouteTaken { .. } | PublishErrorKind::RouteConfigured { .. } => 409,
+            PublishErrorKind::RouteTaken { .. }
+            | PublishErrorKind::RouteConfigured { .. }
+            | PublishErrorKind::NameTaken { .. }
+            | PublishErrorKind::NameConfigured { .. } => 409,
             PublishErrorKind::Refused(Refusal::TooLarge(_)) => 413,
             PublishErrorKind::Settings(_)
             | PublishErrorKind::Refused(_)
@@ -244,6 +267,12 @@ impl PublishError {
             }
             PublishErrorKind::RouteTaken { function, .. } => {
                 format!("choose another route, or `mayfly remove {function}` first")
+            }
+            PublishErrorKind::NameConfigured { .. } => {
+                "choose another name, or let the operator take that route out of `routes` in mayfly.toml".into()
+            }
+            PublishErrorKind::NameTaken { function, .. } => {
+                format!("choose another name, or deploy '{function}' without that route first")
             }
             PublishErrorKind::Settings(_) => "correct the setting and deploy again".into(),
             PublishErrorKind::Refused(refusal) => refusal.hint(),

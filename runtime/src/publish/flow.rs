@@ -1,12 +1,12 @@
 //! One publish, from its turn in the queue to the catalog.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use bytes::Bytes;
 use mayfly_core::limits::node;
+use mayfly_core::router::Route;
 use mayfly_core::{ArtifactKey, Digest, FunctionName};
 
 use super::activate::keep_assets;
@@ -18,7 +18,7 @@ use super::validate::{Plan, Validated, validate};
 use super::{PublishRequest, Shared, blocking};
 use crate::artifact::store::{Kind, Pins};
 use crate::artifact::{Reject, VerifiedArtifact};
-use crate::catalog::Entry;
+use crate::catalog::{Clash, ClashKind, Entry, Leaves, Takes};
 use crate::records::ArtifactRow;
 use crate::revision::{RevisionRecord, Snapshot, StageTime};
 
@@ -207,11 +207,16 @@ impl Shared {
             self.forget_metrics(&name);
             return Err(at(error.into()));
         }
+        let view = self.catalog.load();
+        let before = view.get(name.as_str()).map(|entry| &entry.record().settings.routes[..]);
         let revision = self.revision(record.clone(), loaded);
-        self.catalog.insert(name, Entry::Ready(revision));
+        self.catalog.insert(name.clone(), Entry::Ready(revision));
+        let (takes, leaves) = self.overlaps(&name, before);
         Ok(PublishReport {
             record,
             replaced,
+            takes,
+            leaves,
             reused: stored.reused,
             functions_cached: stored.functions.0,
             functions_compiled: stored.functions.1,
@@ -219,36 +224,51 @@ impl Shared {
         })
     }
 
-    /// Whether nobody else has the routes, and the node has room for them. Those of functions without code count too.
+    /// Whether nobody else has the routes or the name's paths, and the node has room for the routes. Those of functions
+    /// without code count too.
     fn check_routes(&self, record: &RevisionRecord) -> Result<(), PublishError> {
         let at = |kind: PublishErrorKind| Err(kind.at(Stage::Activate));
-        let own: HashSet<&str> = record.settings.routes.iter().map(String::as_str).collect();
-        if own.is_empty() {
-            return Ok(());
+        let (name, own) = (&record.function, &record.settings.routes);
+        if let Some(Clash { owner, kind }) = self.catalog.clash(name, own) {
+            let (name, function) = (name.to_string(), owner.to_string());
+            return at(match kind {
+                ClashKind::Route(route) => PublishErrorKind::RouteTaken { route, function },
+                ClashKind::RouteConfigured(route) => {
+                    PublishErrorKind::RouteConfigured { route, function }
+                }
+                ClashKind::Name => PublishErrorKind::NameTaken { name, function },
+                ClashKind::NameConfigured => PublishErrorKind::NameConfigured { name, function },
+            });
         }
-        let configured = self.catalog.configured();
-        for (route, function) in configured.iter().filter(|(_, name)| *name != record.function) {
-            // The configuration's comes first, so this one would never be asked.
-            let route = route.to_string();
-            if own.contains(route.as_str()) {
-                let function = function.to_string();
-                return at(PublishErrorKind::RouteConfigured { route, function });
-            }
-        }
-        let mut taken = configured.len();
         let view = self.catalog.load();
-        for (function, entry) in view.iter().filter(|(function, _)| **function != record.function) {
-            let theirs = &entry.record().settings.routes;
-            taken += theirs.len();
-            if let Some(route) = theirs.iter().find(|route| own.contains(route.as_str())) {
-                let (route, function) = (route.clone(), function.to_string());
-                return at(PublishErrorKind::RouteTaken { route, function });
-            }
-        }
-        if taken + own.len() > node::ROUTES {
+        let others = view.iter().filter(|(function, _)| *function != name);
+        let theirs: usize = others.map(|(_, entry)| entry.record().settings.routes.len()).sum();
+        let taken = self.catalog.configured().len() + theirs;
+        if !own.is_empty() && taken + own.len() > node::ROUTES {
             return at(PublishErrorKind::TooManyRoutes { taken });
         }
         Ok(())
+    }
+
+    /// What a function that was just put into the catalog takes from others or leaves to them, by what it did not have
+    /// before.
+    fn overlaps(
+        &self,
+        name: &FunctionName,
+        before: Option<&[String]>,
+    ) -> (Vec<Takes>, Vec<Leaves>) {
+        let view = self.catalog.load();
+        let by_name = Route::of_name(name).to_string();
+        let is_new = |route: &String| match before {
+            Some(before) => *route != by_name && !before.contains(route),
+            None => true,
+        };
+        let takes = view.overlaps(name).takes;
+        let takes = takes.into_iter().filter(|takes| is_new(&takes.route)).collect();
+        let own = view.get(name.as_str()).map(|entry| entry.record().settings.routes.clone());
+        let new = own.unwrap_or_default().into_iter().filter(is_new);
+        let leaves = new.filter_map(|route| Some(view.leaves(name, &Route::new(&route).ok()?)));
+        (takes, leaves.filter(|leaves| !leaves.to.is_empty()).collect())
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Instant;
 use serde::Serialize;
 
 use super::error::Stage;
+use crate::catalog::{Leaves, Takes};
 use crate::revision::{RevisionRecord, StageTime};
 
 /// What a publish made.
@@ -15,6 +16,10 @@ pub struct PublishReport {
     pub record: RevisionRecord,
     /// The one that it replaced.
     pub replaced: Option<u64>,
+    /// What its new routes, or its name, take from others.
+    pub takes: Vec<Takes>,
+    /// What others keep below its new routes.
+    pub leaves: Vec<Leaves>,
     /// Whether the code was there already, so that nothing was run or compiled.
     pub reused: bool,
     /// Functions of the module whose code came from the cache, over all compilations.

@@ -16,7 +16,7 @@ use super::validate::{Plan, validate};
 use super::{Publisher, Shared, blocking};
 use crate::artifact::Reject;
 use crate::artifact::store::Kind;
-use crate::catalog::{Entry, Failed, Preparing};
+use crate::catalog::{Entry, Failed, Lost, Preparing};
 use crate::descriptors;
 use crate::records::RecordsError;
 use crate::revision::RevisionRecord;
@@ -45,6 +45,7 @@ impl Publisher {
         let (ready, stale) =
             found.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
         let restored = Restored { ready, preparing: stale.len() };
+        self.shared.warn_of_lost_routes();
         for stale in stale {
             let shared = self.shared.clone();
             tokio::spawn(async move { shared.rebuild(stale).await });
@@ -80,6 +81,16 @@ impl Shared {
         let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
         std::thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(work))));
         Ok((ready.into_inner(), stale.into_inner()))
+    }
+
+    /// What the configuration gives to others although it was deployed: no deploy could have refused it.
+    fn warn_of_lost_routes(&self) {
+        let view = self.catalog.load();
+        for (name, _) in view.iter() {
+            for Lost { route, to } in view.overlaps(name).lost {
+                tracing::warn!(function = %name, route, %to, "a route of the function leads to another one");
+            }
+        }
     }
 
     /// A function for whose code there is no descriptor: those of connections and deploys are not taken for it.

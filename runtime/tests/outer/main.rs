@@ -53,6 +53,31 @@ fn a_failed_deploy_says_why_and_leaves_the_old_one() {
 }
 
 #[test]
+fn routes_that_meet_are_told_of() {
+    let node = Node::start(tempfile::tempdir().unwrap());
+    let wasm = |body: &str| node.file(&format!("{body}.wasm"), &module(body));
+    node.ok(&["deploy", &wasm("hello")]);
+    let site = node.ok(&["deploy", &wasm("site"), "--route", "/..."]);
+    assert!(site.contains("/... leaves others the paths"), "{site}");
+    assert_eq!(node.get("/hello"), (200, "hello".into()));
+    let deep = node.ok(&["deploy", &wasm("deep"), "--route", "/hello/deep/..."]);
+    assert!(
+        deep.contains("note: /hello/deep/... takes its paths from the function 'hello'"),
+        "{deep}"
+    );
+    let (code, error) = node.fails(&["deploy", &wasm("other"), "--route", "/hello/..."]);
+    assert!(code == 1 && error.contains("belongs to the function 'hello'"), "{error}");
+    let list = node.ok(&["list"]);
+    assert!(
+        list.contains("taken out of /hello/... of 'hello': /hello/deep/... of 'deep'"),
+        "{list}"
+    );
+    let list: Value = serde_json::from_str(&node.ok(&["list", "--output", "json"])).unwrap();
+    assert_eq!(list["functions"][0]["takes"][1]["within"], "/hello/...", "{list}");
+    assert_eq!(node.get("/hello/deep/x"), (200, "deep".into()));
+}
+
+#[test]
 fn what_a_node_writes_is_nobody_elses_to_read() {
     use std::os::unix::fs::PermissionsExt as _;
     let open = |path: &std::path::Path| {

@@ -7,7 +7,7 @@ use mayfly_core::limits::node as caps;
 use mayfly_core::router::Route;
 use mayfly_runtime::catalog::Catalog;
 use mayfly_runtime::child::Children;
-use mayfly_runtime::publish::{PublishErrorKind, PublishRequest, Stage};
+use mayfly_runtime::publish::{PublishErrorKind, PublishReport, PublishRequest, Stage};
 use mayfly_runtime::revision::{Settings, Snapshot};
 use parking_lot::Mutex;
 
@@ -201,6 +201,58 @@ async fn a_route_that_the_configuration_gives_to_another_is_refused() {
     assert!(error.hint().contains("mayfly.toml"), "{}", error.hint());
     node.deploy("a", &says("a"), routed()).await.unwrap();
     assert_eq!(node.get("/api/x").await, (200, "a".into()));
+}
+
+fn routed(routes: &[&str]) -> Settings {
+    Settings { routes: routes.iter().map(|r| (*r).to_owned()).collect(), ..Settings::default() }
+}
+
+#[tokio::test]
+async fn a_name_is_a_route_that_no_other_function_can_take() {
+    let state = state();
+    let node = TestNode::open(state.path());
+    node.deploy("hello", &says("hello"), Settings::default()).await.unwrap();
+    // Everything that nobody has: what others have by their names stays theirs.
+    let site = node.deploy("site", &says("site"), routed(&["/..."])).await.unwrap();
+    assert_eq!((site.takes.len(), &site.leaves[0].to), (0, &vec![name("hello")]));
+    for (path, body) in [("/hello", "hello"), ("/hello/x", "hello"), ("/x", "site"), ("/", "site")]
+    {
+        assert_eq!(node.get(path).await, (200, body.into()), "{path}");
+    }
+    let error = node.deploy("b", &says("b"), routed(&["/hello/..."])).await.unwrap_err();
+    assert_eq!(error.status(), 409);
+    assert!(error.to_string().contains("'/hello/...' belongs to the function 'hello'"), "{error}");
+    // The other way round: a route that a name would be given later.
+    node.deploy("a", &says("a"), routed(&["/later/...", "/hello/admin/..."])).await.unwrap();
+    let error = node.deploy("later", &says("l"), Settings::default()).await.unwrap_err();
+    assert_eq!(error.status(), 409);
+    assert!(error.to_string().contains("below '/later' belong to the function 'a'"), "{error}");
+    assert!(error.hint().contains("deploy 'a' without that route"), "{}", error.hint());
+    assert_eq!(node.get("/later").await, (200, "a".into()));
+    assert_eq!(node.get("/hello/admin/x").await, (200, "a".into()));
+    node.deploy("a", &says("a"), Settings::default()).await.unwrap();
+    assert_eq!(node.get("/hello/admin/x").await, (200, "hello".into()));
+    node.deploy("later", &says("l"), Settings::default()).await.unwrap();
+    assert_eq!(node.get("/later").await, (200, "l".into()));
+}
+
+#[tokio::test]
+async fn a_deploy_says_what_it_takes_from_others_the_first_time() {
+    let state = state();
+    let node = TestNode::open(state.path());
+    node.deploy("site", &says("site"), routed(&["/..."])).await.unwrap();
+    let takes = |report: PublishReport| -> Vec<_> {
+        let all = report.takes.into_iter();
+        all.map(|takes| format!("{} {} {}", takes.route, takes.from, takes.within)).collect()
+    };
+    let new = node.deploy("hello", &says("hello"), Settings::default()).await.unwrap();
+    assert_eq!(takes(new), ["/hello/... site /..."]);
+    let again = node.deploy("hello", &says("hello"), routed(&["/free/..."])).await.unwrap();
+    assert_eq!(takes(again), ["/free/... site /..."]);
+    let admin = node.deploy("admin", &says("admin"), routed(&["/hello/admin/..."])).await.unwrap();
+    assert_eq!(takes(admin), ["/admin/... site /...", "/hello/admin/... hello /hello/..."]);
+    let again = node.deploy("admin", &says("admin"), routed(&["/hello/admin/..."])).await.unwrap();
+    assert_eq!((takes(again), node.get("/hello/admin").await.1), (vec![], "admin".to_owned()));
 }
 
 #[tokio::test]
