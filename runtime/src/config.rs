@@ -12,6 +12,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ipnet::IpNet;
 use mayfly_core::FunctionName;
 use mayfly_core::limits::{LIMIT_KEYS, Limits, node};
 use mayfly_core::router::Route;
@@ -51,6 +52,8 @@ pub struct Config {
 pub struct GatewayKeys {
     /// Address.
     pub listen: SocketAddr,
+    /// Proxies whose `Forwarded` and `X-Forwarded-*` are believed.
+    pub trusted_proxies: Vec<IpNet>,
     /// I/O threads; `None` is one per core.
     pub workers: Option<usize>,
     /// Connections at once.
@@ -117,6 +120,7 @@ impl Default for Config {
             server_timing: false,
             gateway: GatewayKeys {
                 listen: listen(3000),
+                trusted_proxies: Vec::new(),
                 workers: None,
                 connections: node::CONNECTIONS,
                 header_timeout: node::HEADER_TIMEOUT,
@@ -261,6 +265,12 @@ impl Config {
                     max = key.format(max),
                 )));
             }
+        }
+        if self.gateway.trusted_proxies.len() > node::TRUSTED_PROXIES {
+            return Err(ConfigError::Conflict(format!(
+                "gateway.trusted-proxies has more than {} entries: write networks in place of addresses",
+                node::TRUSTED_PROXIES
+            )));
         }
         let (gateway, admin) = (self.gateway.listen, self.admin.listen);
         if gateway == admin && gateway.port() != 0 {

@@ -20,6 +20,7 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::accepting::Failures;
 use crate::descriptors::Descriptors;
+use crate::forwarded::Trusted;
 use crate::node::Node;
 
 /// What the operator decides about the gateway.
@@ -29,6 +30,8 @@ pub struct GatewayConfig {
     pub listen: SocketAddr,
     /// Threads that serve connections, one per core if not given.
     pub workers: Option<usize>,
+    /// Proxies whose word on a request's client is taken.
+    pub trusted: Trusted,
     /// Until the whole head of a request is there.
     pub header_timeout: Duration,
     /// Of a connection without a request.
@@ -50,6 +53,7 @@ impl GatewayConfig {
         Self {
             listen,
             workers: None,
+            trusted: Trusted::default(),
             header_timeout: node::HEADER_TIMEOUT,
             keep_alive_timeout: node::KEEP_ALIVE_TIMEOUT,
             write_idle_timeout: node::WRITE_IDLE_TIMEOUT,

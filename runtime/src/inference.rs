@@ -115,7 +115,7 @@ fn resource<'p>(
     // Alive is what a process is that says so, even while it drains.
     let resource = Resource::parse(path);
     if resource != Some(Resource::Live) {
-        invocation::vet(node, &inbound.parts)?;
+        invocation::vet(node, inbound)?;
     }
     let Some(resource) = resource else {
         return Err(Refusal::new(404, "there is no such path in the Open Inference Protocol"));

@@ -145,7 +145,7 @@ impl Placed {
 }
 
 fn find(node: &Node, inbound: &mut Inbound) -> Result<Arc<Revision>, Outcome> {
-    vet(node, &inbound.parts)?;
+    vet(node, inbound)?;
     let view = node.catalog.load();
     let found = view.find(inbound.parts.uri.path()).ok_or(Outcome::NotFound)?;
     let revision = match found.entry {
@@ -160,9 +160,13 @@ fn find(node: &Node, inbound: &mut Inbound) -> Result<Arc<Revision>, Outcome> {
 ///
 /// # Errors
 /// The outcome that says why not.
-pub fn vet(node: &Node, parts: &http::request::Parts) -> Result<(), Outcome> {
+pub fn vet(node: &Node, inbound: &Inbound) -> Result<(), Outcome> {
+    let parts = &inbound.parts;
     if node.is_draining() {
         return Err(Outcome::Draining);
+    }
+    if let Some(why) = inbound.misled {
+        return Err(Outcome::BadRequest(why));
     }
     // Hyper counts those of HTTP/1 only.
     if parts.headers.len() > node::REQUEST_HEADERS {

@@ -17,6 +17,7 @@ pub mod config;
 pub mod descriptors;
 pub mod engine;
 pub mod exchange;
+pub mod forwarded;
 pub mod gateway;
 pub mod inference;
 pub mod invocation;

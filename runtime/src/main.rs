@@ -24,6 +24,7 @@ use mayfly_runtime::child;
 use mayfly_runtime::config::{Config, Process};
 use mayfly_runtime::descriptors::Descriptors;
 use mayfly_runtime::engine::{Engine, EngineConfig};
+use mayfly_runtime::forwarded::Trusted;
 use mayfly_runtime::gateway::{Gateway, GatewayConfig};
 use mayfly_runtime::logs::{LogConfig, LogSink, Output, escape_lines};
 use mayfly_runtime::metrics::Metrics;
@@ -372,6 +373,7 @@ fn gateway_config(config: &Config, descriptors: Descriptors) -> GatewayConfig {
     GatewayConfig {
         listen: keys.listen,
         workers: keys.workers,
+        trusted: Trusted::new(&keys.trusted_proxies),
         header_timeout: keys.header_timeout,
         keep_alive_timeout: keys.keep_alive_timeout,
         write_idle_timeout: keys.write_idle_timeout,

@@ -7,8 +7,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use http::Version;
+use http::header::HOST;
 use http::request::Parts;
+use http::{HeaderValue, Version};
 use mayfly_core::limits::{Limits, node};
 use mayfly_core::{Outcome, RequestId};
 use parking_lot::Mutex;
@@ -18,6 +19,7 @@ use wasmtime_wasi::{WasiCtxBuilder, WasiView as _};
 
 use crate::abi::stdio::{CgiOut, GuestLog, LogStream, SharedCgi, Stdin};
 use crate::exchange::{Caps, Exchange};
+use crate::forwarded::{Forwarded, default_port};
 use crate::logs::{LogSink, Stream};
 use crate::meter::{Meter, Tick};
 use crate::node::Slot;
@@ -30,8 +32,12 @@ pub struct Inbound {
     pub parts: Parts,
     /// How many bytes of the path the route took.
     pub base_len: usize,
-    /// The client.
+    /// The client; its port is 0 if a proxy did not say it.
     pub remote: SocketAddr,
+    /// What a trusted proxy says of how the client addressed the request.
+    pub forwarded: Option<Box<Forwarded>>,
+    /// What is wrong with what a trusted proxy says.
+    pub misled: Option<&'static str>,
     /// Our own address on this connection.
     pub local: SocketAddr,
     /// Ties the response to its log lines.
@@ -50,7 +56,42 @@ impl Inbound {
         local: SocketAddr,
         request_id: RequestId,
     ) -> Box<Self> {
-        Box::new(Self { parts, base_len: 0, remote, local, request_id, arrived: Instant::now() })
+        let (base_len, forwarded, misled, arrived) = (0, None, None, Instant::now());
+        Box::new(Self { parts, base_len, remote, forwarded, misled, local, request_id, arrived })
+    }
+
+    /// The scheme by which the client sent the request, as far as is known.
+    #[must_use]
+    pub fn scheme(&self) -> &'static str {
+        if self.is_secure() { "https" } else { "http" }
+    }
+
+    /// Whether a trusted proxy says that the client spoke https.
+    #[must_use]
+    pub fn is_secure(&self) -> bool {
+        self.forwarded.as_ref().is_some_and(|forwarded| forwarded.secure == Some(true))
+    }
+
+    /// The host, and the port unless it is the scheme's own, that the client named; empty if none.
+    #[must_use]
+    pub fn authority(&self) -> &[u8] {
+        let forwarded = self.forwarded.as_ref().and_then(|f| f.authority.as_deref());
+        let target = || self.parts.uri.authority().map(http::uri::Authority::as_str);
+        let own = || self.parts.headers.get(HOST).map_or(&b""[..], HeaderValue::as_bytes);
+        forwarded.or_else(target).map_or_else(own, str::as_bytes)
+    }
+
+    /// The port that the client connected to, if its authority does not name one.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        let secure = self.forwarded.as_ref().and_then(|forwarded| forwarded.secure);
+        secure.map_or(self.local.port(), default_port)
+    }
+
+    /// What a trusted proxy took off the path: empty, or starting with `/`.
+    #[must_use]
+    pub fn prefix(&self) -> &str {
+        self.forwarded.as_ref().map_or("", |forwarded| &forwarded.prefix)
     }
 
     /// The part of the path that the route took.

@@ -3,10 +3,10 @@
 //! A holder may have as much as is still free, and no more: one alone gets half, two that want all of it a third each,
 //! and a part is always left for who comes next. No holder knows of the others, and no lock is taken. Holders are
 //! functions, and addresses of clients, of which each may have three times as much as is free: a proxy in front of the
-//! node is one address for many users, and a function behind it must not take all that is the proxy's.
+//! node that is not trusted is one address for many users, and a function behind it must not take all that is the proxy's.
 
 use std::hash::{BuildHasher as _, RandomState};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
@@ -45,6 +45,13 @@ impl Pot {
     #[must_use]
     pub fn grant(self: &Arc<Self>, function: Option<Arc<Share>>, client: IpAddr) -> Grant {
         Grant { pot: self.clone(), function, address: self.address(client), amount: 0 }
+    }
+
+    /// A grant to a client of which no more is known than its connection to a proxy.
+    #[must_use]
+    pub fn grant_connection(self: &Arc<Self>, peer: SocketAddr) -> Grant {
+        let address = usize::try_from(self.hasher.hash_one(peer) % ADDRESSES as u64).unwrap_or(0);
+        Grant { pot: self.clone(), function: None, address, amount: 0 }
     }
 
     fn address(&self, client: IpAddr) -> usize {
@@ -160,6 +167,15 @@ mod tests {
         assert_eq!((grant.amount(), function.load(Relaxed), pot.free()), (40, 40, 60));
         grant.shrink(usize::MAX);
         assert_eq!((grant.amount(), function.load(Relaxed), pot.free()), (0, 0, 100));
+    }
+
+    #[test]
+    fn connections_of_a_proxy_are_not_one_client() {
+        let pot = Pot::new(1200);
+        let counters: std::collections::HashSet<_> = (1..100)
+            .map(|port| pot.grant_connection(SocketAddr::new(client(1), port)).address)
+            .collect();
+        assert!(counters.len() > 50, "{}", counters.len());
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, LOCATION};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
 use mayfly_core::limits::node;
 
 use super::head::{HeadBuilder, HeadError, for_guest};
@@ -15,9 +15,8 @@ pub fn environment(inbound: &Inbound, own: &[(String, String)]) -> Vec<(String, 
     let parts = &inbound.parts;
     let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
     let header = |name| parts.headers.get(name).map(|v| text(v.as_bytes()));
-    let host = parts.uri.authority().map(|a| a.as_str().to_owned()).or_else(|| header(HOST));
-    let host = host.unwrap_or_default();
-    let (server_name, server_port) = split_port(&host, inbound.local.port());
+    let host = text(inbound.authority());
+    let (server_name, server_port) = split_port(&host, inbound.port());
     let path_info: Vec<u8> = percent_encoding::percent_decode_str(inbound.rest()).collect();
     let remote = inbound.remote.ip().to_string();
     let target = parts.uri.path_and_query().map_or("/", |p| p.as_str());
@@ -35,12 +34,16 @@ pub fn environment(inbound: &Inbound, own: &[(String, String)]) -> Vec<(String, 
     set("SERVER_NAME", server_name);
     set("SERVER_PORT", server_port);
     set("REQUEST_METHOD", parts.method.as_str().into());
-    set("SCRIPT_NAME", inbound.base().into());
+    // As the client knows it: what a proxy took off is part of it.
+    set("SCRIPT_NAME", format!("{}{}", inbound.prefix(), inbound.base()));
     set("PATH_INFO", text(&path_info));
     set("QUERY_STRING", parts.uri.query().unwrap_or_default().into());
     set("REMOTE_ADDR", remote.clone());
     set("REMOTE_HOST", remote);
-    set("X_FULL_URL", format!("http://{host}{target}"));
+    set("X_FULL_URL", format!("{}://{host}{}{target}", inbound.scheme(), inbound.prefix()));
+    if inbound.is_secure() {
+        set("HTTPS", "on".into());
+    }
     set("X_MATCHED_ROUTE", format!("{}/...", inbound.base()));
     set("X_RAW_PATH_INFO", inbound.rest().into());
     set("X_REQUEST_ID", inbound.request_id.as_str().into());

@@ -4,8 +4,7 @@
 //! guest's number beyond `HOSTCALL_BYTES`, and nothing recurses.
 
 use bytes::Bytes;
-use http::header::HOST;
-use http::{HeaderValue, Version};
+use http::Version;
 use mayfly_abi::{ERR_BODY, ERR_CLOSED, ERR_NO_ASSET, ERR_STATE, HeadWriter, RequestLine};
 use mayfly_abi::{MODULE_ASSET, MODULE_HTTP};
 use mayfly_core::Outcome;
@@ -111,7 +110,7 @@ fn head_bytes_max(inbound: &Inbound) -> usize {
     let headers = &inbound.parts.headers;
     let names = headers.iter().map(|(n, v)| n.as_str().len() + v.len() + 4).sum::<usize>();
     // A guest gets the host twice, once as the request's authority.
-    let host = headers.get(HOST).map_or(0, HeaderValue::len);
+    let host = inbound.authority().len() + inbound.prefix().len();
     names + host + inbound.parts.uri.to_string().len() * 2 + 1024
 }
 
@@ -129,18 +128,17 @@ fn encode(inbound: &Inbound, buffer: &mut [u8]) -> Option<u32> {
             &with_slash
         }
     };
-    let authority = match parts.uri.authority() {
-        Some(authority) => authority.as_str().as_bytes(),
-        None => parts.headers.get(HOST).map_or(&b""[..], |host| host.as_bytes()),
-    };
+    let (base, with_prefix) = (inbound.base(), inbound.prefix());
+    // As the client knows it: what a proxy took off is part of it.
+    let with_prefix = (!with_prefix.is_empty()).then(|| format!("{with_prefix}{base}"));
     let mut remote = arrayvec::ArrayString::<64>::new();
     let _ = std::fmt::Write::write_fmt(&mut remote, format_args!("{}", inbound.remote));
     let line = RequestLine {
         method: parts.method.as_str().as_bytes(),
         target: target.as_bytes(),
-        base: inbound.base().as_bytes(),
-        scheme: b"http",
-        authority,
+        base: with_prefix.as_deref().unwrap_or(base).as_bytes(),
+        scheme: inbound.scheme().as_bytes(),
+        authority: inbound.authority(),
         remote: remote.as_bytes(),
         request_id: inbound.request_id.as_str().as_bytes(),
         version: match parts.version {

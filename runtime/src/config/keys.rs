@@ -1,10 +1,11 @@
 //! The table of all keys.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::LazyLock;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use mayfly_core::limits::Limits;
 use mayfly_core::router::Route;
 use mayfly_core::{FunctionName, units};
@@ -130,6 +131,15 @@ fn address(text: &str) -> Result<SocketAddr, String> {
     })
 }
 
+/// An address or a network; bits beyond its prefix are as good as none.
+fn network(text: &str) -> Result<IpNet, String> {
+    let text = text.trim();
+    let one = |address: IpAddr| IpNet::from(address.to_canonical());
+    text.parse().map(one).or_else(|_| text.parse::<IpNet>().map(|net| net.trunc())).map_err(|_| {
+        format!("'{text}' is neither an address nor a network: write 192.0.2.1, 10.0.0.0/8 or 2001:db8::/32")
+    })
+}
+
 fn pair(text: &str) -> Result<(&str, &str), String> {
     text.split_once('=')
         .map(|(key, value)| (key.trim(), value.trim()))
@@ -209,6 +219,9 @@ pub const KEYS: &[Key] = &[
         |c, v| c.server_timing = switch(v)?, Printed::Bare(c.server_timing.to_string())),
     key!("gateway.listen", One, "IP:PORT", "address that clients call",
         |c, v| c.gateway.listen = address(v)?, Printed::Text(c.gateway.listen.to_string())),
+    key!("gateway.trusted-proxies", List, "IP|CIDR", "proxies whose Forwarded and X-Forwarded-* are believed, as in 10.0.0.0/8",
+        |c, v| c.gateway.trusted_proxies.push(network(v)?),
+        Printed::List(c.gateway.trusted_proxies.iter().map(IpNet::to_string).collect())),
     key!("gateway.workers", One, "N", "I/O threads; auto is one per core",
         |c, v| c.gateway.workers = auto(v, |t| number(t, 1, THREADS))?, count_or_auto(c.gateway.workers)),
     key!("gateway.connections", One, "N", "connections at once; further ones are closed as they come",

@@ -41,8 +41,11 @@ pub(super) struct Given {
 
 impl Given {
     pub(super) fn apply(&self, config: &mut Config) -> Result<(), ConfigError> {
-        if self.key.name == "admin.hosts" {
-            config.admin.hosts.clear();
+        // A list is replaced.
+        match self.key.name {
+            "admin.hosts" => config.admin.hosts.clear(),
+            "gateway.trusted-proxies" => config.gateway.trusted_proxies.clear(),
+            _ => {}
         }
         for value in &self.values {
             (self.key.set)(config, value).map_err(|why| ConfigError::Value {

@@ -137,6 +137,28 @@ fn an_error_names_the_key_and_where_it_came_from() {
 }
 
 #[test]
+fn proxies_are_addresses_and_networks_and_a_later_list_replaces() {
+    let file = "[gateway]\ntrusted-proxies = [\"127.0.0.1\", \"10.9.8.7/8\", \"2001:db8::/32\", \"::ffff:1.2.3.4\"]";
+    let proxies = |config: Config| -> Vec<_> {
+        config.gateway.trusted_proxies.iter().map(ToString::to_string).collect()
+    };
+    let all = ["127.0.0.1/32", "10.0.0.0/8", "2001:db8::/32", "1.2.3.4/32"];
+    assert_eq!(proxies(resolve(file, &[], &[]).unwrap()), all);
+    let vars = [("MAYFLY_GATEWAY_TRUSTED_PROXIES", "::1, 192.0.2.0/24")];
+    assert_eq!(proxies(resolve(file, &vars, &[]).unwrap()), ["::1/128", "192.0.2.0/24"]);
+    let flags = ["--gateway-trusted-proxies=10.0.0.1", "--gateway-trusted-proxies=10.0.0.2"];
+    assert_eq!(proxies(resolve(file, &vars, &flags).unwrap()), ["10.0.0.1/32", "10.0.0.2/32"]);
+    for bad in ["nginx", "10.0.0.0/33", "10.0.0.1:80", "10.0.0"] {
+        let flag = format!("--gateway-trusted-proxies={bad}");
+        let error = error("", &[], &[&flag]);
+        assert!(error.contains(&format!("'{bad}' is neither an address nor a network")), "{error}");
+    }
+    let many = vec!["10.0.0.1"; node::TRUSTED_PROXIES + 1].join(",").leak();
+    let error = error("", &[("MAYFLY_GATEWAY_TRUSTED_PROXIES", many)], &[]);
+    assert!(error.contains("gateway.trusted-proxies has more than 1000 entries"), "{error}");
+}
+
+#[test]
 fn a_named_file_must_be_there() {
     let missing = Fake { vars: [("MAYFLY_CONFIG", "x.toml")].into(), ..Fake::default() };
     let error = Config::resolve(&args(&[]), &missing).unwrap_err().to_string();
@@ -177,6 +199,7 @@ fn every_key_works_as_file_variable_and_flag() {
         ("state-dir", "elsewhere"),
         ("server-timing", "true"),
         ("gateway.listen", "0.0.0.0:80"),
+        ("gateway.trusted-proxies", "10.1.2.0/24"),
         ("gateway.workers", "7"),
         ("gateway.connections", "7"),
         ("gateway.header-timeout", "7s"),

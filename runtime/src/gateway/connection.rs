@@ -28,6 +28,7 @@ use super::guarded_io::GuardedIo;
 use super::received::Received;
 use super::{GatewayConfig, Open};
 use crate::exchange::{Aborted, RequestBody, ResponseBody, TakeBy};
+use crate::forwarded::{self, Trusted};
 use crate::inference;
 use crate::invocation::X_REQUEST_ID;
 use crate::node::Node;
@@ -59,13 +60,23 @@ pub fn spawn(
         };
         let (reader, writer) = stream.into_split();
         let activity = Arc::new(Activity::new(version, reader));
-        let room = node.rooms.heads.grant(None, remote.ip());
+        // A proxy's connections are its clients': which of them a head is from is not known before it is there, so each
+        // connection has a share of its own.
+        let trusted = config.trusted.contains(remote.ip());
+        let room = match trusted {
+            true => node.rooms.heads.grant_connection(remote),
+            false => node.rooms.heads.grant(None, remote.ip()),
+        };
+        let trusted = trusted.then(|| config.trusted.clone());
         let turn = (version == Version::HTTP_2).then(|| Arc::new(Turn::new(turns)));
         let gate = turn.clone().map(Gate::new);
         let io = TokioIo::new(GuardedIo::new(writer, activity.clone(), &config, gate, room));
         let service = service_fn(move |request| {
-            let (node, activity) = (node.clone(), activity.clone());
-            async move { serve(&node, request, remote, local, activity).await }
+            let (node, activity, trusted) = (node.clone(), activity.clone(), trusted.clone());
+            async move {
+                let ends = Ends { remote, local, trusted };
+                serve(&node, request, ends, activity).await
+            }
         });
         // Errors here are the client's: broken framing, a timeout, a reset. Hyper has answered what can be answered.
         // Boxed, so that each connection has the size of its own protocol, and of none while it has not said which.
@@ -148,15 +159,30 @@ fn http2_builder() -> http2::Builder<TokioExecutor> {
 #[error("the client closed its side of the connection")]
 struct ClientLeft;
 
+/// The two ends of a connection.
+struct Ends {
+    remote: SocketAddr,
+    local: SocketAddr,
+    /// If the one at the other end is a proxy whose word is taken: all of them.
+    trusted: Option<Trusted>,
+}
+
 async fn serve(
     node: &Arc<Node>,
     request: Request<Incoming>,
-    remote: SocketAddr,
-    local: SocketAddr,
+    ends: Ends,
     activity: Arc<Activity>,
 ) -> Result<Response<WatchedBody>, ClientLeft> {
     let busy = activity.request();
     let (parts, body) = request.into_parts();
+    let Ends { mut remote, local, trusted } = ends;
+    let seen = trusted.map(|trusted| forwarded::read(&parts, remote, &trusted));
+    let (mut by_proxy, mut misled) = (None, None);
+    match seen {
+        Some(Ok(Some(seen))) => (remote, by_proxy) = (seen.client, seen.forwarded),
+        Some(Err(why)) => misled = Some(why),
+        Some(Ok(None)) | None => {}
+    }
     let own = parts.headers.get(X_REQUEST_ID).and_then(|id| RequestId::from_client(id.as_bytes()));
     let request_id = own.unwrap_or_else(|| RequestId::from_random(rand::rng().next_u64()));
     let (version, watched) = (parts.version, parts.version != Version::HTTP_2);
@@ -165,7 +191,8 @@ async fn serve(
         .then(|| ToTheEnd::new(body, parts.version, expects, activity.request()));
     let told = body.as_ref().map(ToTheEnd::told);
     let body = body.map(|body| Box::pin(Received::new(body)) as RequestBody);
-    let inbound = Inbound::new(parts, remote, local, request_id);
+    let mut inbound = Inbound::new(parts, remote, local, request_id);
+    (inbound.forwarded, inbound.misled) = (by_proxy, misled);
     let mut handle = pin!(inference::handle(node, inbound, body));
     if !watched {
         let end = told.map(|told| End::new(told, node.rooms.discards.grant(None, remote.ip())));

@@ -65,8 +65,9 @@ pub(super) fn forward(
     parts.version = inbound.parts.version;
     parts.headers = headers;
     let base_len = parts.uri.path().len() - 1;
-    let Inbound { remote, local, request_id, arrived, .. } = *inbound;
-    Box::new(Inbound { parts, base_len, remote, local, request_id, arrived })
+    let Inbound { remote, misled, local, request_id, arrived, .. } = *inbound;
+    let forwarded = inbound.forwarded.clone();
+    Box::new(Inbound { parts, base_len, remote, forwarded, misled, local, request_id, arrived })
 }
 
 /// The whole body of a function's answer, if it is one of this kind; without a hold, one that may only be short.

@@ -41,6 +41,7 @@ pub struct Ledger {
     revision: Option<Arc<Revision>>,
     exchange: Option<Arc<Exchange>>,
     method: http::Method,
+    client: std::net::IpAddr,
     /// For log lines and problem bodies.
     pub request_id: RequestId,
     arrived: Instant,
@@ -58,6 +59,7 @@ impl Ledger {
             revision: None,
             exchange: None,
             method: short(&inbound.parts.method),
+            client: inbound.remote.ip().to_canonical(),
             request_id: inbound.request_id,
             arrived: inbound.arrived,
             queue_ns: 0,
@@ -138,6 +140,7 @@ impl Ledger {
                 revision: record.map_or(0, |record| record.number),
                 request_id: self.request_id,
                 method: self.method.clone(),
+                client: self.client,
                 status,
                 outcome: outcome.label(),
                 level: outcome.level(),

@@ -1,6 +1,7 @@
 //! What a log line says, and how it is written.
 
 use std::fmt::Write as _;
+use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
 use mayfly_core::outcome::Level;
@@ -43,6 +44,8 @@ pub struct InvocationRecord {
     pub request_id: RequestId,
     /// The request's method.
     pub method: http::Method,
+    /// Who sent it: by a trusted proxy's word, if it came through one.
+    pub client: IpAddr,
     /// The response's status.
     pub status: u16,
     /// [`mayfly_core::Outcome::label`].
@@ -135,6 +138,7 @@ struct JsonInvocation<'a> {
     revision: Option<u64>,
     request_id: &'a str,
     message: &'static str,
+    client: IpAddr,
     method: &'a str,
     status: u16,
     outcome: &'static str,
@@ -237,6 +241,7 @@ fn json_invocation(timestamp: String, record: &InvocationRecord) -> JsonInvocati
         revision: record.function.as_ref().map(|_| record.revision),
         request_id: record.request_id.as_str(),
         message: "invocation",
+        client: record.client,
         method: record.method.as_str(),
         status: record.status,
         outcome: record.outcome,
@@ -261,8 +266,9 @@ fn human_invocation(time: &str, record: &InvocationRecord) -> String {
     let times = &record.times;
     let _ = write!(
         line,
-        " {} {} {} {} in {} (queue {}, instantiate {}, call {}, respond {}), {} B in, {} B out",
+        " {} {} {} {} {} in {} (queue {}, instantiate {}, call {}, respond {}), {} B in, {} B out",
         record.request_id,
+        record.client,
         record.method,
         record.status,
         record.outcome,

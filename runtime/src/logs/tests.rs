@@ -35,6 +35,7 @@ fn record(status: u16, outcome: &'static str, level: Level) -> InvocationRecord 
         revision: 2,
         request_id: RequestId::from_random(7),
         method: http::Method::GET,
+        client: [192, 0, 2, 1].into(),
         status,
         outcome,
         level,
@@ -161,9 +162,12 @@ fn both_formats_say_the_same_on_one_line() {
     assert_eq!(json["request_id"], "0000000000000007");
     assert_eq!((&json["status"], &json["level"]), (&502.into(), &"WARN".into()));
     assert_eq!(json["detail"], "wasm trap:\\nunreachable");
-    assert_eq!(json["call_us"], 1234.6);
+    assert_eq!((&json["call_us"], &json["client"]), (&1234.6.into(), &"192.0.2.1".into()));
     let human = entries[0].to_human();
-    assert!(human.contains("WARN f#2 0000000000000007 GET 502 trap in 12.3us"), "{human}");
+    assert!(
+        human.contains("WARN f#2 0000000000000007 192.0.2.1 GET 502 trap in 12.3us"),
+        "{human}"
+    );
     assert!(human.contains("call 1.23ms") && !human.contains('\n'), "{human}");
     let json: serde_json::Value = serde_json::from_str(&entries[1].to_json()).unwrap();
     assert_eq!((&json["message"], &json["stream"]), (&"out \"q\"".into(), &"stderr".into()));

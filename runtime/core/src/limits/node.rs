@@ -55,6 +55,10 @@ caps! {
     H2_SEND_BUFFER: usize = 64 << 10, written_size;
     /// Connections at once; each costs a descriptor and up to 64 KiB.
     CONNECTIONS: usize = 10_000, written_count;
+    /// Addresses and networks in `gateway.trusted-proxies`: each new connection's is compared with all of them.
+    TRUSTED_PROXIES: usize = 1_000, written_count;
+    /// Proxies that a request may have passed, by `Forwarded` or `X-Forwarded-For`; one with more is 400.
+    FORWARDED_HOPS: usize = 64, written_count;
     /// Descriptors of a node without connections, functions and workers: databases, listeners, event queues.
     OWN_DESCRIPTORS: usize = 32, written_count;
     /// Descriptors of a worker of the gateway: its listener and its event queue.
