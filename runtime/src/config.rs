@@ -54,6 +54,8 @@ pub struct GatewayKeys {
     pub listen: SocketAddr,
     /// Proxies whose `Forwarded` and `X-Forwarded-*` are believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// Whether anybody may ask which models there are.
+    pub list_models: bool,
     /// I/O threads; `None` is one per core.
     pub workers: Option<usize>,
     /// Connections at once.
@@ -121,6 +123,7 @@ impl Default for Config {
             gateway: GatewayKeys {
                 listen: listen(3000),
                 trusted_proxies: Vec::new(),
+                list_models: true,
                 workers: None,
                 connections: node::CONNECTIONS,
                 header_timeout: node::HEADER_TIMEOUT,

@@ -19,11 +19,11 @@ use mayfly_core::router::check_host;
 
 use element::{Hop, Node};
 
-const X_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const X_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const X_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const X_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
-const X_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
+static X_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+static X_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+static X_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+static X_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
+static X_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
 
 /// Elements of a header at most.
 const MOST: usize = mayfly_core::limits::node::FORWARDED_HOPS;
@@ -128,7 +128,7 @@ impl Said {
             return Ok(None);
         }
         let nodes = list(headers, &X_FOR)?;
-        let nodes = nodes.iter().rev().map(|text| Node::of(text).ok_or(WRONG_FOR));
+        let nodes = nodes.iter().rev().map(|text| Node::of(text).map(Some).ok_or(WRONG_FOR));
         let (client, at) = walk(nodes, trusted)?;
         // Proxies that set a header anew leave one value, those that add to it one each: then the client's hop has its
         // own, as many from the right as its address.

@@ -10,6 +10,7 @@ mod ask;
 mod clerk;
 mod frame;
 mod hold;
+mod index;
 mod receive;
 mod refusal;
 
@@ -21,7 +22,7 @@ use http::{HeaderValue, Method, Response};
 use mayfly_abi::EXPORT_TENSORS_V1;
 use mayfly_core::Outcome;
 use mayfly_oip::{Model, ModelPath, Resource};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::catalog::Entry;
 use crate::exchange::{RequestBody, ResponseBody};
@@ -74,36 +75,68 @@ fn begin(node: &Arc<Node>, inbound: Box<Inbound>) -> Result<Begun, Refusal> {
         refusal
     };
     let (resource, revision) = resource(node, &inbound, path).map_err(noted)?;
-    let answer = match (resource, revision) {
+    let (asked, revision) = match (resource, revision) {
         (Resource::Infer(_), Some(revision)) => {
             let expected = receive::Expected::of(&inbound.parts.headers, revision.limits());
-            let expected = expected.map_err(noted)?;
-            return Admitted::new(node, revision, &inbound, Some(expected)).map(Begun::Admitted);
+            (Asked::Infer(expected.map_err(noted)?), revision)
         }
-        (Resource::Model(_), Some(revision)) => match revision.model.get() {
-            Some(model) => {
-                invocation::note(node, &inbound, Outcome::Answered);
-                return Ok(Begun::Answered(description(&revision, model)));
-            }
-            None => return Admitted::new(node, revision, &inbound, None).map(Begun::Admitted),
-        },
-        (Resource::Server, _) => json!({
-            "name": "mayfly", "version": env!("CARGO_PKG_VERSION"), "extensions": mayfly_oip::EXTENSIONS,
-        }),
-        (Resource::Live, _) => json!({ "live": true }),
-        (Resource::Ready, _) => json!({ "ready": true }),
-        (Resource::ModelReady(model), _) => json!({ "name": model.name, "ready": true }),
-        (Resource::Model(_) | Resource::Infer(_), None) => {
-            return Err(noted(Outcome::NotFound.into()));
+        (Resource::Model(_), Some(revision)) => (Asked::Metadata, revision),
+        (Resource::Config(_), Some(revision)) => (Asked::Config, revision),
+        (resource, revision) => {
+            let answer = known(node, resource, revision).map_err(noted)?;
+            invocation::note(node, &inbound, Outcome::Answered);
+            return Ok(Begun::Answered(plain(answer.to_string().into())));
         }
     };
-    invocation::note(node, &inbound, Outcome::Answered);
-    Ok(Begun::Answered(plain(answer.to_string().into())))
+    if let (Asked::Metadata | Asked::Config, Some(model)) = (asked, revision.model.get()) {
+        invocation::note(node, &inbound, Outcome::Answered);
+        return Ok(Begun::Answered(description(&revision, model, asked)));
+    }
+    Admitted::new(node, revision, &inbound, asked).map(Begun::Admitted)
 }
 
-fn description(revision: &Revision, model: &Model) -> Response<ResponseBody> {
+/// What a model is asked for.
+#[derive(Debug, Clone, Copy)]
+enum Asked {
+    Metadata,
+    Config,
+    /// An inference; what the headers say of its body.
+    Infer(receive::Expected),
+}
+
+/// An answer for which no model has to be asked.
+fn known(
+    node: &Node,
+    resource: Resource<'_>,
+    revision: Option<Arc<Revision>>,
+) -> Result<Value, Refusal> {
+    Ok(match resource {
+        Resource::Server => json!({
+            "name": "mayfly", "version": env!("CARGO_PKG_VERSION"), "extensions": mayfly_oip::EXTENSIONS,
+        }),
+        Resource::Live => json!({ "live": true }),
+        Resource::Ready if node.is_starting() || node.unready().is_some() => {
+            return Err(Outcome::NodeFull.into());
+        }
+        Resource::Ready => json!({ "ready": true }),
+        Resource::ModelReady(model) => json!({ "name": model.name, "ready": true }),
+        Resource::Index => index::index(node)?,
+        Resource::Stats(_) => index::stats(node, revision)?,
+        Resource::Unsupported(why) => return Err(Refusal::new(501, why)),
+        Resource::Model(_) | Resource::Config(_) | Resource::Infer(_) => {
+            return Err(Outcome::NotFound.into());
+        }
+    })
+}
+
+fn description(revision: &Revision, model: &Model, asked: Asked) -> Response<ResponseBody> {
     let record = &revision.record;
-    plain(model.to_json(record.function.as_str(), &record.number.to_string()).into())
+    let name = record.function.as_str();
+    let body = match asked {
+        Asked::Config => model.config_json(name, revision.limits().concurrency),
+        Asked::Metadata | Asked::Infer(_) => model.to_json(name, &record.number.to_string()),
+    };
+    plain(body.into())
 }
 
 /// What a request is for, and the revision behind it if it is for a model.
@@ -121,12 +154,24 @@ fn resource<'p>(
         return Err(Refusal::new(404, "there is no such path in the Open Inference Protocol"));
     };
     let method = &inbound.parts.method;
-    if method != resource.method() && !(resource.method() == "GET" && method == Method::HEAD) {
-        return Err(Refusal::new(405, format!("this path takes {}", resource.method())));
+    if let Some(takes) = resource.method()
+        && method != takes
+        && !(takes == "GET" && method == Method::HEAD)
+    {
+        return Err(Refusal::new(405, format!("this path takes {takes}")));
     }
     let model = match resource {
-        Resource::Server | Resource::Live | Resource::Ready => return Ok((resource, None)),
-        Resource::Model(model) | Resource::ModelReady(model) | Resource::Infer(model) => model,
+        Resource::Server
+        | Resource::Live
+        | Resource::Ready
+        | Resource::Stats(None)
+        | Resource::Index
+        | Resource::Unsupported(_) => return Ok((resource, None)),
+        Resource::Model(model)
+        | Resource::ModelReady(model)
+        | Resource::Infer(model)
+        | Resource::Config(model)
+        | Resource::Stats(Some(model)) => model,
     };
     Ok((resource, Some(find(node, model)?)))
 }
@@ -149,15 +194,18 @@ fn find(node: &Arc<Node>, model: ModelPath<'_>) -> Result<Arc<Revision>, Refusal
             format!("model {name:?} has the version {number} and no other"),
         ));
     }
-    let is_model = revision.model.get().is_some()
-        || revision.module.pre.module().get_export(EXPORT_TENSORS_V1).is_some();
-    if !is_model {
+    if !is_model(&revision) {
         return Err(Refusal::new(
             404,
             format!("{name:?} is a function and no model: call it at /{name}"),
         ));
     }
     Ok(revision)
+}
+
+fn is_model(revision: &Revision) -> bool {
+    revision.model.get().is_some()
+        || revision.module.pre.module().get_export(EXPORT_TENSORS_V1).is_some()
 }
 
 fn plain(body: Bytes) -> Response<ResponseBody> {

@@ -8,6 +8,7 @@ mod housed;
 mod judge;
 mod ledger;
 mod life;
+mod own;
 mod respond;
 mod timing;
 
@@ -39,8 +40,12 @@ pub async fn handle(
     mut inbound: Box<Inbound>,
     body: Option<RequestBody>,
 ) -> Response<ResponseBody> {
+    if let Some(response) = own::answer(node, &inbound) {
+        return response;
+    }
     let ledger = Ledger::open(node, &inbound);
     match find(node, &mut inbound) {
+        Err(Outcome::NotFound) if own::asks_options(&inbound.parts) => own::options(ledger),
         Ok(revision) => admit(node, ledger, revision, inbound, body).await,
         Err(outcome) => respond::refuse(ledger, outcome),
     }
@@ -95,6 +100,11 @@ impl Placed {
                 Err(outcome)
             }
         }
+    }
+
+    /// The request is an inference over the protocol.
+    pub fn infers(&mut self) {
+        self.ledger.infers();
     }
 
     /// The request is answered without a guest.
@@ -161,10 +171,16 @@ fn find(node: &Node, inbound: &mut Inbound) -> Result<Arc<Revision>, Outcome> {
 /// # Errors
 /// The outcome that says why not.
 pub fn vet(node: &Node, inbound: &Inbound) -> Result<(), Outcome> {
-    let parts = &inbound.parts;
     if node.is_draining() {
         return Err(Outcome::Draining);
     }
+    sound(inbound)?;
+    mayfly_core::router::check_path(inbound.parts.uri.path()).map_err(Outcome::BadRequest)
+}
+
+/// The same but for its path and what the node does just now.
+fn sound(inbound: &Inbound) -> Result<(), Outcome> {
+    let parts = &inbound.parts;
     if let Some(why) = inbound.misled {
         return Err(Outcome::BadRequest(why));
     }
@@ -179,9 +195,7 @@ pub fn vet(node: &Node, inbound: &Inbound) -> Result<(), Outcome> {
     if parts.uri.path_and_query().is_some_and(|p| p.as_str().len() > node::URI_BYTES) {
         return Err(Outcome::UriTooLong);
     }
-    mayfly_core::router::check_path(parts.uri.path()).map_err(Outcome::BadRequest)?;
-    check_host(parts).map_err(Outcome::BadRequest)?;
-    Ok(())
+    check_host(parts).map_err(Outcome::BadRequest)
 }
 
 /// One host, named once or twice alike: whoever routes or filters by it upstream must have seen the same one.

@@ -216,6 +216,7 @@ impl Parts {
                 queue_timeout: config.gateway.queue_timeout,
                 guest_threads: config.engine.guest_threads,
                 server_timing: config.server_timing,
+                lists_models: config.gateway.list_models,
                 body_idle_timeout: config.gateway.body_idle_timeout,
             },
             engine,
@@ -284,10 +285,12 @@ impl Parts {
         self.restored.store(true, Ordering::Release);
         tracing::info!(ready = found.ready, preparing = found.preparing, "functions restored");
         let gateway = self.gateway.lock().take().context("the gateway was started already")?;
+        self.node.set_starting(true);
         *self.running.lock() = Some(gateway.start()?);
         for (name, path) in &config.deploy {
             self.deploy(name, path, &config.limits).await?;
         }
+        self.node.set_starting(false);
         self.ready.store(true, Ordering::Release);
         Ok(())
     }

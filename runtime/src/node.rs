@@ -51,6 +51,8 @@ pub struct NodeConfig {
     pub guest_threads: Option<usize>,
     /// Whether responses carry `Server-Timing`.
     pub server_timing: bool,
+    /// Whether anybody may ask which models there are.
+    pub lists_models: bool,
     /// Between two pieces of a request's body.
     pub body_idle_timeout: Duration,
 }
@@ -61,6 +63,7 @@ impl Default for NodeConfig {
             queue_timeout: node::QUEUE_TIMEOUT,
             guest_threads: None,
             server_timing: false,
+            lists_models: true,
             body_idle_timeout: node::BODY_IDLE_TIMEOUT,
         }
     }
@@ -86,6 +89,8 @@ pub struct Node {
     pub heartbeats: Heartbeats,
     /// Whether responses carry `Server-Timing`.
     pub server_timing: bool,
+    /// Whether anybody may ask which models there are.
+    pub lists_models: bool,
     /// Between two pieces of a request's body.
     pub body_idle_timeout: Duration,
     /// Takes large instances down.
@@ -96,6 +101,7 @@ pub struct Node {
     pressure: Pressure,
     queue_timeout: Duration,
     draining: AtomicBool,
+    starting: AtomicBool,
 }
 
 impl Node {
@@ -122,6 +128,7 @@ impl Node {
             rooms: Rooms::new(slots),
             heartbeats: Heartbeats::default(),
             server_timing: config.server_timing,
+            lists_models: config.lists_models,
             body_idle_timeout: config.body_idle_timeout,
             resets: Resets::start()?,
             lanes: Lanes::new(slots),
@@ -130,6 +137,7 @@ impl Node {
             waiting_max: slots * node::QUEUE_PER_SLOT,
             queue_timeout: config.queue_timeout,
             draining: AtomicBool::new(false),
+            starting: AtomicBool::new(false),
         }))
     }
 
@@ -141,6 +149,16 @@ impl Node {
     /// Whether the node is shutting down.
     pub fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
+    }
+
+    /// Whether functions of the configuration are still being deployed, although requests are answered already.
+    pub fn set_starting(&self, starting: bool) {
+        self.starting.store(starting, Ordering::Relaxed);
+    }
+
+    /// Whether it is not yet what it will be.
+    pub fn is_starting(&self) -> bool {
+        self.starting.load(Ordering::Relaxed)
     }
 
     /// Why requests should go to another node, if they should.

@@ -1,5 +1,7 @@
 //! What a deploy makes: an immutable revision of a function, as it is recorded and as it is served.
 
+mod tally;
+
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
@@ -20,6 +22,7 @@ use crate::logs::Source;
 use crate::metrics::RevisionMetrics;
 use crate::node::Usage;
 use crate::shares::Share;
+pub use tally::Tally;
 
 /// What a deploy says beside the module's bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -228,6 +231,8 @@ pub struct Revision {
     pub env: Vec<(String, String)>,
     /// What its model takes and gives, if it is one and was asked.
     pub model: OnceCell<Arc<Model>>,
+    /// What its inferences took, if it is a model.
+    pub tally: Tally,
     /// What requests leave of their instances' memory.
     pub footprint: Footprint,
     /// What its instances take of the node's memory.
@@ -261,6 +266,7 @@ impl Revision {
             log,
             env,
             model: OnceCell::new(),
+            tally: Tally::default(),
             footprint: Footprint::default(),
             in_flight: AtomicUsize::new(0),
             unanswered: AtomicUsize::new(0),

@@ -15,10 +15,10 @@ PEERS := $(TARGET_DIR)/peers
 # Programs of others that `make peers-http` tries, each with its Debian package.
 PEERS_DEBIAN := hey:hey ab:apache2-utils curl:curl node:nodejs nginx:nginx-light haproxy:haproxy caddy:caddy varnishd:varnish
 
-.PHONY: peers-http peers-http-ready soak soak-guard soak-http soak-nginx soak-h2 soak-slow soak-aborts soak-imports soak-isolation soak-deploys soak-crowds \
+.PHONY: peers-http peers-http-ready peers-proxied soak soak-guard soak-http soak-nginx soak-h2 soak-slow soak-aborts soak-imports soak-isolation soak-deploys soak-crowds \
 	soak-mutants soak-tenants soak-storage soak-clients soak-pressure soak-load soak-slow-clients soak-fuzz soak-pictures soak-long hostile-python
 
-soak: soak-guard soak-http soak-nginx soak-h2 soak-slow soak-slow-clients soak-aborts soak-imports soak-fuzz soak-isolation soak-deploys \
+soak: soak-guard soak-http soak-nginx peers-proxied soak-h2 soak-slow soak-slow-clients soak-aborts soak-imports soak-fuzz soak-isolation soak-deploys \
 	soak-pictures soak-tenants soak-clients soak-storage soak-crowds soak-load soak-pressure soak-admin soak-mutants soak-long ## The long part of docs/reliability.md
 
 soak-http: ## HTTP/1: framing vectors, limits, damaged messages
@@ -27,6 +27,9 @@ soak-http: ## HTTP/1: framing vectors, limits, damaged messages
 soak-nginx: build hostile-python ## The framing vectors against Debian's nginx as well
 	@if command -v nginx >/dev/null; then $(HOSTILE_PYTHON)/bin/python runtime/tests/python/differential_nginx.py $(MAYFLY); \
 	else echo "SKIPPED: nginx is not installed (apt-get install nginx-light); nothing was compared"; fi
+
+peers-proxied: build hostile-python ## What functions see behind nginx, HAProxy and Caddy, configured as docs/proxies.md says
+	timeout 300 $(HOSTILE_PYTHON)/bin/python runtime/tests/python/test_proxies.py $(MAYFLY)
 
 soak-h2: build hostile-python ## HTTP/2: seventeen attacks of 30 s, memory and a bystander watched
 	timeout 900 $(HOSTILE_PYTHON)/bin/python runtime/tests/python/test_h2_abuse.py $(MAYFLY) 30

@@ -12,6 +12,7 @@ mod numbers;
 mod path;
 mod request;
 mod response;
+mod stats;
 mod text;
 
 pub use error::Error;
@@ -19,13 +20,16 @@ pub use model::{Model, Port};
 pub use path::{ModelPath, Resource};
 pub use request::{Bounds, Data, InferRequest, Input, Wanted};
 pub use response::{Encoded, Output, decode_frame, encode, most_bytes};
+pub use stats::{Spent, Stats};
 
 /// Header that says how many bytes of a body are JSON, when tensors follow it.
 pub const HEADER_LENGTH: &str = "inference-header-content-length";
 /// What this server speaks beyond the protocol's core.
-pub const EXTENSIONS: [&str; 1] = ["binary_tensor_data"];
+pub const EXTENSIONS: [&str; 3] = ["binary_tensor_data", "model_configuration", "statistics"];
 /// What kind of model this is, in the protocol's words.
 pub const PLATFORM: &str = "onnx_onnxv1";
+/// The same in the words of Triton's configuration.
+pub const CONFIG_PLATFORM: &str = "onnxruntime_onnx";
 
 /// The protocol's error body.
 #[must_use]

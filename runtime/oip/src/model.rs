@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::error::shown;
-use crate::{Error, PLATFORM};
+use crate::{CONFIG_PLATFORM, Error, PLATFORM};
 
 /// Inputs and outputs of a model at most, each.
 pub(crate) const PORTS: usize = 256;
@@ -64,6 +64,25 @@ impl Model {
         serde_json::to_vec(&body).unwrap_or_default()
     }
 
+    /// Triton's model configuration, as far as there is one: a model that takes what its shapes say, without batching, on
+    /// so many instances at once.
+    #[must_use]
+    pub fn config_json(&self, name: &str, instances: u64) -> Vec<u8> {
+        let body = json!({
+            "name": name, "platform": CONFIG_PLATFORM, "backend": "mayfly", "runtime": "",
+            "version_policy": {"latest": {"num_versions": 1}},
+            // The first dimension is the model's own, as the others are.
+            "max_batch_size": 0,
+            "input": self.inputs.iter().map(Port::input_config).collect::<Vec<_>>(),
+            "output": self.outputs.iter().map(Port::output_config).collect::<Vec<_>>(),
+            "instance_group": [{"name": name, "kind": "KIND_CPU", "count": instances}],
+            "default_model_filename": "", "cc_model_filenames": {}, "metric_tags": {}, "parameters": {},
+            "batch_input": [], "batch_output": [], "model_warmup": [],
+            "model_transaction_policy": {"decoupled": false},
+        });
+        serde_json::to_vec(&body).unwrap_or_default()
+    }
+
     pub(crate) fn input(&self, name: &str) -> Result<&Port, Error> {
         self.inputs.iter().find(|port| port.name == name).ok_or_else(|| {
             let known = list(&self.inputs);
@@ -94,6 +113,20 @@ impl Port {
                 .all(|(mine, size)| u64::try_from(*mine).map_or(true, |mine| mine == *size))
     }
 
+    fn input_config(&self) -> Value {
+        json!({
+            "name": self.name, "data_type": config_type(self.datatype), "dims": self.shape,
+            "format": "FORMAT_NONE", "is_shape_tensor": false, "allow_ragged_batch": false, "optional": false,
+        })
+    }
+
+    fn output_config(&self) -> Value {
+        json!({
+            "name": self.name, "data_type": config_type(self.datatype), "dims": self.shape,
+            "label_filename": "", "is_shape_tensor": false,
+        })
+    }
+
     fn to_json(&self) -> Value {
         json!({ "name": self.name, "datatype": self.datatype.name(), "shape": self.shape })
     }
@@ -102,6 +135,14 @@ impl Port {
 impl std::fmt::Display for Port {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{:?} {} {:?}", self.name, self.datatype.name(), self.shape)
+    }
+}
+
+/// A datatype in the words of Triton's configuration, which has two names for one of them.
+fn config_type(datatype: DataType) -> String {
+    match datatype {
+        DataType::Bytes => "TYPE_STRING".to_owned(),
+        other => format!("TYPE_{}", other.name()),
     }
 }
 
@@ -149,6 +190,21 @@ mod tests {
             json!([{"name": "input", "datatype": "FP32", "shape": [-1, 4]}])
         );
         assert!(json.get("image").is_none());
+    }
+
+    #[test]
+    fn the_configuration_says_the_same_in_tritons_words() {
+        let text =
+            IRIS.replace(r#""name":"p","datatype":"FP32""#, r#""name":"p","datatype":"BYTES""#);
+        let model = Model::parse(text.as_bytes()).unwrap();
+        let json: Value = serde_json::from_slice(&model.config_json("iris", 7)).unwrap();
+        assert_eq!((&json["name"], &json["max_batch_size"]), (&json!("iris"), &json!(0)));
+        assert_eq!(json["platform"], "onnxruntime_onnx");
+        assert_eq!(json["instance_group"][0]["count"], 7);
+        let input = &json["input"][0];
+        assert_eq!((&input["name"], &input["data_type"]), (&json!("input"), &json!("TYPE_FP32")));
+        assert_eq!(input["dims"], json!([-1, 4]));
+        assert_eq!(json["output"][0]["data_type"], "TYPE_STRING");
     }
 
     #[test]

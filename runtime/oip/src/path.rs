@@ -22,6 +22,14 @@ pub enum Resource<'p> {
     ModelReady(ModelPath<'p>),
     /// `POST /v2/models/{m}[/versions/{v}]/infer`
     Infer(ModelPath<'p>),
+    /// `GET /v2/models/{m}[/versions/{v}]/config`, of Triton's model configuration extension
+    Config(ModelPath<'p>),
+    /// `GET /v2/models[/{m}[/versions/{v}]]/stats`, of Triton's statistics extension; of all models without one
+    Stats(Option<ModelPath<'p>>),
+    /// `POST /v2/repository/index`, of Triton's model repository extension
+    Index,
+    /// What a server may do and this one does not: its extension, in words
+    Unsupported(&'static str),
 }
 
 impl<'p> Resource<'p> {
@@ -46,29 +54,61 @@ impl<'p> Resource<'p> {
         Some(match parts {
             [Some("health"), Some("live"), None, ..] => Self::Live,
             [Some("health"), Some("ready"), None, ..] => Self::Ready,
+            // As Triton reads it: a model of that name is asked for by its version.
+            [Some("models"), Some("stats"), None, ..] => Self::Stats(None),
             [Some("models"), Some(name), None, ..] => Self::Model(model(name, None)),
             [Some("models"), Some(name), Some("ready"), None, ..] => {
                 Self::ModelReady(model(name, None))
             }
             [Some("models"), Some(name), Some("infer"), None, ..] => Self::Infer(model(name, None)),
+            [Some("models"), Some(name), Some("config"), None, ..] => {
+                Self::Config(model(name, None))
+            }
+            [Some("models"), Some(name), Some("stats"), None, ..] => {
+                Self::Stats(Some(model(name, None)))
+            }
             [Some("models"), Some(name), Some("versions"), version @ Some(_), last, None] => {
                 match last {
                     None => Self::Model(model(name, version)),
                     Some("ready") => Self::ModelReady(model(name, version)),
                     Some("infer") => Self::Infer(model(name, version)),
+                    Some("config") => Self::Config(model(name, version)),
+                    Some("stats") => Self::Stats(Some(model(name, version))),
                     Some(_) => return None,
                 }
             }
+            [Some("repository"), Some("index"), None, ..] => Self::Index,
+            [Some("repository"), ..] => Self::Unsupported(
+                "models are loaded by `mayfly deploy` and unloaded by `mayfly remove`, not over this protocol",
+            ),
+            [Some("systemsharedmemory" | "cudasharedmemory"), ..] => {
+                Self::Unsupported("shared memory is not supported: send tensors with the request")
+            }
+            [Some("trace"), ..] | [Some("models"), Some(_), Some("trace"), ..] => {
+                Self::Unsupported(
+                    "tracing is not set over this protocol: start the node with server-timing",
+                )
+            }
+            [Some("logging"), ..] => Self::Unsupported(
+                "logging is not set over this protocol: start the node with log.level and log.requests",
+            ),
             _ => return None,
         })
     }
 
-    /// The method it takes.
+    /// The method it takes; any, if it is refused whatever it is.
     #[must_use]
-    pub fn method(&self) -> &'static str {
+    pub fn method(&self) -> Option<&'static str> {
         match self {
-            Self::Infer(_) => "POST",
-            Self::Server | Self::Live | Self::Ready | Self::Model(_) | Self::ModelReady(_) => "GET",
+            Self::Infer(_) | Self::Index => Some("POST"),
+            Self::Server
+            | Self::Live
+            | Self::Ready
+            | Self::Model(_)
+            | Self::ModelReady(_)
+            | Self::Config(_)
+            | Self::Stats(_) => Some("GET"),
+            Self::Unsupported(_) => None,
         }
     }
 }
@@ -93,6 +133,12 @@ mod tests {
             ("/v2/models/m/versions/7", Resource::Model(versioned)),
             ("/v2/models/m/versions/7/ready", Resource::ModelReady(versioned)),
             ("/v2/models/m/versions/7/infer", Resource::Infer(versioned)),
+            ("/v2/models/m/config", Resource::Config(plain)),
+            ("/v2/models/m/versions/7/config", Resource::Config(versioned)),
+            ("/v2/models/m/stats", Resource::Stats(Some(plain))),
+            ("/v2/models/m/versions/7/stats", Resource::Stats(Some(versioned))),
+            ("/v2/models/stats", Resource::Stats(None)),
+            ("/v2/repository/index", Resource::Index),
         ] {
             assert_eq!(Resource::parse(path), Some(expected), "{path}");
         }
@@ -106,12 +152,25 @@ mod tests {
             "/v2//",
             "/v2/health",
             "/v2/models",
-            "/v2/models/m/config",
+            "/v2/models/m/x",
             "/v2/models/m/versions",
             "/v2/models/m/versions/7/infer/x",
             "/v2/models/m/versions/7/x",
         ] {
             assert_eq!(Resource::parse(path), None, "{path}");
+        }
+        for path in [
+            "/v2/repository/models/m/load",
+            "/v2/repository/models/m/unload",
+            "/v2/repository/r/models/m/load",
+            "/v2/systemsharedmemory/status",
+            "/v2/systemsharedmemory/region/x/register",
+            "/v2/cudasharedmemory/unregister",
+            "/v2/trace/setting",
+            "/v2/models/m/trace/setting",
+            "/v2/logging",
+        ] {
+            assert!(matches!(Resource::parse(path), Some(Resource::Unsupported(_))), "{path}");
         }
         assert!(Resource::claims("/v2/x") && !Resource::claims("/v22"));
     }

@@ -2,17 +2,23 @@
 
 use std::net::IpAddr;
 
-use http::HeaderMap;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, ORIGIN};
+use http::{HeaderMap, Version};
 use mayfly_core::auth::{Access, Tokens};
 
 use super::problem::Problem;
 use super::routes::Need;
 
 /// Refuses what a web page could make a browser send. `hosts` are lower case.
-pub(super) fn check_site(headers: &HeaderMap, hosts: &[String]) -> Result<(), Problem> {
+pub(super) fn check_site(
+    version: Version,
+    headers: &HeaderMap,
+    hosts: &[String],
+) -> Result<(), Problem> {
     let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-    if !host_allowed(host, hosts) {
+    // Every browser names a host. A load balancer that speaks HTTP/1.0 need not, and does not.
+    let named = headers.contains_key(HOST) || version >= Version::HTTP_11;
+    if named && !host_allowed(host, hosts) {
         // A name can be made to point here by anyone (DNS rebinding); an address cannot.
         return Err(Problem::new(421, "host", "This Host is not served here")
             .detail("the admin API answers to localhost, to IP addresses and to the names in admin.hosts")

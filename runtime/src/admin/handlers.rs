@@ -49,7 +49,7 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let (head, body) = request.into_parts();
-    guard::check_site(&head.headers, &state.hosts)?;
+    guard::check_site(head.version, &head.headers, &state.hosts)?;
     let action = route(&head.method, head.uri.path());
     // What does not exist is told only to who has a token.
     let need = action.as_ref().map_or(Need::Full, Action::need);
@@ -68,6 +68,7 @@ where
     let query = head.uri.query();
     match action {
         Action::Health => Ok(text("ok\n")),
+        Action::Options => Ok(options()),
         Action::Ready => ready(state),
         Action::Metrics => Ok(metrics(state)),
         Action::Description => Ok(whole(200, "application/json", DESCRIPTION)),
@@ -240,6 +241,15 @@ fn no_function(name: &FunctionName) -> Problem {
     Problem::new(404, "no-function", "No such function")
         .detail(format!("'{name}' is not deployed"))
         .hint("`mayfly list` shows what is")
+}
+
+/// What this listener can do at all (RFC 9110, 9.3.7).
+fn options() -> Response<AdminBody> {
+    let mut response = whole(204, "text/plain; charset=utf-8", "");
+    response.headers_mut().remove(header::CONTENT_TYPE);
+    let methods = HeaderValue::from_static("GET, HEAD, PUT, DELETE, OPTIONS");
+    response.headers_mut().insert(header::ALLOW, methods);
+    response
 }
 
 fn text(body: &'static str) -> Response<AdminBody> {

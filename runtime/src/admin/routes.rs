@@ -8,6 +8,8 @@ use super::problem::Problem;
 /// What a request asks for.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Action {
+    /// `OPTIONS *`, and `OPTIONS /`, by which HAProxy checks health unless it is told of something else.
+    Options,
     Health,
     Ready,
     Metrics,
@@ -31,7 +33,7 @@ pub(super) enum Need {
 impl Action {
     pub(super) fn need(&self) -> Need {
         match self {
-            Self::Health | Self::Ready | Self::Description => Need::Nothing,
+            Self::Options | Self::Health | Self::Ready | Self::Description => Need::Nothing,
             Self::Metrics => Need::Metrics,
             Self::Node
             | Self::List
@@ -47,10 +49,17 @@ impl Action {
 pub(super) fn route(method: &Method, path: &str) -> Result<Action, Problem> {
     let read = method == Method::GET || method == Method::HEAD;
     let get = |action| if read { Ok(action) } else { Err(not_allowed("GET, HEAD")) };
+    if method == Method::OPTIONS && (path == "*" || path == "/") {
+        return Ok(Action::Options);
+    }
+    let check = |action| match method == Method::OPTIONS {
+        true => Ok(action),
+        false => get(action),
+    };
     let segments: Vec<&str> = path.split('/').skip(1).collect();
     match segments[..] {
-        ["healthz"] => get(Action::Health),
-        ["readyz"] => get(Action::Ready),
+        ["healthz"] => check(Action::Health),
+        ["readyz"] => check(Action::Ready),
         ["metrics"] => get(Action::Metrics),
         ["v1", "openapi.json"] => get(Action::Description),
         ["v1", "node"] => get(Action::Node),
@@ -93,6 +102,10 @@ mod tests {
         for (method, path, action, need) in [
             (Method::GET, "/healthz", Action::Health, Need::Nothing),
             (Method::HEAD, "/readyz", Action::Ready, Need::Nothing),
+            (Method::OPTIONS, "/healthz", Action::Health, Need::Nothing),
+            (Method::OPTIONS, "/readyz", Action::Ready, Need::Nothing),
+            (Method::OPTIONS, "/", Action::Options, Need::Nothing),
+            (Method::OPTIONS, "*", Action::Options, Need::Nothing),
             (Method::GET, "/metrics", Action::Metrics, Need::Metrics),
             (Method::GET, "/v1/openapi.json", Action::Description, Need::Nothing),
             (Method::GET, "/v1/node", Action::Node, Need::Full),
@@ -120,6 +133,7 @@ mod tests {
             (Method::PUT, "/v1/functions/Hello", 400),
             (Method::POST, "/v1/functions/hello", 405),
             (Method::POST, "/healthz", 405),
+            (Method::OPTIONS, "/metrics", 405),
             (Method::PUT, "/v1/functions", 405),
             (Method::GET, "*", 404),
         ] {

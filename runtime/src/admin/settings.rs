@@ -37,9 +37,12 @@ pub(super) fn settings(
         match name.as_str() {
             "limit" => settings.limits.set(&value).map_err(|why| wrong(&why.to_string()))?,
             "env" => {
-                let (key, value) = value
-                    .split_once('=')
-                    .ok_or_else(|| wrong("env takes KEY=VALUE, with the '=' written as %3D"))?;
+                let (key, value) = value.split_once('=').ok_or_else(|| {
+                    wrong(&format!(
+                        "env '{}' has no '=': write KEY=VALUE, or KEY= for an empty value",
+                        crate::logs::escape(value.as_bytes())
+                    ))
+                })?;
                 settings.env.insert(key.into(), value.into());
             }
             "route" => settings.routes.push(value),

@@ -86,10 +86,9 @@ impl Control for Fake {
         let pages = Pages { dirty: 40, runs: 2, shared: 7 };
         let footprint = Some(Measured { requests: 1, most: pages, last: pages });
         let state = State::Preparing { failed: Some("the disk is full".into()) };
-        let from = FunctionName::new("site").unwrap();
-        let (route, within) = ("/hello/...".into(), "/...".into());
-        let overlaps = Overlaps { takes: vec![Takes { route, from, within }], lost: Vec::new() };
-        let record = history[0].clone();
+        let (route, from) = ("/hello/...".into(), FunctionName::new("site").unwrap());
+        let takes = vec![Takes { route, from, within: "/...".into() }];
+        let (record, overlaps) = (history[0].clone(), Overlaps { takes, lost: Vec::new() });
         let function = Function { record, overlaps, state, in_flight: 3, footprint };
         Ok(Some((function, history.clone())))
     }
@@ -221,6 +220,20 @@ async fn a_web_page_cannot_call() {
             Request::builder().uri("/healthz").header("host", host).body(Full::default()).unwrap();
         assert_eq!(api.raw(request).await.0, status, "{host}");
     }
+    for (version, path, status) in [
+        (http::Version::HTTP_10, "/healthz", 200),
+        (http::Version::HTTP_10, "/v1/functions", 401),
+        (http::Version::HTTP_11, "/healthz", 421),
+    ] {
+        let request = Request::builder().version(version).uri(path).body(Full::default()).unwrap();
+        assert_eq!(api.raw(request).await.0, status, "{path} without a host");
+    }
+    let request = Request::builder().method("OPTIONS").version(http::Version::HTTP_10).uri("/");
+    let (status, headers, _) = api.raw(request.body(Full::default()).unwrap()).await;
+    assert_eq!(
+        (status, &headers["allow"]),
+        (204, &"GET, HEAD, PUT, DELETE, OPTIONS".parse().unwrap())
+    );
     for form in
         ["application/x-www-form-urlencoded", "text/plain", "multipart/form-data; boundary=x"]
     {

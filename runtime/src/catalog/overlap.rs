@@ -292,7 +292,7 @@ mod tests {
         let leaves = |of: &str, route: &str| view.leaves(&name(of), &Route::new(route).unwrap()).to;
         assert_eq!(leaves("site", "/..."), ["a", "admin", "conf", "hello"].map(name));
         assert_eq!(leaves("a", "/a/..."), [name("conf")]);
-        assert_eq!(leaves("admin", "/hello/admin/..."), []);
+        assert!(leaves("admin", "/hello/admin/...").is_empty());
     }
 
     #[test]

@@ -50,7 +50,13 @@ impl Connection {
             None => base_url(configuration()?.admin.listen),
         };
         if !base.starts_with("http://") {
-            let why = format!("'{base}' is not an admin URL: write http://HOST:PORT");
+            let why = match base.starts_with("https://") {
+                true => format!(
+                    "'{base}': the verbs speak no TLS; reach the admin API through a tunnel, as by `ssh -L \
+                     3001:127.0.0.1:3001 HOST`, and write http://127.0.0.1:3001"
+                ),
+                false => format!("'{base}' is not an admin URL: write http://HOST:PORT"),
+            };
             return Err(Failure::new(code::USAGE, why));
         }
         Ok(Client { http: http(), base, token: None })

@@ -127,6 +127,12 @@ impl Deploy {
     }
 
     fn target(&self, name: &FunctionName) -> Result<String, Failure> {
+        if let Some(env) = self.env.iter().find(|env| !env.contains('=')) {
+            let why = format!(
+                "--env {env}: write KEY=VALUE, as in --env {env}=..., or {env}= for an empty value"
+            );
+            return Err(Failure::new(code::USAGE, why));
+        }
         let parameters = [
             ("env", &self.env),
             ("arg", &self.arg),

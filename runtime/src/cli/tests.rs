@@ -25,7 +25,12 @@ fn deploy_names_the_function_after_its_file() {
         let Ok(Verb::Deploy(deploy)) = parse(line) else { panic!("{line}") };
         assert_eq!(deploy.planned().unwrap(), target);
     }
-    for line in ["deploy .wasm", "deploy metrics.wasm", "deploy a.wasm --name A"] {
+    for line in [
+        "deploy .wasm",
+        "deploy metrics.wasm",
+        "deploy a.wasm --name A",
+        "deploy a.wasm --env NOVALUE",
+    ] {
         let Ok(Verb::Deploy(deploy)) = parse(line) else { panic!("{line}") };
         assert_eq!(deploy.planned().unwrap_err().code, code::USAGE, "{line}");
     }

@@ -153,7 +153,7 @@ fn proxies_are_addresses_and_networks_and_a_later_list_replaces() {
         let error = error("", &[], &[&flag]);
         assert!(error.contains(&format!("'{bad}' is neither an address nor a network")), "{error}");
     }
-    let many = vec!["10.0.0.1"; node::TRUSTED_PROXIES + 1].join(",").leak();
+    let many: &'static str = vec!["10.0.0.1"; node::TRUSTED_PROXIES + 1].join(",").leak();
     let error = error("", &[("MAYFLY_GATEWAY_TRUSTED_PROXIES", many)], &[]);
     assert!(error.contains("gateway.trusted-proxies has more than 1000 entries"), "{error}");
 }
@@ -200,6 +200,7 @@ fn every_key_works_as_file_variable_and_flag() {
         ("server-timing", "true"),
         ("gateway.listen", "0.0.0.0:80"),
         ("gateway.trusted-proxies", "10.1.2.0/24"),
+        ("gateway.list-models", "false"),
         ("gateway.workers", "7"),
         ("gateway.connections", "7"),
         ("gateway.header-timeout", "7s"),

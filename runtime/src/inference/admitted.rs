@@ -16,7 +16,7 @@ use super::frame::FrameBody;
 use super::hold::Hold;
 use super::receive::{self, Received};
 use super::refusal::Refusal;
-use super::{SMALL_JSON, description, plain};
+use super::{Asked, SMALL_JSON, description, plain};
 use crate::exchange::{RequestBody, ResponseBody};
 use crate::invocation::{self, Placed};
 use crate::node::Node;
@@ -31,8 +31,7 @@ pub(super) struct Admitted {
     revision: Arc<Revision>,
     /// The request as the function gets it, without what the client said to the protocol.
     inbound: Box<Inbound>,
-    /// What the headers say of the body of an inference; nothing of a question for the model's description.
-    expected: Option<receive::Expected>,
+    asked: Asked,
     /// One of the node's requests that are being received.
     receiving: Grant,
     /// One of the function's requests: not yet of the first, which has to ask for the model's description.
@@ -45,7 +44,7 @@ impl Admitted {
         node: &Arc<Node>,
         revision: Arc<Revision>,
         inbound: &Inbound,
-        expected: Option<receive::Expected>,
+        asked: Asked,
     ) -> Result<Box<Self>, Refusal> {
         let client = inbound.remote.ip();
         let mut receiving =
@@ -54,11 +53,11 @@ impl Admitted {
             invocation::note(node, inbound, Outcome::NodeFull);
             return Err(Outcome::NodeFull.into());
         }
-        let asked = revision.model.get().is_some();
-        let placed = asked.then(|| Placed::take(node, &revision, inbound)).transpose()?;
+        let known = revision.model.get().is_some();
+        let placed = known.then(|| Placed::take(node, &revision, inbound)).transpose()?;
         let hold = Hold::new(node, &revision, client);
         let inbound = forward(inbound, &revision, Method::POST, HeaderMap::new());
-        Ok(Box::new(Self { revision, inbound, expected, receiving, placed, hold }))
+        Ok(Box::new(Self { revision, inbound, asked, receiving, placed, hold }))
     }
 
     pub(super) async fn answer(
@@ -67,13 +66,14 @@ impl Admitted {
         body: Option<RequestBody>,
     ) -> Result<Response<ResponseBody>, Refusal> {
         let model = describe(node, &self.revision, &self.inbound).await?;
-        let Some(expected) = self.expected else {
-            return Ok(description(&self.revision, &model));
+        let Asked::Infer(expected) = self.asked else {
+            return Ok(description(&self.revision, &model, self.asked));
         };
         let mut placed = match self.placed.take() {
             Some(placed) => placed,
             None => Placed::take(node, &self.revision, &self.inbound)?,
         };
+        placed.infers();
         match self.prepare(node, &model, expected, body, &mut placed).await {
             Ok((request, frame)) => self.infer(node, placed, &model, request, frame).await,
             Err(refusal) => {

@@ -47,6 +47,8 @@ pub struct Ledger {
     arrived: Instant,
     queue_ns: u64,
     spent: Duration,
+    /// Whether it is an inference over the protocol, which its revision tallies.
+    inference: bool,
     closed: bool,
 }
 
@@ -64,6 +66,7 @@ impl Ledger {
             arrived: inbound.arrived,
             queue_ns: 0,
             spent: Duration::ZERO,
+            inference: false,
             closed: false,
         }
     }
@@ -71,6 +74,11 @@ impl Ledger {
     /// The request is for this revision.
     pub fn found(&mut self, revision: &Arc<Revision>) {
         self.revision = Some(revision.clone());
+    }
+
+    /// The request is an inference.
+    pub fn infers(&mut self) {
+        self.inference = true;
     }
 
     /// The request has its slot.
@@ -125,7 +133,13 @@ impl Ledger {
             total_ns,
         };
         match &self.revision {
-            Some(revision) => revision.metrics.observe(outcome.index(), status, &times),
+            Some(revision) => {
+                revision.metrics.observe(outcome.index(), status, &times);
+                if self.inference {
+                    let answered = matches!(outcome, Outcome::Answered) && status < 400;
+                    revision.tally.observe(answered, &times);
+                }
+            }
             None => self.node.metrics.observe_node(outcome.index(), status, &times),
         }
         if !self.node.logs.wants(outcome.level(), status) {

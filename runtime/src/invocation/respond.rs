@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 use mayfly_core::{Outcome, RequestId};
 
@@ -127,6 +127,9 @@ pub fn problem(outcome: &Outcome, id: RequestId) -> Response<ResponseBody> {
         // Who sends one thing that is none may send another: nothing more is read from it. HTTP/2 has no such header,
         // and hyper drops it there.
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    if matches!(outcome, Outcome::Unroutable) {
+        headers.insert(ALLOW, super::own::METHODS);
     }
     if let Some(seconds) = outcome.retry_after_s() {
         headers.insert(RETRY_AFTER, HeaderValue::from(seconds));

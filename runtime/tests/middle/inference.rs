@@ -67,14 +67,14 @@ pub fn model() -> String {
     )
 }
 
-struct Answer {
-    status: u16,
-    json: Value,
+pub struct Answer {
+    pub status: u16,
+    pub json: Value,
     binary: Vec<u8>,
 }
 
 /// Sends a body of JSON and what follows it, with or without its length.
-async fn send(
+pub async fn send(
     harness: &Harness,
     (method, path): (Method, &str),
     json: &[u8],

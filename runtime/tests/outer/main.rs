@@ -4,6 +4,7 @@
 mod kill;
 mod lengths;
 mod node;
+mod proxied;
 mod wasi;
 
 use node::{GREETING, Node, module};

@@ -51,10 +51,15 @@ fn mayfly(dir: &TempDir, arguments: &[&str]) -> Command {
 impl Node {
     /// Starts a node and waits until it says that it is ready.
     pub(crate) fn start(dir: TempDir) -> Self {
+        Self::start_with(dir, &[])
+    }
+
+    /// The same with further arguments.
+    pub(crate) fn start_with(dir: TempDir, more: &[&str]) -> Self {
         let arguments =
             ["serve", "--gateway-listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
         let few = ["--engine-slots", "8", "--log-requests", "all"];
-        let mut command = mayfly(&dir, &[&arguments[..], &few].concat());
+        let mut command = mayfly(&dir, &[&arguments[..], &few, more].concat());
         let mut process = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
@@ -131,6 +136,22 @@ impl Node {
     /// One request to the gateway over a socket of its own: status and body.
     pub(crate) fn get(&self, path: &str) -> (u16, String) {
         request(&self.gateway, path, "")
+    }
+
+    /// The same with further header lines, each ended by CRLF.
+    pub(crate) fn get_with(&self, path: &str, headers: &str) -> (u16, String) {
+        request(&self.gateway, path, headers)
+    }
+
+    /// Sends bytes on a socket of its own to the gateway or, if not, to the admin API; gives all that comes back.
+    pub(crate) fn raw(&self, gateway: bool, bytes: &str) -> String {
+        let mut stream =
+            TcpStream::connect(if gateway { &self.gateway } else { &self.admin }).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream.write_all(bytes.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
     }
 
     /// Where clients connect to.

@@ -129,11 +129,43 @@ class Triton(unittest.TestCase):
         self.assertFalse(self.client.is_model_ready("hello"), "a function is no model")
 
     def test_metadata_says_what_a_model_takes(self):
-        self.assertEqual(self.client.get_server_metadata()["extensions"], ["binary_tensor_data"])
+        self.assertEqual(self.client.get_server_metadata()["extensions"], ["binary_tensor_data", "model_configuration", "statistics"])
         metadata = self.client.get_model_metadata("magika")
         self.assertEqual(metadata["platform"], "onnx_onnxv1")
         self.assertEqual(metadata["inputs"], [{"name": "bytes", "datatype": "INT32", "shape": [1, 2048]}])
         self.assertEqual(metadata["outputs"][0]["shape"], [1, 214])
+
+    def test_configuration_statistics_and_index_are_answered(self):
+        config = self.client.get_model_config("magika")
+        self.assertEqual((config["name"], config["max_batch_size"]), ("magika", 0))
+        self.assertEqual((config["input"][0]["data_type"], config["input"][0]["dims"]), ("TYPE_INT32", [1, 2048]))
+        counts = lambda: self.client.get_inference_statistics("magika", "1")["model_stats"][0]
+        before = counts()["inference_count"]
+        values = numpy.zeros((1, 2048), numpy.int32)
+        output = self.client.get_model_metadata("magika")["outputs"][0]["name"]
+        for _ in range(3):
+            self.infer("magika", "bytes", values, True, output)
+        after = counts()
+        self.assertEqual(after["inference_count"], before + 3)
+        self.assertEqual(after["inference_stats"]["success"]["count"], before + 3)
+        self.assertGreater(after["inference_stats"]["compute_infer"]["ns"], 0)
+        everyone = {stats["name"] for stats in self.client.get_inference_statistics()["model_stats"]}
+        index = {model["name"]: model["state"] for model in self.client.get_model_repository_index()}
+        self.assertEqual(everyone, set(index))
+        self.assertEqual((index["magika"], index.get("hello")), ("READY", None))
+
+    def test_what_the_server_does_not_do_is_said_in_the_protocols_words(self):
+        for refused in (
+            lambda: self.client.load_model("magika"),
+            lambda: self.client.unload_model("magika"),
+            lambda: self.client.get_system_shared_memory_status(),
+            lambda: self.client.get_cuda_shared_memory_status(),
+            lambda: self.client.get_trace_settings(),
+            lambda: self.client.get_log_settings(),
+        ):
+            with self.assertRaisesRegex(InferenceServerException, "mayfly|not supported|not set"):
+                refused()
+        self.assertTrue(self.client.is_model_ready("magika"))
 
     def test_a_picture_gets_one_answer_by_every_way(self):
         for name, index in PICTURES.items():

@@ -225,6 +225,8 @@ caps! {
     CLOCK_GRANULARITY: Duration = Duration::from_millis(1), written_duration;
     /// Bytes of one request body to the admin API that is not a module.
     ADMIN_BODY_BYTES: usize = 1 << 20, written_size;
+    /// Models that are listed at once, in the repository index and in the statistics of all.
+    MODELS_LISTED: usize = 1_000, written_count;
     /// Bytes of JSON of one inference request; larger tensors follow it in binary.
     INFERENCE_JSON_BYTES: usize = 16 << 20, written_size;
     /// Longest description of a model, in bytes: thousands of tensors' names and shapes.
