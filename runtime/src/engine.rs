@@ -91,9 +91,12 @@ struct Inner {
     plan: PoolPlan,
     native_kernels: bool,
     /// Code that some revision has, by the proof of its bytes.
-    loaded: Mutex<HashMap<([u8; Mac::BYTES], Abi), Weak<Linked>>>,
+    loaded: Mutex<HashMap<Code, Weak<Linked>>>,
     _ticker: Option<ticker::Ticker>,
 }
+
+/// The proof of an artifact's bytes, and how it is entered.
+type Code = ([u8; Mac::BYTES], Abi);
 
 /// An artifact's code, linked: one for all revisions that have the very same bytes. All that a request does with it is
 /// instantiate.
