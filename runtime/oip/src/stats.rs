@@ -12,7 +12,7 @@ pub struct Spent {
 /// What a model has done since its revision was loaded.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Stats {
-    /// Inferences that were answered, from the request's head to the answer's end.
+    /// Inferences that were answered, from the request's head until the answer is made.
     pub success: Spent,
     /// Those that were not.
     pub fail: Spent,

@@ -60,7 +60,22 @@ impl Admitted {
         Ok(Box::new(Self { revision, inbound, asked, receiving, placed, hold }))
     }
 
+    /// The answer; an inference is counted by then.
     pub(super) async fn answer(
+        self: Box<Self>,
+        node: &Arc<Node>,
+        body: Option<RequestBody>,
+    ) -> Result<Response<ResponseBody>, Refusal> {
+        let (revision, arrived) = (self.revision.clone(), self.inbound.arrived);
+        let infers = matches!(self.asked, Asked::Infer(_));
+        let answered = self.answer_uncounted(node, body).await;
+        if infers {
+            revision.tally.ended(answered.is_ok(), arrived.elapsed());
+        }
+        answered
+    }
+
+    async fn answer_uncounted(
         mut self: Box<Self>,
         node: &Arc<Node>,
         body: Option<RequestBody>,

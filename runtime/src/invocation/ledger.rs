@@ -136,8 +136,7 @@ impl Ledger {
             Some(revision) => {
                 revision.metrics.observe(outcome.index(), status, &times);
                 if self.inference {
-                    let answered = matches!(outcome, Outcome::Answered) && status < 400;
-                    revision.tally.observe(answered, &times);
+                    revision.tally.phases(&times);
                 }
             }
             None => self.node.metrics.observe_node(outcome.index(), status, &times),

@@ -1,7 +1,7 @@
 //! What one revision's inferences took: for the protocol's statistics, which count nothing else of the function.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use mayfly_oip::{Spent, Stats};
 
@@ -37,17 +37,22 @@ impl Counted {
 }
 
 impl Tally {
-    /// Counts an inference.
-    pub fn observe(&self, answered: bool, times: &PhaseTimes) {
-        if answered { &self.success } else { &self.fail }.add(times.total_ns);
+    /// Counts an inference whose answer is there, before its client has it: who asks next finds it counted.
+    pub fn ended(&self, answered: bool, took: Duration) {
+        let ns = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        if answered { &self.success } else { &self.fail }.add(ns);
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.last_ms.store(u64::try_from(now.as_millis()).unwrap_or(u64::MAX), Relaxed);
+    }
+
+    /// Counts what its guest took, which may end a moment later. One that had none has no phases.
+    pub fn phases(&self, times: &PhaseTimes) {
         if times.instantiate_ns > 0 {
             self.queue.add(times.queue_ns);
             self.instantiate.add(times.instantiate_ns);
             self.call.add(times.call_ns);
             self.respond.add(times.respond_ns);
         }
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        self.last_ms.store(u64::try_from(now.as_millis()).unwrap_or(u64::MAX), Relaxed);
     }
 
     /// All of it.
@@ -75,9 +80,12 @@ mod tests {
         assert_eq!(tally.stats(), Stats::default());
         let times =
             PhaseTimes { queue_ns: 1, instantiate_ns: 2, call_ns: 3, respond_ns: 4, total_ns: 10 };
-        tally.observe(true, &times);
-        tally.observe(true, &times);
-        tally.observe(false, &PhaseTimes { total_ns: 5, ..PhaseTimes::default() });
+        for _ in 0..2 {
+            tally.ended(true, Duration::from_nanos(10));
+            tally.phases(&times);
+        }
+        tally.ended(false, Duration::from_nanos(5));
+        tally.phases(&PhaseTimes { total_ns: 5, ..PhaseTimes::default() });
         let stats = tally.stats();
         assert_eq!(
             (stats.success, stats.fail),

@@ -198,18 +198,19 @@ class Proxied(unittest.TestCase):
 
     def test_a_network_in_front_of_the_proxy(self):
         """A CDN at the client's address: the one before it is the client, if the CDN is trusted."""
-        nginx = Node(sys.argv[1], "--gateway-trusted-proxies", f"127.0.0.1,{CLIENT}")
-        nginx.deploy(scratch / "env.wasm", "env")
+        both = [f"--gateway-trusted-proxies={address}" for address in ("127.0.0.1", CLIENT)]
+        trusting = Node(sys.argv[1], *both)
+        trusting.deploy(scratch / "env.wasm", "env")
         request = (
             "GET /env HTTP/1.1\r\nHost: shop.example\r\nConnection: close\r\n"
             f"X-Forwarded-For: 203.0.113.66, 198.51.100.7, {CLIENT}\r\nX-Forwarded-Proto: https\r\n\r\n"
         )
-        address, port = nginx.gateway.split(":")
+        address, port = trusting.gateway.split(":")
         with socket.create_connection((address, int(port)), 10) as stream:
             stream.sendall(request.encode())
             answer = b"".join(iter(lambda: stream.recv(65536), b"")).decode()
         self.assertIn("\nREMOTE_ADDR=198.51.100.7\n", answer)
-        self.assertTrue(nginx.stop())
+        self.assertTrue(trusting.stop())
 
     def installed(self, program, package):
         path = shutil.which(program, path="/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/bin")
