@@ -21,8 +21,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::time::Duration;
 
-use http::header::{CONNECTION, EXPECT};
-use http::{HeaderValue, Request};
+use http::Request;
+use http::header::EXPECT;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -189,9 +189,7 @@ fn connection(
             let request = request.map(|body| ToTheEnd::new(body, version, expects, ()));
             let told = request.body().told();
             let mut response = handlers::handle(&state, request).await;
-            if told.is_last() {
-                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-            }
+            told.close_if_last(version, &mut response);
             Ok::<_, Infallible>(response)
         }
     });

@@ -212,17 +212,22 @@ impl Node {
         if self.pressure.is_full() {
             return Err(Outcome::MemoryFull);
         }
-        let modest = place.fly() <= self.lanes.modest;
+        place.fly(self.lanes.modest);
+        let modest = place.is_modest();
         if let Some(claim) = self.claim(&place) {
             if let Some(lane) = self.lanes.try_enter(modest) {
                 return Ok(Slot::new(self.clone(), lane, place, claim));
             }
             self.pressure.account().give(claim);
         }
-        let waiting = Waiting::enter(&self.waiting);
-        // Half of the queue is for functions that hold few slots.
-        let room = if modest { self.waiting_max } else { self.waiting_max / 2 };
-        if waiting.position > room {
+        let revision = place.revision.clone();
+        let waiting = Waiting::enter([&self.waiting, &revision.waiting]);
+        let [position, own] = waiting.positions;
+        // Half of the queue is for functions that hold few slots, or of which few wait: after a pause of the machine forty
+        // came at once, beside another function's two hundred.
+        let few = modest || own <= self.waiting_max / node::QUEUE_FEW_PARTS;
+        let room = if few { self.waiting_max } else { self.waiting_max / 2 };
+        if position > room {
             return Err(Outcome::NodeFull);
         }
         let mut want = Outcome::NodeFull;
@@ -237,7 +242,7 @@ impl Node {
     async fn wait(&self, place: &Place, want: &mut Outcome) -> (Lane, u64) {
         loop {
             *want = Outcome::NodeFull;
-            let lane = self.lanes.enter(|| place.instances() <= self.lanes.modest).await;
+            let lane = self.lanes.enter(place.modest()).await;
             if let Some(claim) = self.claim(place) {
                 return (lane, claim);
             }
@@ -258,20 +263,24 @@ impl Node {
     }
 }
 
+/// One that waits: which it is of all, and of its revision's.
 struct Waiting<'n> {
-    count: &'n AtomicUsize,
-    position: usize,
+    counts: [&'n AtomicUsize; 2],
+    positions: [usize; 2],
 }
 
 impl<'n> Waiting<'n> {
-    fn enter(count: &'n AtomicUsize) -> Self {
-        Self { count, position: count.fetch_add(1, Ordering::Relaxed) + 1 }
+    fn enter(counts: [&'n AtomicUsize; 2]) -> Self {
+        let positions = counts.map(|count| count.fetch_add(1, Ordering::Relaxed) + 1);
+        Self { counts, positions }
     }
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.count.fetch_sub(1, Ordering::Relaxed);
+        for count in self.counts {
+            count.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }
 

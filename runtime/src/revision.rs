@@ -13,7 +13,7 @@ use mayfly_core::router::Route;
 use mayfly_core::{ArtifactKey, Digest, FunctionName, Mac};
 use mayfly_oip::Model;
 use serde::{Deserialize, Serialize};
-use tokio::sync::{OnceCell, Semaphore};
+use tokio::sync::{Notify, OnceCell, Semaphore};
 
 use crate::engine::LoadedModule;
 use crate::engine::pages::{Footprint, Run};
@@ -239,6 +239,10 @@ pub struct Revision {
     pub usage: Arc<Usage>,
     /// Instances that are there, those that are being reset included.
     pub in_flight: AtomicUsize,
+    /// Invocations that wait for a slot.
+    pub waiting: AtomicUsize,
+    /// Told when the instances, and those that wait to be one, are few again.
+    pub fewer: Notify,
     /// Invocations that are not answered yet: what the limit `concurrency` counts.
     pub unanswered: AtomicUsize,
     /// What it has of the node's rooms.
@@ -269,6 +273,8 @@ impl Revision {
             tally: Tally::default(),
             footprint: Footprint::default(),
             in_flight: AtomicUsize::new(0),
+            waiting: AtomicUsize::new(0),
+            fewer: Notify::new(),
             unanswered: AtomicUsize::new(0),
             shares: Shares::default(),
             slow: AtomicBool::new(false),

@@ -7,8 +7,10 @@
 
 mod end;
 mod linger;
+mod pace;
 mod rest;
 
 pub use end::End;
 pub use linger::{Linger, Lingering};
+pub use pace::Pace;
 pub use rest::{ToTheEnd, Told};

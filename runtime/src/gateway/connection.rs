@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, RETRY_AFTER};
+use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, RETRY_AFTER};
 use http::{HeaderValue, Request, Response, StatusCode, Version};
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
@@ -210,10 +210,8 @@ async fn serve(
         response = &mut handle => response,
         () = activity.client_left() => return Err(ClientLeft),
     };
-    if told.as_ref().is_some_and(|told| told.is_last()) {
-        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-        // To a later version's answer hyper adds that a client of 1.0 may keep the connection.
-        *response.version_mut() = version;
+    if let Some(told) = told {
+        told.close_if_last(version, &mut response);
     }
     Ok(WatchedBody::new(node, remote, response, Some(activity), None, busy))
 }

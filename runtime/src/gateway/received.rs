@@ -7,11 +7,10 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use mayfly_core::limits::node;
 
 use super::activity::Busy;
 use crate::exchange::{BodyError, BoxError};
-use crate::unread::ToTheEnd;
+use crate::unread::{Pace, ToTheEnd};
 
 /// A body, and how long it was waited for.
 ///
@@ -21,24 +20,6 @@ pub struct Received {
     body: ToTheEnd<Incoming, Busy>,
     waits: Option<Instant>,
     pace: Pace,
-}
-
-/// What came in which time.
-#[derive(Debug, Default)]
-struct Pace {
-    waited: Duration,
-    bytes: u64,
-}
-
-impl Pace {
-    /// Counts a piece that was waited for so long; says whether its client is fast enough.
-    fn holds(&mut self, waited: Duration, bytes: usize) -> bool {
-        self.waited += waited;
-        self.bytes += bytes as u64;
-        self.waited <= node::BODY_RATE_GRACE
-            || u128::from(self.bytes) * 1000
-                >= u128::from(node::BODY_RATE) * self.waited.as_millis()
-    }
 }
 
 impl Received {
@@ -61,15 +42,11 @@ impl Body for Received {
             this.waits.get_or_insert_with(Instant::now);
             return Poll::Pending;
         };
-        if let Some(since) = this.waits.take()
-            && let Some(Ok(frame)) = &frame
+        let waited = this.waits.take().map_or(Duration::ZERO, |since| since.elapsed());
+        if let Some(Ok(frame)) = &frame
+            && !this.pace.holds(waited, frame.data_ref().map_or(0, Bytes::len))
         {
-            let bytes = frame.data_ref().map_or(0, Bytes::len);
-            if !this.pace.holds(since.elapsed(), bytes) {
-                return Poll::Ready(Some(Err(BodyError::Idle.into())));
-            }
-        } else if let Some(Ok(frame)) = &frame {
-            this.pace.bytes += frame.data_ref().map_or(0, Bytes::len) as u64;
+            return Poll::Ready(Some(Err(BodyError::Idle.into())));
         }
         Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
     }
@@ -80,26 +57,5 @@ impl Body for Received {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_body_may_be_slow_for_a_while_and_then_has_a_rate() {
-        let second = Duration::from_secs(1);
-        let grace = node::BODY_RATE_GRACE;
-        let mut pace = Pace::default();
-        assert!(pace.holds(grace, 1));
-        assert!(!pace.holds(second, 1), "a byte a second");
-        let rate = usize::try_from(node::BODY_RATE).unwrap();
-        let mut pace = Pace::default();
-        assert!((0..100).all(|_| pace.holds(second, rate)));
-        assert!(!pace.holds(Duration::from_millis(10), 0), "a little too slow");
-        // What came fast before counts.
-        let mut pace = Pace::default();
-        assert!(pace.holds(Duration::ZERO, 100 * rate) && pace.holds(100 * second, 0));
     }
 }

@@ -4,7 +4,6 @@
 //! waits a second and is refused. It need not know who the others are, and costs an idle node nothing.
 
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
-use std::time::Duration;
 
 use tokio::sync::Notify;
 
@@ -15,9 +14,6 @@ const MODEST_SHARE: usize = 8;
 /// And up to so many in a small pool, if the reserve has them: at 200 requests a second two or three are in flight now
 /// and then, and with fewer such a function counted as greedy beside one that was (8 of 6,181 refused).
 const MODEST_LEAST: usize = 3;
-/// How often one that waits is asked whether its function holds few by now: a thousand may wait, and asked each 5 ms they
-/// took a bystander from a p99 of 43 ms to 97.
-const ASKED_AGAIN: Duration = Duration::from_millis(100);
 
 /// Where a slot came from and goes back to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,13 +58,11 @@ impl Lanes {
         (modest && unclaimed(&self.reserved)).then_some(Lane::Reserved)
     }
 
-    /// The next slot that becomes free, of the reserve as soon as its function is modest: a burst of four is immodest
-    /// in a small pool, and a moment later three of them have ended.
-    pub async fn enter(&self, is_modest: impl Fn() -> bool) -> Lane {
+    /// The next slot that becomes free, of the reserve once its function is `modest`: a burst of four is immodest in a
+    /// small pool, and a moment later three of them have ended.
+    pub async fn enter(&self, modest: impl Future<Output = ()>) -> Lane {
         let reserved = async {
-            while !is_modest() {
-                tokio::time::sleep(ASKED_AGAIN).await;
-            }
+            modest.await;
             self.reserved.wait().await;
         };
         tokio::select! {
@@ -174,19 +168,13 @@ mod tests {
     async fn who_waits_gets_what_is_given_back() {
         let lanes = Lanes::new(4);
         while lanes.try_enter(true).is_some() {}
-        for (back, modest) in [(Lane::Common, false), (Lane::Common, true), (Lane::Reserved, true)]
-        {
-            let (lane, ()) = tokio::join!(lanes.enter(|| modest), async { lanes.leave(back) });
+        let leave = async |lane| lanes.leave(lane);
+        for back in [Lane::Common, Lane::Reserved] {
+            let (lane, ()) = tokio::join!(lanes.enter(std::future::ready(())), leave(back));
             assert_eq!(lane, back);
         }
-        assert_eq!(lanes.free(), 0);
-    }
-
-    #[tokio::test]
-    async fn who_waits_gets_one_of_the_reserve_once_its_function_is_modest() {
-        let (lanes, asked) = (Lanes::new(4), AtomicUsize::new(0));
-        while lanes.try_enter(false).is_some() {}
-        let modest = || asked.fetch_add(1, SeqCst) == 2;
-        assert_eq!(lanes.enter(modest).await, Lane::Reserved);
+        let never = lanes.enter(std::future::pending());
+        let (lane, (), ()) = tokio::join!(never, leave(Lane::Reserved), leave(Lane::Common));
+        assert_eq!((lane, lanes.free()), (Lane::Common, 1));
     }
 }

@@ -20,7 +20,7 @@ pub struct End<B> {
     told: Arc<Told<B>>,
     /// For one more stream that is open for its body alone; none once it may end.
     room: Option<Grant>,
-    reading: Option<Pin<Box<dyn Future<Output = B> + Send>>>,
+    waiting: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
 }
 
 impl<B> End<B>
@@ -29,34 +29,36 @@ where
 {
     /// Of the answer to a request with this body; `room` is that for streams that are kept open.
     pub fn new(told: Arc<Told<B>>, room: Grant) -> Self {
-        Self { told, room: Some(room), reading: None }
+        Self { told, room: Some(room), waiting: None }
     }
 
     /// Whether it may end now.
     pub fn is_here(&self) -> bool {
-        self.room.is_none() || self.reading.is_none() && !self.told.has_rest()
+        self.room.is_none() || self.waiting.is_none() && self.told.is_over()
     }
 
-    /// Waits until it may, and reads what is left for nothing.
+    /// Waits until it may.
     pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(room) = &mut self.room else { return Poll::Ready(()) };
-        if self.reading.is_none()
-            && self.told.has_rest()
-            && room.grow(1)
-            && let Some(mut body) = self.told.kept.lock().take()
-        {
-            self.reading = Some(Box::pin(async move {
-                discard(&mut body, node::DISCARD_STREAM_IDLE).await;
-                body
-            }));
+        if self.waiting.is_none() && !self.told.is_over() && room.grow(1) {
+            self.waiting = Some(Box::pin(come(self.told.clone())));
         }
-        if let Some(reading) = &mut self.reading {
-            // Let go behind the answer's last frame: a stream that is let go before is reset before.
-            *self.told.kept.lock() = Some(ready!(reading.as_mut().poll(cx)));
+        if let Some(waiting) = &mut self.waiting {
+            ready!(waiting.as_mut().poll(cx));
         }
         self.room = None;
-        self.reading = None;
+        self.waiting = None;
         Poll::Ready(())
+    }
+}
+
+/// Waits until the body's owner leaves it, as a guest does at its end, and reads the rest for nothing.
+async fn come<B: Body<Data = Bytes> + Unpin>(told: Arc<Told<B>>) {
+    let idle = node::DISCARD_STREAM_IDLE;
+    if let Ok(Some(mut body)) = tokio::time::timeout(idle, told.left()).await {
+        discard(&mut body, idle).await;
+        // Let go behind the answer's last frame: a stream that is let go before is reset before.
+        told.keep(body);
     }
 }
 
@@ -65,6 +67,7 @@ mod tests {
     use std::future::poll_fn;
 
     use http::Version;
+    use http_body_util::BodyExt as _;
     use http_body_util::channel::{Channel, Sender};
 
     use super::*;
@@ -93,6 +96,33 @@ mod tests {
         drop(sender);
         ended.await.unwrap();
         assert_eq!(pot.free(), 4);
+    }
+
+    #[tokio::test]
+    async fn and_behind_the_owner_of_the_body() {
+        let pot = Pot::new(4);
+        let (mut sender, body) = Channel::<Bytes>::new(1);
+        let mut body = ToTheEnd::new(body, Version::HTTP_2, false, ());
+        let mut end = End::new(body.told(), pot.grant(None, [10, 0, 0, 1].into()));
+        let ended = tokio::spawn(async move { poll_fn(|cx| end.poll(cx)).await });
+        sender.send_data(Bytes::from_static(b"first")).await.unwrap();
+        assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "first");
+        tokio::task::yield_now().await;
+        assert!(!ended.is_finished());
+        drop(body);
+        sender.send_data(Bytes::from_static(b"for nobody")).await.unwrap();
+        drop(sender);
+        ended.await.unwrap();
+
+        // And not behind an owner that has all of it.
+        let (sender, body) = Channel::<Bytes>::new(1);
+        let mut body = ToTheEnd::new(body, Version::HTTP_2, false, ());
+        let mut end = End::new(body.told(), pot.grant(None, [10, 0, 0, 1].into()));
+        assert!(!end.is_here());
+        drop(sender);
+        assert!(body.frame().await.is_none());
+        assert!(end.is_here());
+        poll_fn(|cx| end.poll(cx)).await;
     }
 
     #[tokio::test]

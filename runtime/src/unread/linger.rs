@@ -44,13 +44,14 @@ impl Linger {
 #[derive(Debug)]
 pub struct Lingering<S> {
     stream: S,
-    linger: Linger,
+    /// Once its side is shut down.
+    linger: Option<Linger>,
 }
 
 impl<S> Lingering<S> {
     /// Of this stream.
     pub fn new(stream: S) -> Self {
-        Self { stream, linger: Linger::default() }
+        Self { stream, linger: None }
     }
 }
 
@@ -91,8 +92,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Lingering<S> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
-        this.linger.poll(cx, Pin::new(&mut this.stream)).map(Ok)
+        if this.linger.is_none() {
+            ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
+        }
+        this.linger.get_or_insert_default().poll(cx, Pin::new(&mut this.stream)).map(Ok)
     }
 }
 

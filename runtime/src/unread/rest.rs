@@ -1,19 +1,23 @@
 //! The rest of a request's body.
 
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::Version;
+use http::header::CONNECTION;
+use http::{HeaderValue, Response, Version};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use mayfly_core::limits::node;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
+
+use super::Pace;
 
 /// Bytes that are read for nothing at most: a body that is over its function's limit by `DISCARD_BYTES` is read to its end,
 /// if that limit is no larger than a connection's lingering.
@@ -40,8 +44,8 @@ where
 #[derive(Debug)]
 pub struct Told<B> {
     is_stream: bool,
-    pub(super) kept: Mutex<Option<B>>,
-    /// It has ended, well or not.
+    left: Mutex<Left<B>>,
+    /// Nothing more of it is to come, well or not.
     ended: AtomicBool,
     /// Its client may be waiting to be asked for it.
     unasked: AtomicBool,
@@ -49,17 +53,65 @@ pub struct Told<B> {
     long: bool,
 }
 
+/// An HTTP/2 body that its owner has left.
+#[derive(Debug)]
+struct Left<B> {
+    body: Option<B>,
+    waits: Option<Waker>,
+}
+
 impl<B> Told<B> {
-    /// Whether the connection can have no other request after this one, if nobody reads the body.
-    pub fn is_last(&self) -> bool {
+    /// Says so, if the connection can have no other request after this one of this version.
+    pub fn close_if_last<R>(&self, version: Version, response: &mut Response<R>) {
+        if self.is_last() {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            // To a later version's answer hyper adds that a client of 1.0 may keep the connection.
+            *response.version_mut() = version;
+        }
+    }
+
+    fn is_last(&self) -> bool {
         !self.is_stream && !self.ended.load(Relaxed) && (self.long || self.unasked.load(Relaxed))
+    }
+
+    fn end(&self) {
+        self.ended.store(true, Relaxed);
+        if self.is_stream
+            && let Some(waits) = self.left.lock().waits.take()
+        {
+            waits.wake();
+        }
+    }
+
+    /// Keeps what is left of a stream, until its answer is whole.
+    pub(super) fn keep(&self, body: B) {
+        let mut left = self.left.lock();
+        left.body = Some(body);
+        if let Some(waits) = left.waits.take() {
+            waits.wake();
+        }
+    }
+
+    /// What its owner leaves, once it does; nothing if there is no more to come.
+    pub(super) async fn left(&self) -> Option<B> {
+        poll_fn(|cx| {
+            let mut left = self.left.lock();
+            if left.body.is_some() || self.ended.load(Relaxed) {
+                return Poll::Ready(left.body.take());
+            }
+            left.waits = Some(cx.waker().clone());
+            Poll::Pending
+        })
+        .await
     }
 }
 
 impl<B: Body> Told<B> {
-    /// Whether a body was left that its client is sending.
-    pub(super) fn has_rest(&self) -> bool {
-        !self.unasked.load(Relaxed) && self.kept.lock().as_ref().is_some_and(|b| !b.is_end_stream())
+    /// Whether nothing is to come of it, or nothing that was asked for.
+    pub(super) fn is_over(&self) -> bool {
+        let ended = || self.ended.load(Relaxed);
+        self.unasked.load(Relaxed)
+            || self.left.lock().body.as_ref().map_or_else(ended, B::is_end_stream)
     }
 }
 
@@ -73,7 +125,7 @@ where
     pub fn new(body: B, version: Version, expects: bool, guard: G) -> Self {
         let told = Told {
             is_stream: version == Version::HTTP_2,
-            kept: Mutex::new(None),
+            left: Mutex::new(Left { body: None, waits: None }),
             ended: AtomicBool::new(false),
             unasked: AtomicBool::new(expects),
             long: body.size_hint().lower() > MOST_BYTES,
@@ -108,8 +160,12 @@ where
         let polled = Pin::new(body).poll_frame(cx);
         self.told.unasked.store(false, Relaxed);
         let frame = ready!(polled);
-        if !matches!(frame, Some(Ok(_))) || self.is_end_stream() {
-            self.told.ended.store(true, Relaxed);
+        let is_over = !matches!(frame, Some(Ok(_))) || self.is_end_stream();
+        // Some HTTP/2 clients end a body whose length they told with a frame of nothing, for which few owners ask.
+        if is_over || self.size_hint().exact() == Some(0) {
+            self.told.end();
+        }
+        if is_over {
             self.body = None;
             self.guard = None;
         }
@@ -133,7 +189,7 @@ where
     fn drop(&mut self) {
         let Some(mut body) = self.body.take() else { return };
         if self.told.is_stream {
-            *self.told.kept.lock() = Some(body);
+            self.told.keep(body);
         } else if !body.is_end_stream() && !self.told.unasked.load(Relaxed) {
             let guard = self.guard.take();
             self.worker.spawn(async move {
@@ -147,15 +203,14 @@ where
 
 /// Reads a body and throws it away, as far as that goes.
 pub(super) async fn discard<B: Body<Data = Bytes> + Unpin>(body: &mut B, idle: Duration) {
-    let (mut bytes, began) = (0, Instant::now());
+    let (mut pace, mut since) = (Pace::default(), Instant::now());
     let all = async {
         while let Ok(Some(Ok(frame))) = timeout(idle, body.frame()).await {
-            bytes += frame.data_ref().map_or(0, Bytes::len) as u64;
-            let took = began.elapsed();
-            let slow = took > node::BODY_RATE_GRACE && bytes < node::BODY_RATE * took.as_secs();
-            if bytes > MOST_BYTES || slow {
+            let bytes = frame.data_ref().map_or(0, Bytes::len);
+            if !pace.holds(since.elapsed(), bytes) || pace.bytes() > MOST_BYTES {
                 return;
             }
+            since = Instant::now();
         }
     };
     let _ = timeout(node::DISCARD_TIMEOUT, all).await;

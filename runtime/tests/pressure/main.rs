@@ -249,3 +249,37 @@ fn one_that_wants_more_than_there_is_runs_alone() {
         recovered(harness, slots).await;
     });
 }
+
+#[test]
+fn who_waits_is_served_as_soon_as_its_function_holds_few() {
+    let harness = node();
+    harness.run(async {
+        let _alone = ONE_AFTER_THE_OTHER.lock().await;
+        let slots = harness.node.free_slots();
+        harness.deploy_wat("sleeps", &hog(1, 0, 1, 120_000), settings()).await;
+        harness.deploy_wat("burst", &hog(1, 0, 1, 200), settings()).await;
+        let local = tokio::task::LocalSet::new();
+        local
+            .run_until(async {
+                // Every slot that is not kept for modest functions, and some that wait.
+                let mut greedy = tokio::task::JoinSet::new();
+                for _ in 0..slots {
+                    greedy.spawn_local(end(node(), "/sleeps"));
+                }
+                while harness.node.free_slots() > slots / 4 {
+                    tokio::task::yield_now().await;
+                }
+                // One too many to be modest: it has what is kept for them once another of its function has ended, and is
+                // refused if it has to wait for a sleeper.
+                let paths = vec!["/burst"; slots / 8 + 1];
+                let ended = ends(harness, &paths).await;
+                assert_eq!(ended, BTreeMap::from([("200".into(), paths.len())]));
+                greedy.shutdown().await;
+            })
+            .await;
+        for name in ["sleeps", "burst"] {
+            harness.remove(name).await;
+        }
+        recovered(harness, slots).await;
+    });
+}
