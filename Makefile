@@ -84,7 +84,7 @@ bench-full: bench-bin languages ## All of it: longer rounds and more of them, 1,
 # out. ResNet-18 is made by bench-peers.
 BENCH_MODELS ?= $(TARGET_DIR)/bench-peers/models
 
-budgets: guests ## The counts of bench/budgets.toml in a release build, instructions included (needs valgrind; not in `test`)
+budgets: guests ## The counts of bench/budgets.toml in a release build, instructions included (not in `test`)
 	$(CARGO) test --profile dist -p mayfly-bench --test budgets -- --nocapture
 
 bench-models: bench-models-ready build ## Models in the sandbox beside native tract, ONNX Runtime and ONNX Runtime Web

@@ -53,6 +53,9 @@ enum Verb {
         /// How often.
         #[arg(long, default_value_t = 100_000)]
         times: u32,
+        /// Then say `ready`, wait for a line, and answer once more between two `sched_yield`s.
+        #[arg(long)]
+        marked: bool,
         /// Where the built functions are [default: beside this program's target directory].
         #[arg(long)]
         guests: Option<PathBuf>,
@@ -151,13 +154,19 @@ fn dispatch(verb: Verb) -> anyhow::Result<ExitCode> {
             };
             print!("{text}");
         }
-        Verb::Loop { function, times, guests } => {
+        Verb::Loop { function, times, marked, guests } => {
             let guest = Guests::find(guests.as_deref(), Path::new(MODELS))?.get(&function)?;
-            // By path: under valgrind, `/proc/self/exe` is valgrind.
             let micro = Micro::start(Some(&std::env::current_exe()?))?;
             micro.publish(&guest)?;
             for _ in 0..times {
                 micro.answer(&guest.name, &guest)?;
+            }
+            if marked {
+                println!("ready");
+                std::io::stdin().read_line(&mut String::new())?;
+                std::thread::yield_now();
+                micro.answer(&guest.name, &guest)?;
+                std::thread::yield_now();
             }
         }
         Verb::List => {

@@ -202,6 +202,8 @@ class Attackers:
 
     def __init__(self, node, clients, timeout=60):
         self.node, self.clients, self.timeout = node, clients, timeout
+        # That they may have at once.
+        self.instances = clients
         self.answers = []
 
     def __enter__(self):
@@ -281,6 +283,7 @@ class Infer(Attackers):
     def __init__(self, node, clients, path, floats=1_000_000, read_s=0.0, send_s=0.0):
         super().__init__(node, clients, timeout=30)
         self.read_s, self.send_s = read_s, send_s
+        self.instances = 0 if send_s else clients
         values = ",".join(["0.5"] * floats)
         self.body = ('{"inputs":[{"name":"x","datatype":"FP32","shape":[%d],"data":[%s]}]}' % (floats, values)).encode()
         self.head = f"POST {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: {len(self.body)}\r\n\r\n".encode()

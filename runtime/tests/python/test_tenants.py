@@ -62,7 +62,7 @@ class Row:
 
     def attack(self, *attacks, seconds):
         """Runs attacks beside the bystander for a while; gives the memory that was seen."""
-        ready = READY_MIB * min(sum(a.clients for a in attacks if isinstance(a, t.Loops)), self.budget // 4 // READY_MIB)
+        ready = min(READY_MIB * sum(a.instances for a in attacks if isinstance(a, t.Attackers)), self.budget // 4)
         with Watched(self.node, self.name, back_s=self.back_s, slack_mib=24 + ready), Memory(self.node.pid) as memory:
             entered = []
             try:
