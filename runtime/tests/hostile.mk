@@ -36,7 +36,7 @@ soak-h2: build hostile-python ## HTTP/2: seventeen attacks of 30 s, memory and a
 
 peers-http: build guests peers-http-ready ## Clients and proxies of others lose no answer that comes before a body is read; QUICK=1: in three minutes
 	timeout $(if $(QUICK),600,7200) $(PEERS)/python/bin/python runtime/tests/python/peers_http.py $(MAYFLY) \
-		--hello $(GUESTS)/hello.wasm --go-client $(PEERS)/go-client $(if $(QUICK),--quick) $(PEERS_OPTIONS)
+		--guests $(GUESTS) --go-client $(PEERS)/go-client $(if $(QUICK),--quick) $(PEERS_OPTIONS)
 
 # What cannot be had is skipped by the test, loudly. No service of Debian's is started (RUNLEVEL).
 peers-http-ready:

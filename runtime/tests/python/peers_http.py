@@ -1,6 +1,6 @@
 """Clients and proxies of others post bodies that nobody reads: each must get its answer, whole (RFC 9112, section 9.6).
 
-    python3 peers_http.py path/to/mayfly --hello path/to/hello.wasm [--go-client PROGRAM] [--quick] [--only NAME]
+    python3 peers_http.py path/to/mayfly --guests directory/of/wasm [--go-client PROGRAM] [--quick] [--only NAME]
 
 One row for each peer, answer and size. Lost is what is not the expected status with the whole body, be it an error of
 the client's, a proxy's 502 or a body that is cut. At the end: whether connections were used again, and slow senders.
@@ -36,14 +36,15 @@ class Cell:
     def __str__(self):
         unit = next((f"{self.size // of} {name}" for of, name in ((MIB, "MiB"), (MB, "MB"), (KB, "kB")) if self.size % of == 0),
                     f"{self.size} B")
-        return f"{self.status} | {unit}"
+        return f"{self.path} {self.status} | {unit}"
 
 
-# `hello` answers without reading; there is no `nobody`; the limit of a body is 10 MiB, and 64 MiB are read for nothing.
+# `hello` answers without reading, as `command` does, which streams; there is no `nobody`; the limit of a body is 10 MiB, and 64 MiB are read for nothing.
 CELLS = [
     *(Cell(path, status, size, full, quick)
       for size, full, quick in ((100, 10_000, 200), (20 * KB, 10_000, 200), (300 * KB, 10_000, 200), (3 * MB, 1_000, 40))
       for path, status in (("/hello", 200), ("/nobody", 404))),
+    *(Cell("/command", 200, size, 1_000, 40) for size in (KB, 300 * KB)),
     Cell("/hello", 413, 12 * MIB, 1_000, 20),
     Cell("/hello", 413, 74 * MIB, 100, 4),
 ]
@@ -111,14 +112,15 @@ def reference(gateway, cell):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("mayfly")
-    parser.add_argument("--hello", required=True)
+    parser.add_argument("--guests", required=True, type=pathlib.Path)
     parser.add_argument("--go-client", default="")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--only", default="", help="peers whose name has this in it")
     options = parser.parse_args()
     began = time.monotonic()
     node = Node(options.mayfly)
-    node.deploy(options.hello, "hello")
+    node.deploy(options.guests / "hello.wasm", "hello")
+    node.deploy(options.guests / "hello-command.wasm", "command")
     clients = all_clients(options.go_client)
     with tempfile.TemporaryDirectory(prefix="mayfly-peers-") as directory, Watched(node, "peers", innocent=None, slack_mib=64):
         slow = Slow(node.gateway)
