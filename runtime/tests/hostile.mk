@@ -116,3 +116,4 @@ soak-mutants: ## Whether the tests of the leaf crate notice a changed line
 hostile-python:
 	@[ -x $(HOSTILE_PYTHON)/bin/python ] || $(PYTHON) -m venv $(HOSTILE_PYTHON)
 	@$(HOSTILE_PYTHON)/bin/pip install --quiet --requirement runtime/tests/python/requirements-hostile.txt
+
