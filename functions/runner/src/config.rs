@@ -29,6 +29,20 @@ pub(crate) struct Image {
     pub(crate) scale: [f32; 3],
     /// Whether the colours' planes come one after the other.
     pub(crate) layout: Order,
+    /// How a picture of other proportions becomes one of the input's.
+    #[serde(default)]
+    pub(crate) fit: Fit,
+}
+
+/// How a picture of other proportions becomes one of the input's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Fit {
+    /// The largest piece of the input's proportions is cut out of its middle.
+    #[default]
+    Crop,
+    /// All of it is stretched.
+    Stretch,
 }
 
 /// Order of a picture's numbers.

@@ -27,12 +27,15 @@ struct Runner {
 impl Function for Runner {
     fn init() -> Result<Self> {
         let config = Config::load(CONFIG)?;
-        let model = config.options().load(MODEL)?;
+        let mut model = config.options().load(MODEL)?;
         // Fails here rather than at the first request if a type cannot be carried.
         model.metadata()?;
         let labels = if config.labels { Some(String::from_utf8(asset(LABELS)?)?) } else { None };
         let pictures =
             config.image.map(|image| Pictures::new(image, labels, &model)).transpose()?;
+        if let Some(pictures) = &pictures {
+            pictures.describe(&mut model);
+        }
         Ok(Self { model, pictures })
     }
 
@@ -44,15 +47,46 @@ impl Function for Runner {
             Some(pictures) if request.method() == Method::POST && is_picture(&request) => {
                 pictures.answer(&self.model, request)
             }
+            _ if is_misguided(&request) => {
+                Err(Error::unsupported_media_type(self.guide(&request)).into())
+            }
             _ => self.model.serve(request),
         }
     }
 }
 
+impl Runner {
+    /// What to send in place of what was.
+    fn guide(&self, request: &Request) -> String {
+        let form = kind(request).is_some_and(|kind| kind.starts_with("multipart/"));
+        match (&self.pictures, form) {
+            (Some(_), true) => {
+                "this is a form: send the picture itself, with curl by --data-binary @cat.jpg in place of -F".to_owned()
+            }
+            (Some(_), false) => {
+                "send a JPEG or a PNG, or tensors by the inference protocol at /v2/models/NAME/infer".to_owned()
+            }
+            (None, _) => {
+                "this model takes tensors, by the inference protocol at /v2/models/NAME/infer; it takes pictures if it is \
+                 deployed with --mean and --scale"
+                    .to_owned()
+            }
+        }
+    }
+}
+
+fn kind(request: &Request) -> Option<&str> {
+    request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok())
+}
+
+/// Whether somebody posts what is no tensor frame, which only the gateway sends.
+fn is_misguided(request: &Request) -> bool {
+    request.method() == Method::POST && kind(request) != Some(mayfly::onnx::TENSORS)
+}
+
 /// `curl --data-binary` says that everything is a form, so only what is surely something else is taken for that.
 fn is_picture(request: &Request) -> bool {
-    let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
-    kind.is_none_or(|kind| {
+    kind(request).is_none_or(|kind| {
         kind.starts_with("image/")
             || kind == "application/octet-stream"
             || kind == "application/x-www-form-urlencoded"

@@ -4,7 +4,7 @@ use mayfly::onnx::Model;
 use mayfly::{Body, Request, Response, Result};
 use serde::Serialize;
 
-use crate::config::{Image, Order};
+use crate::config::{Fit, Image, Order};
 
 /// Answers given of a model with labels.
 const TOP: usize = 5;
@@ -77,9 +77,37 @@ impl Pictures {
         Ok(Self { input, width, height, layout, image, labels })
     }
 
+    /// How a picture becomes the input, for who sends tensors and wants the same numbers.
+    pub(crate) fn describe(&self, model: &mut Model) {
+        let numbers = |numbers: [f32; 3]| numbers.map(|number| number.to_string()).join(",");
+        let fit = match self.image.fit {
+            Fit::Crop => "crop",
+            Fit::Stretch => "stretch",
+        };
+        let layout = match self.layout {
+            Layout::Nchw => "nchw",
+            Layout::Nhwc => "nhwc",
+        };
+        for (name, value) in [
+            ("picture_size", format!("{}x{}", self.width, self.height)),
+            ("picture_fit", fit.to_owned()),
+            ("picture_filter", "bilinear".to_owned()),
+            ("picture_colours", "RGB, 0 to 255".to_owned()),
+            ("picture_mean", numbers(self.image.mean)),
+            ("picture_scale", numbers(self.image.scale)),
+            ("picture_layout", layout.to_owned()),
+        ] {
+            model.set_parameter(name, value);
+        }
+    }
+
     pub(crate) fn answer(&self, model: &Model, request: Request) -> Result<Response> {
         let file = request.into_body().bytes()?;
-        let picture = Picture::decode(&file)?.resize_to_fill(self.width, self.height);
+        let picture = Picture::decode(&file)?;
+        let picture = match self.image.fit {
+            Fit::Crop => picture.resize_to_fill(self.width, self.height),
+            Fit::Stretch => picture.resize(self.width, self.height),
+        };
         let tensor = picture.tensor(self.layout, self.image.mean, self.image.scale)?;
         let outputs = model.run([(self.input.as_str(), tensor)])?;
         if let Some(labels) = &self.labels {

@@ -15,6 +15,7 @@ pub struct Model {
     plan: Arc<TypedRunnableModel>,
     inputs: Vec<Port>,
     outputs: Vec<Port>,
+    parameters: Vec<(String, String)>,
 }
 
 /// An input or an output of a [`Model`].
@@ -53,7 +54,17 @@ impl Model {
         inputs: Vec<Port>,
         outputs: Vec<Port>,
     ) -> Self {
-        Self { name, plan, inputs, outputs }
+        Self { name, plan, inputs, outputs, parameters: Vec::new() }
+    }
+
+    /// Says something of the model to its clients that is none of its inputs and outputs, such as how a picture becomes
+    /// one: its metadata have it among their parameters.
+    pub fn set_parameter(&mut self, name: impl Into<String>, value: impl Into<String>) {
+        self.parameters.push((name.into(), value.into()));
+    }
+
+    pub(super) fn parameters(&self) -> &[(String, String)] {
+        &self.parameters
     }
 
     /// What [`run`](Self::run) needs.

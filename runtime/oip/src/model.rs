@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use mayfly_abi::DataType;
 use mayfly_abi::limits::TENSOR_RANK;
 use serde::Deserialize;
@@ -8,6 +10,8 @@ use crate::{CONFIG_PLATFORM, Error, PLATFORM};
 
 /// Inputs and outputs of a model at most, each.
 pub(crate) const PORTS: usize = 256;
+/// Parameters of a model at most.
+const PARAMETERS: usize = 64;
 
 /// An input or an output of a model.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,12 +31,16 @@ pub struct Model {
     pub inputs: Vec<Port>,
     /// What it gives.
     pub outputs: Vec<Port>,
+    /// What it says beside that, such as how a picture becomes an input.
+    pub parameters: BTreeMap<String, String>,
 }
 
 #[derive(Deserialize)]
 struct RawModel {
     inputs: Vec<RawPort>,
     outputs: Vec<RawPort>,
+    #[serde(default)]
+    parameters: BTreeMap<String, String>,
 }
 
 #[derive(Deserialize)]
@@ -50,17 +58,24 @@ impl Model {
     pub fn parse(json: &[u8]) -> Result<Self, Error> {
         let raw: RawModel = serde_json::from_slice(json)
             .map_err(|error| Error::Frame(format!("its metadata: {error}")))?;
-        Ok(Self { inputs: ports(raw.inputs)?, outputs: ports(raw.outputs)? })
+        if raw.parameters.len() > PARAMETERS {
+            return Err(Error::Frame(format!("its metadata: more than {PARAMETERS} parameters")));
+        }
+        let (inputs, outputs) = (ports(raw.inputs)?, ports(raw.outputs)?);
+        Ok(Self { inputs, outputs, parameters: raw.parameters })
     }
 
     /// The protocol's model metadata.
     #[must_use]
     pub fn to_json(&self, name: &str, version: &str) -> Vec<u8> {
         let ports = |ports: &[Port]| -> Vec<Value> { ports.iter().map(Port::to_json).collect() };
-        let body = json!({
+        let mut body = json!({
             "name": name, "versions": [version], "platform": PLATFORM,
             "inputs": ports(&self.inputs), "outputs": ports(&self.outputs),
         });
+        if !self.parameters.is_empty() {
+            body["parameters"] = json!(self.parameters);
+        }
         serde_json::to_vec(&body).unwrap_or_default()
     }
 
@@ -68,6 +83,11 @@ impl Model {
     /// so many instances at once.
     #[must_use]
     pub fn config_json(&self, name: &str, instances: u64) -> Vec<u8> {
+        let said = self
+            .parameters
+            .iter()
+            .map(|(name, value)| (name.clone(), json!({ "string_value": value })));
+        let said: serde_json::Map<_, _> = said.collect();
         let body = json!({
             "name": name, "platform": CONFIG_PLATFORM, "backend": "mayfly", "runtime": "",
             "version_policy": {"latest": {"num_versions": 1}},
@@ -76,7 +96,7 @@ impl Model {
             "input": self.inputs.iter().map(Port::input_config).collect::<Vec<_>>(),
             "output": self.outputs.iter().map(Port::output_config).collect::<Vec<_>>(),
             "instance_group": [{"name": name, "kind": "KIND_CPU", "count": instances}],
-            "default_model_filename": "", "cc_model_filenames": {}, "metric_tags": {}, "parameters": {},
+            "default_model_filename": "", "cc_model_filenames": {}, "metric_tags": {}, "parameters": said,
             "batch_input": [], "batch_output": [], "model_warmup": [],
             "model_transaction_policy": {"decoupled": false},
         });
@@ -189,7 +209,7 @@ mod tests {
             json["inputs"],
             json!([{"name": "input", "datatype": "FP32", "shape": [-1, 4]}])
         );
-        assert!(json.get("image").is_none());
+        assert!(json.get("image").is_none() && json.get("parameters").is_none());
     }
 
     #[test]
@@ -205,6 +225,18 @@ mod tests {
         assert_eq!((&input["name"], &input["data_type"]), (&json!("input"), &json!("TYPE_FP32")));
         assert_eq!(input["dims"], json!([-1, 4]));
         assert_eq!(json["output"][0]["data_type"], "TYPE_STRING");
+    }
+
+    #[test]
+    fn what_a_model_says_beside_its_ports_is_passed_on() {
+        let said = IRIS.replace(r#""image""#, r#""parameters":{"picture_fit":"crop"},"image""#);
+        let model = Model::parse(said.as_bytes()).unwrap();
+        let json: Value = serde_json::from_slice(&model.to_json("iris", "3")).unwrap();
+        assert_eq!(json["parameters"], json!({"picture_fit": "crop"}));
+        let json: Value = serde_json::from_slice(&model.config_json("iris", 7)).unwrap();
+        assert_eq!(json["parameters"]["picture_fit"]["string_value"], "crop");
+        let numbers = said.replace(r#""crop""#, "[1]");
+        assert_eq!(Model::parse(numbers.as_bytes()).unwrap_err().status(), 502);
     }
 
     #[test]

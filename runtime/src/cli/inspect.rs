@@ -6,7 +6,7 @@ use mayfly_core::units::human_size;
 use serde_json::Value;
 
 use super::output::{self, line, number, text};
-use super::{Connection, Failure, Printing};
+use super::{Connection, Failure, Printing, model};
 
 /// Show one function.
 #[derive(Debug, Args)]
@@ -22,7 +22,13 @@ pub(crate) struct Inspect {
 impl Inspect {
     pub(super) async fn run(self) -> Result<(), Failure> {
         let path = format!("/v1/functions/{}", self.name);
-        let function = self.connection.open()?.get(&path).await?;
+        let mut function = self.connection.open()?.get(&path).await?;
+        // What a model takes and gives is asked of itself, as any client would.
+        if function["model"] == true
+            && let Some((_, metadata)) = model::metadata(text(&function, "/url")).await
+        {
+            function["metadata"] = metadata;
+        }
         if self.printing.json() {
             return output::json(&function);
         }
@@ -38,6 +44,7 @@ impl Inspect {
             line(format_args!("  no code    {}", text(&function, "/reason")))?;
         }
         show_revision(revision)?;
+        model::ports(&function["metadata"])?;
         show_memory(&function)?;
         show_metrics(&function)?;
         line("history:")?;

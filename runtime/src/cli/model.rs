@@ -1,17 +1,22 @@
 //! `mayfly deploy model.onnx`: packs the model and what was said about it into the stock runner.
 
+mod external;
 mod first;
 mod onnx;
+mod picture;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use serde_json::{Value, json};
+use mayfly_core::limits::node;
+use mayfly_core::units::{format_size, human_size};
+use serde_json::json;
 use wasm_encoder::{CustomSection, Section as _};
 
 use super::{Failure, code};
-pub(super) use first::show as try_out;
+pub(super) use first::{metadata, ports, show as try_out};
 use onnx::{Dim, Input, Onnx};
 
 /// The stock runner's file.
@@ -33,6 +38,9 @@ pub(crate) struct ModelArgs {
     /// What the difference is divided by: one number, or three.
     #[arg(long, value_name = "NUMBERS", help_heading = "Models")]
     scale: Option<String>,
+    /// How a picture of other proportions becomes the input: crop cuts its middle out, stretch does not [default: crop].
+    #[arg(long, value_name = "HOW", help_heading = "Models")]
+    fit: Option<String>,
     /// The order of a picture's numbers: nchw or nhwc [default: as the input's shape says].
     #[arg(long, value_name = "ORDER", help_heading = "Models")]
     layout: Option<String>,
@@ -48,8 +56,10 @@ pub(crate) struct ModelArgs {
 #[derive(Debug)]
 pub(super) struct Packed {
     pub(super) wasm: Vec<u8>,
-    /// `memory=...`, for when nobody says otherwise.
-    pub(super) memory: String,
+    /// What the limit memory has to be, when nobody says otherwise.
+    pub(super) memory_bytes: u64,
+    /// What there is to say of it.
+    pub(super) notes: Vec<String>,
 }
 
 /// Whether a file is a model: by its name, as the format has no mark of its own.
@@ -65,10 +75,10 @@ pub(super) fn describe(model: &[u8]) -> Result<Vec<String>, String> {
 impl ModelArgs {
     /// Whether anything was said that only a model understands.
     pub(super) fn given(&self) -> bool {
-        let Self { input, dim, mean, scale, layout, labels, runner: _ } = self;
+        let Self { input, dim, mean, scale, fit, layout, labels, runner: _ } = self;
         !input.is_empty()
             || !dim.is_empty()
-            || [mean, scale, layout].iter().any(|given| given.is_some())
+            || [mean, scale, fit, layout].iter().any(|given| given.is_some())
             || labels.is_some()
     }
 
@@ -79,14 +89,23 @@ impl ModelArgs {
     pub(super) fn pack(&self, path: &Path, model: &[u8]) -> Result<Packed, Failure> {
         let shown = path.display();
         let usage = |why: String| Failure::new(code::USAGE, format!("{shown}: {why}"));
-        let onnx = Onnx::read(model)
-            .map_err(|why| Failure::new(code::FAILED, format!("{shown}: {why}")))?;
+        let failed = |why: String| Failure::new(code::FAILED, format!("{shown}: {why}"));
+        let mut notes = Vec::new();
+        let model = match external::embed(path, model).map_err(failed)? {
+            Some(embedded) => {
+                notes.push(external::note(&embedded));
+                Cow::Owned(embedded.model)
+            }
+            None => Cow::Borrowed(model),
+        };
+        let onnx = Onnx::read(&model).map_err(failed)?;
         let shapes = self.shapes(&onnx).map_err(usage)?;
         let dims = self.dims(&onnx).map_err(usage)?;
         if let Some(question) = missing(&onnx, &shapes, &dims) {
             return Err(usage(question));
         }
         let image = self.image(&onnx, &shapes).map_err(usage)?;
+        notes.extend(picture::note(&onnx, &shapes, image.as_ref()));
         let labels = self.labels.as_ref().map(|path| read(path)).transpose()?;
         let fixed: BTreeMap<_, _> = dims.iter().filter_map(|(k, v)| Some((k, (*v)?))).collect();
         let config = json!({
@@ -97,10 +116,16 @@ impl ModelArgs {
         if let Some(labels) = &labels {
             add(&mut wasm, "labels.txt", labels);
         }
-        add(&mut wasm, "model.onnx", model);
+        add(&mut wasm, "model.onnx", &model);
+        if wasm.len() as u64 > node::PACKAGE_BYTES {
+            let (size, most) = (human_size(wasm.len() as u64), format_size(node::PACKAGE_BYTES));
+            return Err(failed(format!(
+                "with the runner it has {size}, and a module has at most {most} (PACKAGE_BYTES)"
+            )));
+        }
         // Measured with the models in the tests: tract holds the file, the graph and packed weights for a moment.
         let memory = (model.len() as u64 * 10 + 192 * MIB).next_multiple_of(64 * MIB);
-        Ok(Packed { wasm, memory: format!("memory={}MiB", memory.min(4096 * MIB) / MIB) })
+        Ok(Packed { wasm, memory_bytes: memory.min(4096 * MIB), notes })
     }
 
     fn shapes(&self, onnx: &Onnx) -> Result<BTreeMap<String, Vec<u64>>, String> {
@@ -154,30 +179,6 @@ impl ModelArgs {
         Ok(dims)
     }
 
-    fn image(
-        &self,
-        onnx: &Onnx,
-        shapes: &BTreeMap<String, Vec<u64>>,
-    ) -> Result<Option<Value>, String> {
-        if self.mean.is_none() && self.scale.is_none() && self.layout.is_none() {
-            if self.labels.is_some() {
-                return Err("--labels needs to know how a picture becomes the input: add --mean and --scale".into());
-            }
-            return Ok(None);
-        }
-        let mean = three("--mean", self.mean.as_deref().unwrap_or("0"))?;
-        let scale = three("--scale", self.scale.as_deref().unwrap_or("1"))?;
-        if scale.contains(&0.0) {
-            return Err("--scale 0 would divide by zero".into());
-        }
-        let layout = match self.layout.as_deref().map(str::to_ascii_lowercase) {
-            Some(layout) if layout == "nchw" || layout == "nhwc" => layout,
-            Some(layout) => return Err(format!("--layout {layout}: write nchw or nhwc")),
-            None => guess_layout(onnx, shapes)?.to_owned(),
-        };
-        Ok(Some(json!({ "mean": mean, "scale": scale, "layout": layout })))
-    }
-
     fn runner(&self) -> Result<Vec<u8>, Failure> {
         if let Some(path) = &self.runner {
             return read(path);
@@ -209,36 +210,6 @@ fn read(path: &Path) -> Result<Vec<u8>, Failure> {
 fn add(wasm: &mut Vec<u8>, name: &str, data: &[u8]) {
     let name = format!("{}{name}", mayfly_abi::ASSET_SECTION_PREFIX);
     CustomSection { name: name.into(), data: data.into() }.append_to(wasm);
-}
-
-fn three(flag: &str, text: &str) -> Result<[f32; 3], String> {
-    let numbers: Result<Vec<f32>, _> = text.split(',').map(|n| n.trim().parse()).collect();
-    match numbers.as_deref() {
-        Ok(&[one]) => Ok([one; 3]),
-        Ok(&[red, green, blue]) => Ok([red, green, blue]),
-        _ => Err(format!("{flag} {text}: write one number, or three with commas between")),
-    }
-}
-
-fn guess_layout(onnx: &Onnx, shapes: &BTreeMap<String, Vec<u64>>) -> Result<&'static str, String> {
-    let [input] = onnx.inputs.as_slice() else {
-        return Err(format!(
-            "a model that takes pictures has one input, and this one has\n{}",
-            onnx.list()
-        ));
-    };
-    let size = |i: usize| match shapes.get(&input.name) {
-        Some(shape) => shape.get(i).copied(),
-        None => input.shape.get(i).and_then(Dim::size),
-    };
-    match (size(1), size(3)) {
-        (Some(3), _) => Ok("nchw"),
-        (_, Some(3)) => Ok("nhwc"),
-        _ => Err(format!(
-            "the input is no picture of three colours; its inputs are\n{}",
-            onnx.list()
-        )),
-    }
 }
 
 /// What to say when dimensions have no size yet: which, and a command that would do.

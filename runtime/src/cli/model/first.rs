@@ -16,20 +16,13 @@ const RUNS: usize = 5;
 
 /// Prints a model's inputs, outputs and times, from the gateway; a gateway that cannot be reached is not a failure.
 pub(in super::super) async fn show(url: &str) -> Result<(), Failure> {
-    let Some((gateway, name)) = url.rsplit_once('/') else { return Ok(()) };
-    let model = format!("{gateway}/v2/models/{name}");
-    let Ok(described) = send(Method::GET, &model, Bytes::new(), None).await else {
+    let Some((gateway, _)) = url.rsplit_once('/') else { return Ok(()) };
+    let Some((model, described)) = metadata(url).await else {
         return output::line(format_args!(
             "  the gateway at {gateway} cannot be reached from here: not tried out"
         ));
     };
-    for (word, key) in [("input", "/inputs"), ("output", "/outputs")] {
-        for port in described.pointer(key).and_then(Value::as_array).into_iter().flatten() {
-            let (name, datatype) = (text(port, "/name"), text(port, "/datatype"));
-            let name = mayfly_runtime::logs::escape(name.as_bytes());
-            output::line(format_args!("  {word:<10} {name} {datatype} {}", port["shape"]))?;
-        }
-    }
+    ports(&described)?;
     let Some((body, json_bytes)) = zeros(&described) else {
         return output::line("  its inputs have open dimensions: not tried out");
     };
@@ -52,6 +45,35 @@ pub(in super::super) async fn show(url: &str) -> Result<(), Failure> {
     let (first, median) = (ms(first), ms(rest[rest.len() / 2]));
     output::line(format_args!("  inference  first {first}, then {median} (on zeros, over HTTP)"))?;
     output::line(format_args!("  protocol   {model}/infer"))
+}
+
+/// What the model at a function's address says of itself, if that can be reached from here, and where it is asked.
+pub(in super::super) async fn metadata(url: &str) -> Option<(String, Value)> {
+    let (gateway, name) = url.rsplit_once('/')?;
+    let model = format!("{gateway}/v2/models/{name}");
+    let described = send(Method::GET, &model, Bytes::new(), None).await.ok()?;
+    Some((model, described))
+}
+
+/// Prints a model's inputs and outputs, and how a picture becomes the one, if it does.
+pub(in super::super) fn ports(described: &Value) -> Result<(), Failure> {
+    for (word, key) in [("input", "/inputs"), ("output", "/outputs")] {
+        for port in described.pointer(key).and_then(Value::as_array).into_iter().flatten() {
+            let (name, datatype) = (text(port, "/name"), text(port, "/datatype"));
+            let name = mayfly_runtime::logs::escape(name.as_bytes());
+            output::line(format_args!("  {word:<10} {name} {datatype} {}", port["shape"]))?;
+        }
+    }
+    let said = described["parameters"].as_object().into_iter().flatten();
+    let picture = said.filter_map(|(name, value)| {
+        Some(format!("{} {}", name.strip_prefix("picture_")?, value.as_str()?))
+    });
+    let picture: Vec<_> = picture.collect();
+    if picture.is_empty() {
+        Ok(())
+    } else {
+        output::line(format_args!("  pictures   {}", picture.join("; ")))
+    }
 }
 
 fn ms(duration: Duration) -> String {

@@ -1,8 +1,10 @@
+use serde_json::Value;
+
 use super::onnx::{Dim, Onnx};
 use super::*;
 
 /// Fields of a protobuf message.
-fn message(number: u32, bytes: &[u8]) -> Vec<u8> {
+pub(super) fn message(number: u32, bytes: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     prost::encoding::encode_key(number, prost::encoding::WireType::LengthDelimited, &mut out);
     prost::encoding::encode_varint(bytes.len() as u64, &mut out);
@@ -130,10 +132,17 @@ fn a_picture_is_described_by_what_is_given_and_by_the_shape() {
     let planes = image(&["1", "3", "8", "8"], Some("127"), Some("128"), None).unwrap().unwrap();
     assert_eq!(
         planes,
-        json!({"mean": [127.0, 127.0, 127.0], "scale": [128.0, 128.0, 128.0], "layout": "nchw"})
+        json!({"mean": [127.0, 127.0, 127.0], "scale": [128.0, 128.0, 128.0], "layout": "nchw", "fit": "crop"})
     );
     let mixed = image(&["1", "8", "8", "3"], Some("1, 2,3.5"), None, None).unwrap().unwrap();
-    assert_eq!(mixed, json!({"mean": [1.0, 2.0, 3.5], "scale": [1.0, 1.0, 1.0], "layout": "nhwc"}));
+    let expected =
+        json!({"mean": [1.0, 2.0, 3.5], "scale": [1.0, 1.0, 1.0], "layout": "nhwc", "fit": "crop"});
+    assert_eq!(mixed, expected);
+    let picture = onnx(&[("x", &["1", "3", "8", "8"])]);
+    let told = |image| picture::note(&picture, &none, image).unwrap();
+    assert!(told(Some(&planes)).contains("the middle cut out"));
+    assert!(told(None).contains("looks like a picture: with --mean and --scale"));
+    assert_eq!(picture::note(&onnx(&[("x", &["N", "64"])]), &none, None), None);
     for (dims, mean, scale, layout) in [
         (&["1", "4", "8", "8"][..], Some("1"), None, None),
         (&["1", "3", "8", "8"], Some("1,2"), None, None),
@@ -152,7 +161,7 @@ fn model_and_configuration_become_assets_of_the_runner() {
     let args = ModelArgs { runner: Some(runner), ..args(&[], &["N=2"]) };
     let model = model(&[("x", &["N", "64"])]);
     let packed = args.pack(Path::new("m.onnx"), &model).unwrap();
-    assert_eq!(packed.memory, "memory=256MiB");
+    assert_eq!((packed.memory_bytes, packed.notes.len()), (256 * MIB, 0));
     let sections: BTreeMap<String, Vec<u8>> = wasmparser::Parser::new(0)
         .parse_all(&packed.wasm)
         .filter_map(|payload| match payload.unwrap() {
