@@ -8,6 +8,7 @@ mod call;
 mod conv;
 mod fuse;
 mod images;
+mod indices;
 mod lookup;
 mod map;
 mod opaque;

@@ -7,6 +7,7 @@ use tract_onnx::tract_core::ops::einsum::EinSum;
 use super::conv::floats;
 use super::fuse::fuse;
 use super::images::image;
+use super::indices::check;
 use super::lookup::lookup;
 use super::opaque::hide_softmax;
 use super::product::{Product, Side, Weights};
@@ -30,7 +31,7 @@ pub fn rewrite(mut model: TypedModel) -> TractResult<TypedModel> {
         }
         einsum(model, node)
     })?;
-    fuse(model)
+    fuse(replace_all(model, &check)?)
 }
 
 type Replace<'a> = &'a dyn Fn(&TypedModel, &TypedNode) -> TractResult<Option<TypedModelPatch>>;

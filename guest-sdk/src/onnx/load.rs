@@ -85,6 +85,7 @@ impl Options {
 
     fn build(self, name: &str, proto: ModelProto) -> Result<Model> {
         let warm_up = self.warm_up;
+        super::blame::watch();
         let model = self.optimise(name, proto).with_context(|| name.to_owned())?;
         if warm_up && let Some(inputs) = zeros(model.inputs())? {
             model.run(inputs).context("the warm-up run, on zeros")?;

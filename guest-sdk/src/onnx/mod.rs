@@ -34,6 +34,7 @@
 //! int8 or f16 and expanded by `DequantizeLinear` or `Cast` are folded into f32 at load, so they make
 //! the file smaller and the arithmetic no slower.
 
+mod blame;
 mod load;
 mod model;
 mod operators;
@@ -42,6 +43,9 @@ mod serve;
 mod tensor;
 
 pub use tract_onnx as tract;
+
+/// The content type of a tensor frame: what [`Model::serve`] takes, and only the gateway sends.
+pub use mayfly_abi::CONTENT_TYPE_TENSORS as TENSORS;
 
 pub use load::Options;
 pub use model::{Model, Outputs, Port};

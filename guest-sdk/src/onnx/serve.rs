@@ -51,7 +51,7 @@ impl Model {
         let mut body = request.into_body();
         let inputs = self.read_frame(&mut body)?;
         crate::mark(MARK_READ);
-        let outputs = self.run(inputs).map_err(|error| {
+        let outputs = super::blame::client(|| self.run(inputs)).map_err(|error| {
             Error::bad_request(format!("the model cannot run on these inputs: {error:#}"))
         })?;
         crate::mark(MARK_RUN);
@@ -68,7 +68,14 @@ impl Model {
             Ok::<_, anyhow::Error>(ports.join(","))
         };
         let (inputs, outputs) = (list(self.inputs())?, list(self.outputs())?);
-        Ok(format!("{{\"inputs\":[{inputs}],\"outputs\":[{outputs}]}}"))
+        let said = self.parameters().iter().map(|(name, value)| {
+            format!("{}:{}", crate::error::quoted(name), crate::error::quoted(value))
+        });
+        let said = match self.parameters() {
+            [] => String::new(),
+            _ => format!(",\"parameters\":{{{}}}", said.collect::<Vec<_>>().join(",")),
+        };
+        Ok(format!("{{\"inputs\":[{inputs}],\"outputs\":[{outputs}]{said}}}"))
     }
 
     fn read_frame(&self, body: &mut Body) -> Result<Vec<(String, Tensor)>> {
