@@ -121,7 +121,7 @@ impl Micro {
         let request = PublishRequest {
             name: FunctionName::new(&guest.name)?,
             wasm: guest.wasm.clone(),
-            settings: settings(),
+            change: settings().into(),
         };
         Ok(self.runtime.block_on(self.publisher.publish(request, |_| {}))?)
     }

@@ -38,10 +38,10 @@ use crate::logs::LogSink;
 use crate::metrics::Metrics;
 use crate::unread::{Lingering, ToTheEnd};
 
-pub use control::{Control, Function, Progress, Published, Refused, State};
+pub use control::{Control, Function, Progress, Published, Refused, Removed, State};
 pub use handlers::handle;
 pub use node_control::NodeControl;
-pub use tokens::{TokenError, load_or_make, read_token};
+pub use tokens::{TokenError, load_or_make, parse_token, read_token, read_token_file};
 pub use view::base_url;
 
 /// How long open connections may go on after the node has drained; log followers would stay for ever.

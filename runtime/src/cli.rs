@@ -42,7 +42,7 @@ pub(crate) enum Verb {
     /// Run a node: gateway and admin API.
     Serve(Serve),
     /// Deploy a module, or a new revision of it.
-    Deploy(deploy::Deploy),
+    Deploy(Box<deploy::Deploy>),
     /// Say what a file is, and whether it can be deployed.
     Check(check::Check),
     /// Run a command module once, on the caller's stdin and stdout; needs no running node.

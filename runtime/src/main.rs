@@ -3,6 +3,7 @@
 //!
 //! Exit codes: see [`cli::Cli`].
 
+mod advice;
 mod cli;
 
 use std::io::Write as _;
@@ -29,7 +30,7 @@ use mayfly_runtime::gateway::{Gateway, GatewayConfig};
 use mayfly_runtime::logs::{LogConfig, LogSink, Output, escape_lines};
 use mayfly_runtime::metrics::Metrics;
 use mayfly_runtime::node::{Node, NodeConfig};
-use mayfly_runtime::publish::{PublishRequest, Publisher, PublisherConfig};
+use mayfly_runtime::publish::{Change, PublishRequest, Publisher, PublisherConfig};
 use mayfly_runtime::revision::Settings;
 use mayfly_runtime::state_dir;
 use mayfly_runtime::telemetry;
@@ -290,6 +291,9 @@ impl Parts {
         for (name, path) in &config.deploy {
             self.deploy(name, path, &config.limits).await?;
         }
+        for words in advice::of(config, &self.node.catalog.load()) {
+            tracing::warn!("{words}");
+        }
         self.node.set_starting(false);
         self.ready.store(true, Ordering::Release);
         Ok(())
@@ -308,12 +312,14 @@ impl Parts {
         if wasm.len() as u64 > node::PACKAGE_BYTES {
             bail!("deploy.{name}: {} is larger than {} bytes", path.display(), node::PACKAGE_BYTES);
         }
-        let settings = Settings { limits: limits.clone(), ..Settings::default() };
         let current = self.current(name);
-        if current == Some((Digest::of(&wasm), settings.clone())) {
+        if current == Some(Digest::of(&wasm)) {
             return Ok(());
         }
-        let request = PublishRequest { name: name.clone(), wasm: wasm.into(), settings };
+        // As by the command line: what was set since then stays.
+        let base = Settings { limits: limits.clone(), ..Settings::default() };
+        let change = Change { base, keeps: true, ..Change::default() };
+        let request = PublishRequest { name: name.clone(), wasm: wasm.into(), change };
         match self.publisher.publish(request, |_| ()).await {
             Ok(report) => {
                 tracing::info!(function = %name, revision = report.record.number, "deployed");
@@ -327,10 +333,9 @@ impl Parts {
         }
     }
 
-    fn current(&self, name: &FunctionName) -> Option<(Digest, Settings)> {
+    fn current(&self, name: &FunctionName) -> Option<Digest> {
         let history = self.publisher.history(name).ok()?;
-        let record = history.into_iter().next()?;
-        Some((record.wasm, record.settings))
+        Some(history.into_iter().next()?.wasm)
     }
 
     /// Says on stdout where to go; for people, so it is not a log line.

@@ -17,6 +17,7 @@ pub mod validate;
 
 mod activate;
 mod build;
+mod change;
 mod flow;
 mod init_host;
 mod turns;
@@ -38,7 +39,8 @@ use crate::engine::{Engine, codegen};
 use crate::logs::LogSink;
 use crate::metrics::Metrics;
 use crate::records::{Records, RecordsError};
-use crate::revision::{RevisionRecord, Settings, StageTime};
+use crate::revision::{RevisionRecord, StageTime};
+pub use change::{Change, Kind};
 pub use error::{PublishError, PublishErrorKind, Stage};
 pub use report::PublishReport;
 pub use restore::Restored;
@@ -51,8 +53,8 @@ pub struct PublishRequest {
     pub name: FunctionName,
     /// The module.
     pub wasm: Bytes,
-    /// Limits, environment, routes.
-    pub settings: Settings,
+    /// Limits, environment, arguments, routes.
+    pub change: Change,
 }
 
 /// What the operator decides about publishing.

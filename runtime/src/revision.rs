@@ -44,6 +44,16 @@ pub enum SettingsError {
     /// A limit out of bounds.
     #[error(transparent)]
     Limit(#[from] mayfly_core::limits::LimitError),
+    /// A limit over what the operator allows.
+    #[error("limit {key} is {value}; this node allows {most} at most")]
+    Over {
+        /// The limit.
+        key: &'static str,
+        /// Its value, as written.
+        value: String,
+        /// The node's largest, as written.
+        most: String,
+    },
     /// A route that does not parse.
     #[error(transparent)]
     Route(#[from] mayfly_core::router::RouteError),
@@ -67,6 +77,20 @@ pub enum SettingsError {
     /// Arguments that cannot be given to a guest.
     #[error("arguments: {0}")]
     Args(&'static str),
+}
+
+impl SettingsError {
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> String {
+        match self {
+            Self::Over { key, .. } => format!(
+                "name a lower one with `--limit {key}=...`, or start from the node's limits with `--reset=limits`; the \
+                 operator can raise it in `limits-max`"
+            ),
+            _ => "correct the setting and deploy again".into(),
+        }
+    }
 }
 
 impl Settings {

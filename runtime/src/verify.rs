@@ -229,7 +229,9 @@ impl Bench {
         settings: Settings,
     ) -> Result<(), VerifyError> {
         let name = FunctionName::new(name).map_err(|e| VerifyError::Start(e.to_string()))?;
-        self.publisher.publish(PublishRequest { name, wasm, settings }, |_| {}).await?;
+        self.publisher
+            .publish(PublishRequest { name, wasm, change: settings.into() }, |_| {})
+            .await?;
         Ok(())
     }
 

@@ -5,7 +5,8 @@ use mayfly_core::FunctionName;
 
 use crate::catalog::Overlaps;
 use crate::engine::pages::Measured;
-use crate::revision::{RevisionRecord, Settings, StageTime};
+use crate::publish::Change;
+use crate::revision::{RevisionRecord, StageTime};
 
 /// Told of each stage of a publish as it ends.
 pub type Progress = Box<dyn Fn(&StageTime) + Send + Sync>;
@@ -19,6 +20,8 @@ pub struct Published {
     pub replaced: Option<u64>,
     /// What init wrote; not escaped.
     pub init_log: String,
+    /// What was not named and is as in the revision before, where that is not what it would be by default.
+    pub kept: Vec<String>,
     /// What the deployer should know, such as why there is no snapshot.
     pub notes: Vec<String>,
 }
@@ -45,6 +48,8 @@ pub enum State {
 pub struct Function {
     /// Its current revision.
     pub record: RevisionRecord,
+    /// Whether the inference protocol serves it.
+    pub is_model: bool,
     /// How its routes and those of others lie.
     pub overlaps: Overlaps,
     /// Whether it answers.
@@ -53,6 +58,15 @@ pub struct Function {
     pub in_flight: usize,
     /// What measured requests left of their instances' memory.
     pub footprint: Option<Measured>,
+}
+
+/// What a removed function leaves behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Removed {
+    /// Requests that are not answered yet: they run to their end, on the revision that they began with.
+    pub under_way: usize,
+    /// Its limit `wall`: none of them takes longer.
+    pub wall: std::time::Duration,
 }
 
 /// Why something was not done.
@@ -81,15 +95,15 @@ pub trait Control: Send + Sync + 'static {
         &self,
         name: &FunctionName,
         wasm: Bytes,
-        settings: Settings,
+        change: Change,
         progress: Progress,
     ) -> Result<Published, Refused>;
 
-    /// Removes a function with its history; says whether it was there.
+    /// Removes a function with its history, at once; nothing if it was not there.
     ///
     /// # Errors
     /// [`Refused`] when the state directory cannot be written.
-    fn remove(&self, name: &FunctionName) -> Result<bool, Refused>;
+    fn remove(&self, name: &FunctionName) -> Result<Option<Removed>, Refused>;
 
     /// All functions, by name.
     ///

@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 
 use super::AdminState;
 use super::body::AdminBody;
-use super::control::Refused;
+use super::control::{Refused, Removed};
 use super::problem::Problem;
 use super::routes::{Action, Need, route};
 use super::view::{FunctionView, base_url};
@@ -150,11 +150,11 @@ async fn remove(
 ) -> Result<Response<AdminBody>, Problem> {
     let control = state.control.clone();
     let asked = name.clone();
-    if !blocking(move || control.remove(&asked)).await? {
-        return Err(no_function(&name));
-    }
-    tracing::info!(function = %name, "removed");
-    Ok(json(200, &serde_json::json!({ "removed": name })))
+    let removed = blocking(move || control.remove(&asked)).await?;
+    let Removed { under_way, wall } = removed.ok_or_else(|| no_function(&name))?;
+    tracing::info!(function = %name, under_way, "removed");
+    let wall = mayfly_core::units::format_duration(wall);
+    Ok(json(200, &serde_json::json!({ "removed": name, "under_way": under_way, "wall": wall })))
 }
 
 async fn logs(

@@ -2,16 +2,17 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use bytes::Bytes;
 use mayfly_core::FunctionName;
 use tokio::runtime::Handle;
 
-use super::control::{Control, Function, Progress, Published, Refused, State};
+use super::control::{Control, Function, Progress, Published, Refused, Removed, State};
 use crate::catalog::{Catalog, Entry, Failed, Leaves, Takes, View};
-use crate::publish::{PublishError, PublishReport, PublishRequest, Publisher};
+use crate::publish::{Change, PublishError, PublishReport, PublishRequest, Publisher};
 use crate::records::RecordsError;
-use crate::revision::{RevisionRecord, Settings, Snapshot};
+use crate::revision::{Abi, RevisionRecord, Snapshot};
 
 /// The node that serves.
 pub struct NodeControl {
@@ -28,16 +29,26 @@ impl Control for NodeControl {
         &self,
         name: &FunctionName,
         wasm: Bytes,
-        settings: Settings,
+        change: Change,
         progress: Progress,
     ) -> Result<Published, Refused> {
-        let request = PublishRequest { name: name.clone(), wasm, settings };
+        let request = PublishRequest { name: name.clone(), wasm, change };
         let report = self.runtime.block_on(self.publisher.publish(request, progress))?;
         Ok(report.into())
     }
 
-    fn remove(&self, name: &FunctionName) -> Result<bool, Refused> {
-        Ok(self.runtime.block_on(self.publisher.remove(name))?)
+    fn remove(&self, name: &FunctionName) -> Result<Option<Removed>, Refused> {
+        let before = self.catalog.load().get(name.as_str()).cloned();
+        if !self.runtime.block_on(self.publisher.remove(name))? {
+            return Ok(None);
+        }
+        let under_way = match &before {
+            Some(Entry::Ready(revision)) => revision.unanswered.load(Ordering::Relaxed),
+            Some(Entry::Preparing(_)) | None => 0,
+        };
+        let wall =
+            before.map_or_else(Duration::default, |entry| entry.record().settings.limits.wall());
+        Ok(Some(Removed { under_way, wall }))
     }
 
     fn list(&self) -> Result<Vec<Function>, Refused> {
@@ -63,6 +74,7 @@ fn function(view: &View, entry: &Entry) -> Function {
     match entry {
         Entry::Ready(revision) => Function {
             record,
+            is_model: crate::inference::is_model(revision),
             overlaps,
             state: State::Ready,
             in_flight: revision.in_flight.load(Ordering::Relaxed),
@@ -70,6 +82,7 @@ fn function(view: &View, entry: &Entry) -> Function {
         },
         Entry::Preparing(preparing) => Function {
             record,
+            is_model: false,
             overlaps,
             state: match &preparing.failed {
                 None => State::Preparing { failed: None },
@@ -113,9 +126,16 @@ impl From<PublishReport> for Published {
         if let Snapshot::Refused { reason } = &report.record.snapshot {
             notes.push(format!("no snapshot, so init runs for each request: {reason}"));
         }
+        if report.record.abi == Abi::Reactor && !report.record.settings.args.is_empty() {
+            notes.push(
+                "it is a reactor, which has no arguments: those given (--arg) are never seen"
+                    .to_owned(),
+            );
+        }
         notes.extend(report.takes.iter().map(takes));
         notes.extend(report.leaves.iter().map(leaves));
-        Self { record: report.record, replaced: report.replaced, init_log: report.init_log, notes }
+        let PublishReport { record, replaced, init_log, kept, .. } = report;
+        Self { record, replaced, init_log, kept, notes }
     }
 }
 

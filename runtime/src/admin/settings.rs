@@ -1,9 +1,11 @@
 //! A deploy's settings, from the query: `?limit=memory%3D256MiB&env=K%3DV&route=/api/...&arg=-v`, each as often as wanted.
+//! With `keep=all` what is not named is as in the current revision, but for the kinds of `reset`.
 
-use mayfly_core::limits::{LIMIT_KEYS, Limits};
+use mayfly_core::limits::Limits;
 use percent_encoding::percent_decode_str;
 
 use super::problem::Problem;
+use crate::publish::{Change, Kind};
 use crate::revision::Settings;
 
 /// The parameters of a query, decoded.
@@ -26,16 +28,18 @@ pub(super) fn parameters(query: Option<&str>) -> Result<Vec<(String, String)>, P
         .collect()
 }
 
-/// The settings that a query asks for, within what the node allows.
-pub(super) fn settings(
+/// What a query says of the settings, within what the node allows. That it can be is seen here, before the module has
+/// arrived; what is kept is known when its turn has come.
+pub(super) fn change(
     query: Option<&str>,
     limits: &Limits,
     limits_max: &Limits,
-) -> Result<Settings, Problem> {
-    let mut settings = Settings { limits: limits.clone(), ..Settings::default() };
+) -> Result<Change, Problem> {
+    let base = Settings { limits: limits.clone(), ..Settings::default() };
+    let mut change = Change { base, most: Some(limits_max.clone()), ..Change::default() };
     for (name, value) in parameters(query)? {
         match name.as_str() {
-            "limit" => settings.limits.set(&value).map_err(|why| wrong(&why.to_string()))?,
+            "limit" => change.limits.push(value),
             "env" => {
                 let (key, value) = value.split_once('=').ok_or_else(|| {
                     wrong(&format!(
@@ -43,16 +47,21 @@ pub(super) fn settings(
                         crate::logs::escape(value.as_bytes())
                     ))
                 })?;
-                settings.env.insert(key.into(), value.into());
+                change.env.insert(key.into(), value.into());
             }
-            "route" => settings.routes.push(value),
-            "arg" => settings.args.push(value),
-            _ => return Err(unknown(&name, "limit, env, route and arg")),
+            "route" => change.routes.push(value),
+            "arg" => change.args.push(value),
+            "keep" if value == "all" => change.keeps = true,
+            "keep" => return Err(wrong("keep takes 'all'")),
+            "reset" => change.reset.push(Kind::from_name(&value).ok_or_else(|| {
+                let names = Kind::ALL.map(Kind::name).join(", ");
+                wrong(&format!("reset takes one of {names}"))
+            })?),
+            _ => return Err(unknown(&name, "limit, env, route, arg, keep and reset")),
         }
     }
-    settings.check().map_err(|why| wrong(&why.to_string()))?;
-    within(&settings.limits, limits_max)?;
-    Ok(settings)
+    change.clone().onto(None).map_err(|why| wrong(&why.to_string()).hint(why.hint()))?;
+    Ok(change)
 }
 
 /// Refuses a parameter that the path does not take: a typo must not be a deploy without its limit.
@@ -67,15 +76,6 @@ fn wrong(why: &str) -> Problem {
     Problem::new(422, "settings", "These settings cannot be deployed").detail(why).close()
 }
 
-fn within(limits: &Limits, max: &Limits) -> Result<(), Problem> {
-    let over = LIMIT_KEYS.iter().find(|key| key.get(limits) > key.get(max));
-    over.map_or(Ok(()), |key| {
-        let (value, max) = (key.format(key.get(limits)), key.format(key.get(max)));
-        Err(wrong(&format!("limit {} is {value}; this node allows {max} at most", key.name))
-            .hint("the operator can raise it in `limits-max`"))
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -83,7 +83,8 @@ mod tests {
     fn parse(query: &str) -> Result<Settings, u16> {
         let mut max = Limits::default();
         max.set("memory=1GiB").unwrap();
-        settings(Some(query), &Limits::default(), &max)
+        change(Some(query), &Limits::default(), &max)
+            .map(|change| change.onto(None).unwrap().0)
             .map_err(|problem| problem.response().status().as_u16())
     }
 
@@ -100,6 +101,16 @@ mod tests {
     }
 
     #[test]
+    fn what_is_kept_and_what_is_not_is_asked_for() {
+        let limits = Limits::default();
+        let change = |query| change(Some(query), &limits, &limits).unwrap();
+        // Whoever knows nothing of this, an older command line among them, gets what it always got.
+        assert!(!change("env=A%3D1").keeps);
+        let asked = change("keep=all&reset=env&reset=routes");
+        assert!(asked.keeps && asked.reset == [Kind::Env, Kind::Routes]);
+    }
+
+    #[test]
     fn what_cannot_be_is_refused() {
         for (query, status) in [
             ("limits=memory%3D1MiB", 400),
@@ -110,6 +121,8 @@ mod tests {
             ("route=/v1/x", 422),
             ("env=A%3D%ff", 400),
             ("arg=a%00", 422),
+            ("keep=some", 422),
+            ("reset=everything", 422),
         ] {
             assert_eq!(parse(query), Err(status), "{query}");
         }

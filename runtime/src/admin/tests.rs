@@ -14,6 +14,7 @@ use super::*;
 use crate::catalog::{Overlaps, Takes};
 use crate::engine::pages::{Measured, Pages};
 use crate::logs::{Format, LogConfig, Output, Requests, Stream};
+use crate::publish::Change;
 use crate::revision::{Abi, RevisionRecord, Settings, Snapshot, StageTime};
 
 #[derive(Default)]
@@ -41,7 +42,7 @@ impl Control for Fake {
         &self,
         name: &FunctionName,
         wasm: Bytes,
-        settings: Settings,
+        change: Change,
         progress: Progress,
     ) -> Result<Published, Refused> {
         progress(&StageTime { stage: "validate".into(), us: 12 });
@@ -56,19 +57,23 @@ impl Control for Fake {
         }
         let mut functions = self.0.lock();
         let history = functions.entry(name.clone()).or_default();
+        let current = history.first().map(|record| &record.settings);
+        let (settings, kept) = change.onto(current).unwrap();
         let record = record(name, history.len() as u64 + 1, &wasm, settings);
         history.insert(0, record.clone());
         let (replaced, init_log) = (None, "loaded\n".into());
-        Ok(Published { record, replaced, init_log, notes: vec!["a note".into()] })
+        Ok(Published { record, replaced, init_log, kept, notes: vec!["a note".into()] })
     }
 
-    fn remove(&self, name: &FunctionName) -> Result<bool, Refused> {
-        Ok(self.0.lock().remove(name).is_some())
+    fn remove(&self, name: &FunctionName) -> Result<Option<Removed>, Refused> {
+        let removed = self.0.lock().remove(name);
+        Ok(removed.map(|_| Removed { under_way: 2, wall: Duration::from_secs(30) }))
     }
 
     fn list(&self) -> Result<Vec<Function>, Refused> {
         let function = |h: &Vec<RevisionRecord>| Function {
             record: h[0].clone(),
+            is_model: false,
             overlaps: Overlaps::default(),
             state: State::Ready,
             in_flight: 0,
@@ -89,7 +94,8 @@ impl Control for Fake {
         let (route, from) = ("/hello/...".into(), FunctionName::new("site").unwrap());
         let takes = vec![Takes { route, from, within: "/...".into() }];
         let (record, overlaps) = (history[0].clone(), Overlaps { takes, lost: Vec::new() });
-        let function = Function { record, overlaps, state, in_flight: 3, footprint };
+        let function =
+            Function { record, is_model: true, overlaps, state, in_flight: 3, footprint };
         Ok(Some((function, history.clone())))
     }
 }
@@ -273,11 +279,40 @@ async fn deploy_list_inspect_remove() {
     assert_eq!(first["env_names"][0], "KEY");
     assert_eq!(first["created"], "2023-11-14T22:13:20Z");
     assert!(!inspected.to_string().contains("secret"), "{inspected}");
-    assert_eq!(api.call("DELETE", "/v1/functions/hello", &token).await.0, 200);
+    let (status, removed) = api.call("DELETE", "/v1/functions/hello", &token).await;
+    assert_eq!((status, &removed["under_way"], &removed["wall"]), (200, &2.into(), &"30s".into()));
     for method in ["DELETE", "GET"] {
         let (status, problem) = api.call(method, "/v1/functions/hello", &token).await;
         assert_eq!((status, &problem["type"]), (404, &"urn:mayfly:admin:no-function".into()));
     }
+}
+
+#[tokio::test]
+async fn what_a_deploy_does_not_name_is_kept_if_it_asks_for_that() {
+    let api = Api::new();
+    let first = "limit=memory%3D256MiB&env=KEY%3Dsecret&route=/api/...&arg=-v";
+    api.deploy(&format!("/v1/functions/f?{first}")).await;
+    let (_, second) = api.deploy("/v1/functions/f?keep=all&limit=wall%3D5s").await;
+    let kept = ["limit memory=256MiB", "variable KEY", "1 argument", "route /api/..."];
+    assert_eq!(second["kept"], serde_json::json!(kept));
+    let revision = &second["revision"];
+    assert_eq!(revision["limits"]["memory"], "256MiB");
+    assert_eq!(
+        (&revision["limits"]["wall"], &revision["routes"][0]),
+        (&"5s".into(), &"/api/...".into())
+    );
+    let (_, third) = api.deploy("/v1/functions/f?keep=all&reset=routes&reset=env").await;
+    assert_eq!(
+        third["kept"],
+        serde_json::json!(["limit wall=5s", "limit memory=256MiB", "1 argument"])
+    );
+    assert_eq!(third["revision"]["routes"], serde_json::json!([]));
+    // Without the word all is as the query says: for those who say all of it each time.
+    let (_, fourth) = api.deploy("/v1/functions/f").await;
+    assert_eq!(
+        (&fourth["kept"], &fourth["revision"]["limits"]["memory"]),
+        (&serde_json::json!([]), &"128MiB".into())
+    );
 }
 
 #[tokio::test]

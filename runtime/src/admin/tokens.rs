@@ -1,6 +1,6 @@
 //! The token files of the state directory.
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -11,6 +11,9 @@ use rand::RngCore as _;
 const FULL: &str = "token";
 /// Reading metrics is allowed to who has this one.
 const METRICS: &str = "metrics-token";
+
+/// Bytes of a token's file that are looked at.
+const MOST_BYTES: u64 = 4 << 10;
 
 /// Why there is no token.
 #[derive(Debug, thiserror::Error)]
@@ -24,7 +27,7 @@ pub enum TokenError {
         why: std::io::Error,
     },
     /// Others can read it.
-    #[error("the token file {} can be read by others (mode {mode:o}): run `chmod 600` on it, or remove it for a new one", path.display())]
+    #[error("the token file {} is open to others (mode {mode:o}): run `chmod 600 {}`", path.display(), path.display())]
     Open {
         /// The file.
         path: PathBuf,
@@ -32,10 +35,12 @@ pub enum TokenError {
         mode: u32,
     },
     /// It holds something else.
-    #[error("the file {} holds no token: remove it and restart the node for a new one", path.display())]
+    #[error("the file {} holds no token: {why}", path.display())]
     Content {
         /// The file.
         path: PathBuf,
+        /// What is wrong with what it holds.
+        why: String,
     },
 }
 
@@ -53,6 +58,35 @@ pub fn load_or_make(state_dir: &Path) -> Result<(Token, Token), TokenError> {
 /// [`TokenError`] names the file.
 pub fn read_token(state_dir: &Path) -> Result<Token, TokenError> {
     read(&crate::state_dir::locate(state_dir, FULL))
+}
+
+/// The token in a file that its user names.
+///
+/// # Errors
+/// [`TokenError`] names the file and the way out.
+pub fn read_token_file(path: &Path) -> Result<Token, TokenError> {
+    read(path)
+}
+
+/// Reads a token, or says what is wrong with it without telling it.
+///
+/// # Errors
+/// What a token is, and what this is instead.
+pub fn parse_token(text: &str) -> Result<Token, String> {
+    let given = text.trim();
+    Token::from_text(given).ok_or_else(|| {
+        let what = match given.chars().count() {
+            0 => "it is empty".to_owned(),
+            1 => "it has 1 character".to_owned(),
+            count if given.bytes().all(|byte| byte.is_ascii_graphic()) => {
+                format!("it has {count} characters")
+            }
+            count => format!("of its {count} characters some are spaces or no ASCII"),
+        };
+        format!(
+            "{what}, and a token has 32 to 256 without a space; a node's is in the file `token` of its state directory"
+        )
+    })
 }
 
 fn one(path: &Path) -> Result<Token, TokenError> {
@@ -82,17 +116,33 @@ fn one(path: &Path) -> Result<Token, TokenError> {
 
 fn read(path: &Path) -> Result<Token, TokenError> {
     let file = |why| TokenError::File { path: path.into(), why };
-    let text = std::fs::read_to_string(path).map_err(file)?;
-    let mode = std::fs::metadata(path).map_err(file)?.permissions().mode() & 0o777;
+    let opened = std::fs::File::open(path).map_err(file)?;
+    let mode = opened.metadata().map_err(file)?.permissions().mode() & 0o777;
     if mode & 0o077 != 0 {
         return Err(TokenError::Open { path: path.into(), mode });
     }
-    Token::from_text(&text).ok_or_else(|| TokenError::Content { path: path.into() })
+    // A token is short, and a file that a user names may be anything.
+    let mut text = String::new();
+    opened.take(MOST_BYTES).read_to_string(&mut text).map_err(file)?;
+    parse_token(&text).map_err(|why| TokenError::Content { path: path.into(), why })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_no_token_is_told_from_one_without_telling_it() {
+        for (text, expected) in [
+            ("abc", "it has 3 characters, and a token has 32 to 256"),
+            ("", "it is empty"),
+            ("two words that together are long enough", "some are spaces"),
+        ] {
+            let why = parse_token(text).unwrap_err();
+            assert!(why.contains(expected) && (text.is_empty() || !why.contains(text)), "{why}");
+        }
+        assert!(parse_token(&"a".repeat(64)).is_ok());
+    }
 
     #[test]
     fn tokens_are_made_once_and_private() {
@@ -115,7 +165,12 @@ mod tests {
         let path = dir.path().join(FULL);
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
         let error = load_or_make(dir.path()).unwrap_err().to_string();
-        assert!(error.contains("mode 644") && error.contains("chmod 600"), "{error}");
+        let run = format!("run `chmod 600 {}`", path.display());
+        assert!(error.contains("mode 644") && error.contains(&run), "{error}");
+        for mode in [0o640, 0o604, 0o620, 0o666] {
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            assert!(matches!(read_token_file(&path), Err(TokenError::Open { .. })), "{mode:o}");
+        }
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
         std::fs::write(&path, "short").unwrap();
         assert!(matches!(load_or_make(dir.path()), Err(TokenError::Content { .. })));

@@ -19,7 +19,8 @@ use super::handlers::{blocking, json};
 use super::problem::Problem;
 use super::view::PublishedView;
 use super::{AdminState, Uploads, guard, settings};
-use crate::revision::{Settings, StageTime};
+use crate::publish::Change;
+use crate::revision::StageTime;
 
 /// Lines of progress under way to a client: more than a publish has stages, so none is lost.
 const LINES: usize = 64;
@@ -36,7 +37,7 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     guard::check_content_type(headers)?;
-    let settings = settings::settings(query, &state.limits, &state.limits_max)?;
+    let change = settings::change(query, &state.limits, &state.limits_max)?;
     let declared = headers.get(header::CONTENT_LENGTH).and_then(|n| n.to_str().ok()?.parse().ok());
     if declared.is_some_and(|bytes: u64| bytes > node::PACKAGE_BYTES) {
         return Err(too_large());
@@ -46,7 +47,7 @@ where
     let wasm = reading.await.map_err(|_| {
         Problem::new(408, "upload-timeout", "The module took too long to arrive").close()
     })??;
-    let job = Job { state: state.clone(), name, wasm, settings, permit };
+    let job = Job { state: state.clone(), name, wasm, change, permit };
     let lines = headers.get(header::ACCEPT).is_some_and(|a| a == "application/x-ndjson");
     if lines {
         return Ok(job.in_lines());
@@ -115,16 +116,16 @@ struct Job {
     state: Arc<AdminState>,
     name: FunctionName,
     wasm: Bytes,
-    settings: Settings,
+    change: Change,
     permit: OwnedSemaphorePermit,
 }
 
 impl Job {
     /// Blocks until the function is published or not.
     fn run(self, progress: Progress) -> Result<Published, Refused> {
-        let Self { state, name, wasm, settings, permit } = self;
+        let Self { state, name, wasm, change, permit } = self;
         let digest = mayfly_core::Digest::of(&wasm);
-        let done = state.control.publish(&name, wasm, settings, progress);
+        let done = state.control.publish(&name, wasm, change, progress);
         match &done {
             Ok(published) => tracing::info!(
                 function = %name, revision = published.record.number, wasm = digest.short(), "deployed"

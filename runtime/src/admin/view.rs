@@ -36,6 +36,8 @@ pub(super) struct FunctionView<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'a str>,
     url: String,
+    /// Whether it is called by the inference protocol, on `/v2/models/`, as well.
+    model: bool,
     /// What its routes take from other functions.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     takes: &'a [Takes],
@@ -59,6 +61,8 @@ pub(super) struct PublishedView<'a> {
     name: &'a str,
     url: String,
     replaced: Option<u64>,
+    /// What was not named and is as in the revision before.
+    kept: &'a [String],
     notes: &'a [String],
     init_log: &'a str,
     revision: RevisionView<'a>,
@@ -95,6 +99,7 @@ impl<'a> FunctionView<'a> {
             state,
             reason,
             url: url(gateway, function.record.function.as_str()),
+            model: function.is_model,
             takes: &function.overlaps.takes,
             lost: &function.overlaps.lost,
             in_flight: function.in_flight,
@@ -122,6 +127,7 @@ impl<'a> PublishedView<'a> {
             name,
             url: url(gateway, name),
             replaced: published.replaced,
+            kept: &published.kept,
             notes: &published.notes,
             init_log: &published.init_log,
             revision: RevisionView::of(&published.record),

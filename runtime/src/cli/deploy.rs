@@ -6,12 +6,13 @@ use clap::Args;
 use http::{Method, StatusCode};
 use mayfly_core::FunctionName;
 use mayfly_core::limits::node;
-use mayfly_core::units::{format_size, human_size};
+use mayfly_core::units::{format_size, human_size, parse_size};
+use mayfly_runtime::publish::Kind;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
-use super::client::{lines, refusal};
-use super::model::{self, ModelArgs};
+use super::client::{Client, lines, refusal};
+use super::model::{self, ModelArgs, Packed};
 use super::output::{self, number, text};
 use super::{Connection, Failure, Printing, code};
 
@@ -37,15 +38,48 @@ pub(crate) struct Deploy {
     /// A limit, as in memory=256MiB; may be repeated; see docs/limits.md.
     #[arg(long, short, value_name = "KEY=VALUE")]
     limit: Vec<String>,
-    /// A path of its own, as in /api/...; may be repeated.
+    /// A path of its own, as in /api/...; may be repeated; those given stand for all.
     #[arg(long, short, value_name = "PATTERN")]
     route: Vec<String>,
+    /// Start from the node's defaults, in all or in these kinds, instead of keeping what is not named: limits, env, args,
+    /// routes; as in --reset or --reset=env,routes.
+    #[arg(
+        long,
+        value_name = "KIND",
+        num_args = 0..=1,
+        require_equals = true,
+        value_delimiter = ',',
+        default_missing_value = "all"
+    )]
+    reset: Vec<Reset>,
     #[command(flatten)]
     model: ModelArgs,
     #[command(flatten)]
     printing: Printing,
     #[command(flatten)]
     connection: Connection,
+}
+
+/// What is not kept of the revision before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Reset {
+    All,
+    Limits,
+    Env,
+    Args,
+    Routes,
+}
+
+impl Reset {
+    fn kind(self) -> Option<Kind> {
+        match self {
+            Self::All => None,
+            Self::Limits => Some(Kind::Limits),
+            Self::Env => Some(Kind::Env),
+            Self::Args => Some(Kind::Args),
+            Self::Routes => Some(Kind::Routes),
+        }
+    }
 }
 
 impl Deploy {
@@ -55,11 +89,15 @@ impl Deploy {
         let is_model = model::is_model(&self.path);
         let file = self.module()?;
         let size = human_size(file.len() as u64);
-        let wasm = if is_model { self.pack(&file)? } else { file };
-        let target = self.target(&name)?;
         let client = self.connection.open()?;
+        let (wasm, notes) = match is_model {
+            true => self.pack(&file, &name, &client).await?,
+            false => (file, Vec::new()),
+        };
+        let target = self.target(&name)?;
         if human {
             output::line(format_args!("{name}: {} ({size})", self.path.display()))?;
+            notes.iter().try_for_each(|note| output::line(format_args!("  note: {note}")))?;
         }
         let answer = client.send(Method::PUT, &target, "application/x-ndjson", wasm.into()).await?;
         let mut published = None;
@@ -99,13 +137,39 @@ impl Deploy {
         if is_model { model::try_out(text(&published, "/url")).await } else { Ok(()) }
     }
 
-    /// The runner with this model in it; sets the memory that a model needs, unless that was said.
-    fn pack(&mut self, model: &[u8]) -> Result<Vec<u8>, Failure> {
-        let packed = self.model.pack(&self.path, model)?;
-        if !self.limit.iter().any(|limit| limit.trim_start().starts_with("memory")) {
-            self.limit.push(packed.memory.clone());
+    /// The runner with this model in it, and what there is to say of it; sets the memory that a model needs, unless that
+    /// was said, or what is deployed has as much.
+    async fn pack(
+        &mut self,
+        model: &[u8],
+        name: &FunctionName,
+        client: &Client,
+    ) -> Result<(Vec<u8>, Vec<String>), Failure> {
+        let Packed { wasm, memory_bytes, mut notes } = self.model.pack(&self.path, model)?;
+        if self.limit.iter().any(|limit| limit.trim_start().starts_with("memory")) {
+            return Ok((wasm, notes));
         }
-        Ok(packed.wasm)
+        let needs = format_size(memory_bytes);
+        let has = match self.resets(Reset::Limits) {
+            true => None,
+            // One that is not there yet, and a node that cannot be asked, which the deploy itself will tell.
+            false => client.get(&format!("/v1/functions/{name}")).await.ok(),
+        };
+        let has = has.map(|function| text(&function, "/revision/limits/memory").to_owned());
+        match has.as_deref().map(parse_size) {
+            Some(Ok(has)) if has >= memory_bytes => return Ok((wasm, notes)),
+            Some(Ok(has)) => notes.push(format!(
+                "its limit memory is raised from {} to {needs} for this model; `--limit memory=...` says otherwise",
+                format_size(has)
+            )),
+            Some(Err(_)) | None => {}
+        }
+        self.limit.push(format!("memory={needs}"));
+        Ok((wasm, notes))
+    }
+
+    fn resets(&self, what: Reset) -> bool {
+        self.reset.iter().any(|reset| *reset == what || *reset == Reset::All)
     }
 
     #[cfg(test)]
@@ -133,7 +197,17 @@ impl Deploy {
             );
             return Err(Failure::new(code::USAGE, why));
         }
+        let mut kept = Vec::new();
+        let mut reset = Vec::new();
+        if !self.reset.contains(&Reset::All) {
+            kept.push("all".to_owned());
+            reset.extend(
+                self.reset.iter().filter_map(|reset| Some(reset.kind()?.name().to_owned())),
+            );
+        }
         let parameters = [
+            ("keep", &kept),
+            ("reset", &reset),
             ("env", &self.env),
             ("arg", &self.arg),
             ("limit", &self.limit),
@@ -159,7 +233,7 @@ impl Deploy {
 
     fn module(&self) -> Result<Vec<u8>, Failure> {
         if self.model.given() && !model::is_model(&self.path) {
-            let why = "--input, --dim, --mean, --scale, --layout and --labels are for models: files named .onnx";
+            let why = "--input, --dim, --mean, --scale, --layout, --fit and --labels are for models: files named .onnx";
             return Err(Failure::new(code::USAGE, why));
         }
         let name = self.path.display();
@@ -185,6 +259,14 @@ fn show(published: &Value) -> Result<(), Failure> {
     }
     for note in published["notes"].as_array().into_iter().flatten().filter_map(Value::as_str) {
         output::line(format_args!("  note: {note}"))?;
+    }
+    let kept: Vec<_> =
+        published["kept"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    if !kept.is_empty() {
+        output::line(format_args!(
+            "  kept       {} (--reset drops what is kept)",
+            kept.join(", ")
+        ))?;
     }
     let revision = &published["revision"];
     output::line(format_args!("  wasm       sha256:{}", text(revision, "/wasm")))?;

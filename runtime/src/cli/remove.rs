@@ -7,7 +7,7 @@ use mayfly_core::FunctionName;
 
 use super::{Connection, Failure, Printing, client, output};
 
-/// Remove a function and its history. Requests under way end first.
+/// Remove a function and its history. New requests find it no more; those under way run to their end.
 #[derive(Debug, Args)]
 pub(crate) struct Remove {
     /// The function.
@@ -27,7 +27,14 @@ impl Remove {
         if self.printing.json() {
             output::json(&removed)
         } else {
-            output::line(format_args!("{} is removed", self.name))
+            let under_way = match output::number(&removed, "/under_way") {
+                0 => String::new(),
+                count => format!(
+                    "; {count} of its requests run to their end, {} at the longest",
+                    output::text(&removed, "/wall")
+                ),
+            };
+            output::line(format_args!("{} is removed{under_way}", self.name))
         }
     }
 }

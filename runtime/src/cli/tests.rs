@@ -16,10 +16,12 @@ fn the_command_line_is_sound() {
 #[test]
 fn deploy_names_the_function_after_its_file() {
     for (line, target) in [
-        ("deploy target/My_fn.wasm", "/v1/functions/my-fn?"),
+        ("deploy target/My_fn.wasm", "/v1/functions/my-fn?keep=all"),
+        ("deploy a.wasm --reset", "/v1/functions/a?"),
+        ("deploy a.wasm --reset=env,routes", "/v1/functions/a?keep=all&reset=env&reset=routes"),
         (
             "deploy a.wasm --name b --limit memory=256MiB -e K=a&b --route /x/... --arg -c --arg x",
-            "/v1/functions/b?env=K%3Da%26b&arg=%2Dc&arg=x&limit=memory%3D256MiB&route=%2Fx%2F%2E%2E%2E",
+            "/v1/functions/b?keep=all&env=K%3Da%26b&arg=%2Dc&arg=x&limit=memory%3D256MiB&route=%2Fx%2F%2E%2E%2E",
         ),
     ] {
         let Ok(Verb::Deploy(deploy)) = parse(line) else { panic!("{line}") };
@@ -105,11 +107,14 @@ fn a_refusal_says_what_why_and_what_to_do() {
 fn log_lines_are_shown_as_the_node_does() {
     let line = r#"{"timestamp":"T","level":"INFO","function":"f","revision":2,"request_id":"r","stream":"stderr","message":"hi","truncated":true}"#;
     assert_eq!(logs::human(line), "T  INFO #2 r stderr: hi [cut]");
-    let line = r#"{"timestamp":"T","level":"WARN","revision":2,"request_id":"r","method":"GET","status":502,"outcome":"trap","detail":"boom","total_us":12.5,"queue_us":0.1,"instantiate_us":9.0,"call_us":1.2,"respond_us":0.0}"#;
+    let line = r#"{"timestamp":"T","level":"WARN","revision":2,"request_id":"r","client":"c","method":"GET","path":"/f/x","status":502,"outcome":"trap","detail":"boom","total_us":2012.5,"queue_us":0.1,"instantiate_us":9.0,"call_us":2003.4,"respond_us":0.0,"request_bytes":0,"response_bytes":3}"#;
     assert_eq!(
         logs::human(line),
-        "T  WARN #2 r GET 502 trap in 12.5 us (queue 0.1, instantiate 9, call 1.2, respond 0): boom"
+        "T  WARN #2 r c GET /f/x 502 trap in 2.01ms (queue 0.1us, instantiate 9.0us, call 2.00ms, respond 0.0us), 0 B in, \
+         3 B out: boom"
     );
+    let line = r#"{"timestamp":"T","level":"WARN","revision":2,"request_id":"r","message":"log limit 1KiB reached"}"#;
+    assert_eq!(logs::human(line), "T  WARN #2 r log limit 1KiB reached");
     let line = r#"{"timestamp":"T","level":"WARN","function":"f","message":"lost","dropped":3}"#;
     assert_eq!(logs::human(line), "T  WARN 3 lost");
     assert!(logs::human(r#"{"message":"x","gap":7}"#).contains("7 lines left out"));

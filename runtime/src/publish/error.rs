@@ -274,7 +274,7 @@ impl PublishError {
             PublishErrorKind::NameTaken { function, .. } => {
                 format!("choose another name, or deploy '{function}' without that route first")
             }
-            PublishErrorKind::Settings(_) => "correct the setting and deploy again".into(),
+            PublishErrorKind::Settings(error) => error.hint(),
             PublishErrorKind::Refused(refusal) => refusal.hint(),
             PublishErrorKind::Preinit(PreinitError::Failed { hint, .. }) => hint.clone(),
             PublishErrorKind::Preinit(PreinitError::NeedsRequest { .. }) => {

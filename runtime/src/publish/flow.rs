@@ -20,7 +20,7 @@ use crate::artifact::store::{Kind, Pins};
 use crate::artifact::{Reject, VerifiedArtifact};
 use crate::catalog::{Clash, ClashKind, Entry, Leaves, Takes};
 use crate::records::ArtifactRow;
-use crate::revision::{RevisionRecord, Snapshot, StageTime};
+use crate::revision::{RevisionRecord, Settings, Snapshot, StageTime};
 
 /// One deploy among those that wait or run.
 struct Waiting<'s>(&'s AtomicUsize);
@@ -37,6 +37,15 @@ pub(super) struct Upload {
     pub(super) wasm: Bytes,
     pub(super) digest: Digest,
     pub(super) key: ArtifactKey,
+}
+
+/// A deploy whose settings are known.
+struct Order {
+    name: FunctionName,
+    wasm: Bytes,
+    settings: Settings,
+    /// What of them was kept, in words.
+    kept: Vec<String>,
 }
 
 /// Code on disk that was verified, and what is known of it.
@@ -64,39 +73,49 @@ impl Shared {
         let slot = self.slots.acquire().await;
         let _slot = slot.map_err(|e| PublishErrorKind::Internal(e.to_string()).at(Stage::Queue))?;
         let mut times = Times::new(progress);
-        let (module, upload) = self.validate(&request, &mut times).await?;
+        let order = self.order(request)?;
+        let (module, upload) = self.validate(&order, &mut times).await?;
         let _key = self.keys.turn(&upload.key).await;
         let _pins = self.pin(&upload);
         let stored = match self.reuse(&upload).await? {
             Some(stored) => stored,
             None => {
-                let built = self.build(&module, &request.settings.limits, &mut times).await?;
+                let built = self.build(&module, &order.settings.limits, &mut times).await?;
                 let start = Instant::now();
                 let stored = self.keep(&upload, built).await?;
                 times.finish(Stage::Store, start);
                 stored
             }
         };
-        self.activate(request, module, upload, stored, times).await
+        self.activate(order, module, upload, stored, times).await
+    }
+
+    /// What is to be published. With the name's turn, so that nothing changes what is kept before it is replaced.
+    fn order(&self, request: PublishRequest) -> Result<Order, PublishError> {
+        let PublishRequest { name, wasm, change } = request;
+        let view = self.catalog.load();
+        let current = view.get(name.as_str()).map(|entry| &entry.record().settings);
+        let settled = change.onto(current);
+        let (settings, kept) =
+            settled.map_err(|error| PublishErrorKind::from(error).at(Stage::Validate))?;
+        Ok(Order { name, wasm, settings, kept })
     }
 
     async fn validate(
         &self,
-        request: &PublishRequest,
+        order: &Order,
         times: &mut Times<'_>,
     ) -> Result<(Validated, Upload), PublishError> {
-        let at = |kind: PublishErrorKind| kind.at(Stage::Validate);
-        request.settings.check().map_err(|error| at(error.into()))?;
-        self.check_room(&request.name)?;
-        let (wasm, limits) = (request.wasm.clone(), request.settings.limits.clone());
+        self.check_room(&order.name)?;
+        let (wasm, limits) = (order.wasm.clone(), order.settings.limits.clone());
         let work = blocking(Stage::Validate, move || {
             let module = validate(&wasm, &limits)
                 .map_err(|refusal| PublishErrorKind::from(refusal).at(Stage::Validate))?;
             Ok((module, Digest::of(&wasm)))
         });
         let (module, digest) = times.stage(Stage::Validate, work).await?;
-        let key = self.key(digest, &request.settings.limits, module.plan != Plan::NoInit);
-        Ok((module, Upload { wasm: request.wasm.clone(), digest, key }))
+        let key = self.key(digest, &order.settings.limits, module.plan != Plan::NoInit);
+        Ok((module, Upload { wasm: order.wasm.clone(), digest, key }))
     }
 
     fn check_room(&self, name: &FunctionName) -> Result<(), PublishError> {
@@ -167,7 +186,7 @@ impl Shared {
 
     async fn activate(
         &self,
-        request: PublishRequest,
+        order: Order,
         module: Validated,
         upload: Upload,
         stored: Stored,
@@ -175,7 +194,7 @@ impl Shared {
     ) -> Result<PublishReport, PublishError> {
         let start = Instant::now();
         let at = |kind: PublishErrorKind| kind.at(Stage::Activate);
-        let name = request.name;
+        let Order { name, settings, kept, .. } = order;
         let replaced = self.records.current_number(&name).map_err(|error| at(error.into()))?;
         let mut record = RevisionRecord {
             function: name.clone(),
@@ -187,7 +206,7 @@ impl Shared {
             artifact_bytes: stored.artifact.bytes(),
             abi: module.abi,
             snapshot: stored.row.snapshot,
-            settings: request.settings,
+            settings,
             created_unix_s: RevisionRecord::now_unix_s(),
             stages: Vec::new(),
         };
@@ -215,6 +234,7 @@ impl Shared {
         Ok(PublishReport {
             record,
             replaced,
+            kept,
             takes,
             leaves,
             reused: stored.reused,

@@ -17,6 +17,7 @@ use super::assets::Assets;
 use super::init_host::{self, Budget, Forbidden, Guest, Log, OutOfTime, Phase};
 use crate::child::{Answer, Caps, ChildError, Children, Verb};
 use crate::engine::codegen::{base_config, load_handed_down};
+use crate::traps;
 
 /// What the child is asked for, beside the blobs `[wasm, code, asset*]`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -210,7 +211,11 @@ pub(crate) fn child(job: Job, blobs: Vec<Vec<u8>>) -> anyhow::Result<Answer<Repo
             let wasm = runtime.block_on(wizer.snapshot(&context, &mut state))?;
             Ok((report(End::Done), vec![wasm]))
         }
-        Err(error) => Ok((report(end_of(&error, store.data().memory_denied)), Vec::new())),
+        Err(error) => {
+            let guest = store.data();
+            let left = guest.memory.map_or(&[][..], |memory| memory.data(&store));
+            Ok((report(end_of(&error, guest.memory_denied, left)), Vec::new()))
+        }
     }
 }
 
@@ -263,7 +268,7 @@ async fn run_init(
     Ok(instance)
 }
 
-fn end_of(error: &wasmtime::Error, memory_denied: bool) -> End {
+fn end_of(error: &wasmtime::Error, memory_denied: bool, memory: &[u8]) -> End {
     if let Some(Forbidden { module, name }) = error.downcast_ref::<Forbidden>() {
         let at_request = *module == super::imports::WASI;
         return End::Forbidden { import: format!("{module}::{name}"), at_request };
@@ -278,7 +283,10 @@ fn end_of(error: &wasmtime::Error, memory_denied: bool) -> End {
     if let Some(exit) = error.downcast_ref::<I32Exit>() {
         return End::Exit(exit.0);
     }
-    let text = format!("{:#}", error.root_cause());
+    let text = match error.is::<wasmtime::Trap>() {
+        true => traps::words(error, memory),
+        false => format!("{:#}", error.root_cause()),
+    };
     End::Trap(text.chars().take(500).collect())
 }
 

@@ -16,6 +16,8 @@ pub struct PublishReport {
     pub record: RevisionRecord,
     /// The one that it replaced.
     pub replaced: Option<u64>,
+    /// What was not named and is as in the revision before, where that is not what it would be by default.
+    pub kept: Vec<String>,
     /// What its new routes, or its name, take from others.
     pub takes: Vec<Takes>,
     /// What others keep below its new routes.

@@ -114,7 +114,7 @@ impl Rig {
         let name = FunctionName::new(name).unwrap();
         let mut settings = Settings::default();
         limits.iter().for_each(|limit| settings.limits.set(limit).unwrap());
-        let request = PublishRequest { name, wasm: wasm.into(), settings };
+        let request = PublishRequest { name, wasm: wasm.into(), change: settings.into() };
         self.runtime.block_on(self.publisher.publish(request, |_| {})).map(drop)
     }
 

@@ -70,7 +70,9 @@ impl Harness {
         settings: Settings,
     ) -> Result<PublishReport, PublishError> {
         let name = FunctionName::new(name).unwrap();
-        self.publisher.publish(PublishRequest { name, wasm: wasm.into(), settings }, |_| {}).await
+        self.publisher
+            .publish(PublishRequest { name, wasm: wasm.into(), change: settings.into() }, |_| {})
+            .await
     }
 
     /// Deploys a module written as text.

@@ -22,7 +22,7 @@ async fn a_deploy_answers_and_tells_its_stages_as_they_end() {
     let told = Arc::new(Mutex::new(Vec::new()));
     let telling = told.clone();
     let wasm = wat::parse_str(says("one")).unwrap().into();
-    let request = PublishRequest { name: name("f"), wasm, settings: Settings::default() };
+    let request = PublishRequest { name: name("f"), wasm, change: Settings::default().into() };
     let report = node
         .publisher
         .publish(request, move |time| telling.lock().push(time.stage.clone()))
@@ -143,7 +143,7 @@ async fn a_client_that_goes_away_changes_nothing() {
     let state = state();
     let node = TestNode::open(state.path());
     let wasm = wat::parse_str(says("done")).unwrap().into();
-    let request = PublishRequest { name: name("f"), wasm, settings: Settings::default() };
+    let request = PublishRequest { name: name("f"), wasm, change: Settings::default().into() };
     let publishing = node.publisher.publish(request, |_| {});
     assert!(tokio::time::timeout(Duration::from_millis(1), publishing).await.is_err());
     node.ready("f").await;

@@ -164,7 +164,7 @@ async fn a_log_flood_is_cut_and_does_not_fail_init() {
 
 #[tokio::test]
 async fn a_trap_in_init_fails_the_deploy() {
-    fails("unreachable", Settings::default(), "init failed: wasm trap: wasm `unreachable`").await;
+    fails("unreachable", Settings::default(), "init failed: it ended itself: a panic").await;
 }
 
 #[tokio::test]

@@ -100,7 +100,8 @@ impl TestNode {
         wasm: Vec<u8>,
         settings: Settings,
     ) -> Result<PublishReport, PublishError> {
-        let request = PublishRequest { name: name(function), wasm: wasm.into(), settings };
+        let request =
+            PublishRequest { name: name(function), wasm: wasm.into(), change: settings.into() };
         self.publisher.publish(request, |_| {}).await
     }
 

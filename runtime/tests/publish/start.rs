@@ -97,7 +97,7 @@ async fn being_tried(
     let (stored, tried) = tokio::sync::oneshot::channel();
     let stored = std::sync::Mutex::new(Some(stored));
     let wasm = wat::parse_str(reactor(0, start)).unwrap().into();
-    let request = PublishRequest { name: name("h"), wasm, settings: Settings::default() };
+    let request = PublishRequest { name: name("h"), wasm, change: Settings::default().into() };
     let publisher = node.publisher.clone();
     let trial = tokio::spawn(async move {
         let progress = move |stage: &StageTime| {

@@ -1,0 +1,215 @@
+//! What a deploy says of a function's settings, and what it leaves as it is.
+//!
+//! A name's publishes come one after the other, so what is kept is what the revision before this one had: nobody's change
+//! is lost between a look and a deploy. And values of variables, which no answer of the node shows, can be kept at all.
+
+use std::collections::BTreeMap;
+
+use mayfly_core::limits::{LIMIT_KEYS, Limits};
+
+use crate::revision::{Settings, SettingsError};
+
+/// One kind of settings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Caps of one invocation.
+    Limits,
+    /// Variables of its environment.
+    Env,
+    /// Arguments of a command.
+    Args,
+    /// Routes of its own.
+    Routes,
+}
+
+impl Kind {
+    /// All of them, in the order of their names' list in messages.
+    pub const ALL: [Self; 4] = [Self::Limits, Self::Env, Self::Args, Self::Routes];
+
+    /// As in `--reset`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Limits => "limits",
+            Self::Env => "env",
+            Self::Args => "args",
+            Self::Routes => "routes",
+        }
+    }
+
+    /// The kind of this name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+}
+
+/// What a deploy names, and what holds for the rest.
+#[derive(Debug, Clone, Default)]
+pub struct Change {
+    /// What holds where nothing is named and nothing kept.
+    pub base: Settings,
+    /// What no deploy may exceed, if the node says so.
+    pub most: Option<Limits>,
+    /// Whether what is not named is kept from the current revision, if there is one.
+    pub keeps: bool,
+    /// Kinds that are not kept all the same.
+    pub reset: Vec<Kind>,
+    /// Limits, each as `key=value`.
+    pub limits: Vec<String>,
+    /// Variables; others are kept beside them.
+    pub env: BTreeMap<String, String>,
+    /// Arguments; any that are named stand for all.
+    pub args: Vec<String>,
+    /// Routes; any that are named stand for all.
+    pub routes: Vec<String>,
+}
+
+/// All settings as they are here: nothing is kept.
+impl From<Settings> for Change {
+    fn from(base: Settings) -> Self {
+        Self { base, ..Self::default() }
+    }
+}
+
+impl Change {
+    /// The settings that come of it, and in words what of them was kept and is not as by default.
+    ///
+    /// # Errors
+    /// [`SettingsError`] for the first that cannot be.
+    pub fn onto(
+        self,
+        current: Option<&Settings>,
+    ) -> Result<(Settings, Vec<String>), SettingsError> {
+        let current = current.filter(|_| self.keeps);
+        let mut settings = current.unwrap_or(&self.base).clone();
+        for kind in &self.reset {
+            match kind {
+                Kind::Limits => settings.limits = self.base.limits.clone(),
+                Kind::Env => settings.env = self.base.env.clone(),
+                Kind::Args => settings.args = self.base.args.clone(),
+                Kind::Routes => settings.routes = self.base.routes.clone(),
+            }
+        }
+        let kept = if current.is_some() { self.kept(&settings) } else { Vec::new() };
+        for limit in &self.limits {
+            settings.limits.set(limit)?;
+        }
+        settings.env.extend(self.env);
+        if !self.args.is_empty() {
+            settings.args = self.args;
+        }
+        if !self.routes.is_empty() {
+            settings.routes = self.routes;
+        }
+        settings.check()?;
+        if let Some(most) = &self.most {
+            within(&settings.limits, most)?;
+        }
+        Ok((settings, kept))
+    }
+
+    /// What of these settings is not named anew, and is not what it would be by default.
+    fn kept(&self, settings: &Settings) -> Vec<String> {
+        let named = |name: &str| {
+            self.limits
+                .iter()
+                .any(|limit| limit.split_once('=').is_some_and(|(given, _)| given.trim() == name))
+        };
+        let limits = LIMIT_KEYS.iter().filter_map(|key| {
+            let value = key.get(&settings.limits);
+            let own = value != key.get(&self.base.limits) && !named(key.name);
+            own.then(|| format!("limit {}={}", key.name, key.format(value)))
+        });
+        let variables = settings.env.keys().filter(|name| !self.env.contains_key(*name));
+        let mut kept: Vec<_> = limits.collect();
+        kept.extend(variables.map(|name| format!("variable {name}")));
+        if self.args.is_empty() && !settings.args.is_empty() {
+            kept.push(match settings.args.len() {
+                1 => "1 argument".to_owned(),
+                count => format!("{count} arguments"),
+            });
+        }
+        if self.routes.is_empty() {
+            kept.extend(settings.routes.iter().map(|route| format!("route {route}")));
+        }
+        kept
+    }
+}
+
+fn within(limits: &Limits, most: &Limits) -> Result<(), SettingsError> {
+    let over = LIMIT_KEYS.iter().find(|key| key.get(limits) > key.get(most));
+    over.map_or(Ok(()), |key| {
+        let (value, most) = (key.format(key.get(limits)), key.format(key.get(most)));
+        Err(SettingsError::Over { key: key.name, value, most })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn before() -> Settings {
+        let mut settings = Settings {
+            env: [("A", "1"), ("B", "2")].map(|(k, v)| (k.into(), v.into())).into(),
+            args: vec!["-v".into(), "secret".into()],
+            routes: vec!["/api/...".into()],
+            ..Settings::default()
+        };
+        settings.limits.set("memory=1GiB").unwrap();
+        settings
+    }
+
+    fn keeping() -> Change {
+        Change { keeps: true, ..Change::default() }
+    }
+
+    #[test]
+    fn what_is_not_named_is_kept_and_said() {
+        let (settings, kept) = keeping().onto(Some(&before())).unwrap();
+        assert_eq!(settings, before());
+        assert_eq!(
+            kept,
+            ["limit memory=1GiB", "variable A", "variable B", "2 arguments", "route /api/..."]
+        );
+        // What is as by default is no news.
+        assert!(keeping().onto(Some(&Settings::default())).unwrap().1.is_empty());
+        assert_eq!(keeping().onto(None).unwrap(), (Settings::default(), Vec::new()));
+    }
+
+    #[test]
+    fn what_is_named_is_changed_and_nothing_beside() {
+        let change = Change {
+            limits: vec!["wall=5s".into(), "memory = 64MiB".into()],
+            env: [("B".to_owned(), "3".to_owned()), ("C".into(), "4".into())].into(),
+            routes: vec!["/v2api/...".into()],
+            ..keeping()
+        };
+        let (settings, kept) = change.onto(Some(&before())).unwrap();
+        assert_eq!((settings.limits.memory_bytes, settings.limits.wall_us), (64 << 20, 5_000_000));
+        let env: Vec<_> = settings.env.iter().map(|(k, v)| format!("{k}{v}")).collect();
+        assert_eq!(env, ["A1", "B3", "C4"]);
+        assert_eq!((settings.routes, settings.args), (vec!["/v2api/...".into()], before().args));
+        assert_eq!(kept, ["variable A", "2 arguments"]);
+    }
+
+    #[test]
+    fn a_reset_is_of_a_kind_or_of_all() {
+        let change = Change { reset: vec![Kind::Env, Kind::Routes], ..keeping() };
+        let (settings, kept) = change.onto(Some(&before())).unwrap();
+        assert!(settings.env.is_empty() && settings.routes.is_empty());
+        assert_eq!(kept, ["limit memory=1GiB", "2 arguments"]);
+        let (settings, kept) = Change::default().onto(Some(&before())).unwrap();
+        assert_eq!((settings, kept), (Settings::default(), Vec::new()));
+    }
+
+    #[test]
+    fn what_is_kept_has_to_be_allowed_still() {
+        let mut most = Limits::default();
+        most.set("memory=512MiB").unwrap();
+        let change = Change { most: Some(most), ..keeping() };
+        let error = change.clone().onto(Some(&before())).unwrap_err().to_string();
+        assert_eq!(error, "limit memory is 1GiB; this node allows 512MiB at most");
+        assert!(change.onto(None).is_ok());
+    }
+}
