@@ -132,6 +132,7 @@ impl Exchange {
         if let Poll::Ready(done) = poll_fn(|cx| Poll::Ready(self.poll_read(cx, max))).await {
             return done;
         }
+        let _wait = self.notes.wait();
         match tokio::time::timeout(self.caps.body_idle, poll_fn(|cx| self.poll_read(cx, max))).await
         {
             Ok(done) => done,

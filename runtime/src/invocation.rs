@@ -112,6 +112,11 @@ impl Placed {
         self.ledger.close(Verdict::of(outcome));
     }
 
+    /// Its body was waited for so long before it asks for a slot.
+    pub fn received(&mut self, time: Duration) {
+        self.ledger.received(time);
+    }
+
     /// CPU time that was used on the function's behalf already.
     pub fn spend(&mut self, time: Duration) {
         self.ledger.spend(time);

@@ -39,5 +39,6 @@ pub mod self_test;
 pub mod shares;
 pub mod state_dir;
 pub mod telemetry;
+mod traps;
 pub mod unread;
 pub mod verify;

@@ -24,7 +24,7 @@ use prometheus::IntCounter;
 
 use crate::metrics::RevisionMetrics;
 pub use escape::{escape, escape_json, escape_lines};
-pub use record::{Body, Entry, InvocationRecord, Stream};
+pub use record::{Body, Entry, InvocationRecord, Stream, phases};
 pub use ring::{Followed, Follower, TooManyFollowers};
 pub use source::Source;
 
@@ -156,6 +156,26 @@ impl LogSink {
         });
     }
 
+    /// An invocation wrote so many bytes over its function's limit `log`, which are dropped.
+    pub fn over_limit(
+        &self,
+        source: &Arc<Source>,
+        revision: u64,
+        request_id: RequestId,
+        bytes: u64,
+        limit_bytes: u64,
+    ) {
+        let time = SystemTime::now();
+        self.send(source, Some(Charge::Line), RECORD_COST, |origin| Record::Over {
+            time,
+            origin,
+            revision,
+            request_id,
+            bytes,
+            limit_bytes,
+        });
+    }
+
     /// Whether an invocation that ended so gets a line; ask before making the record.
     #[must_use]
     pub fn wants(&self, level: Level, status: u16) -> bool {
@@ -173,7 +193,8 @@ impl LogSink {
         }
         // Who asks for all of them gets all of them that the queue takes.
         let charge = (self.0.requests == Requests::Errors).then_some(Charge::Record);
-        let charged = RECORD_COST + record.detail.as_ref().map_or(0, String::len);
+        let charged =
+            RECORD_COST + record.path.len() + record.detail.as_ref().map_or(0, String::len);
         let time = SystemTime::now();
         let node = self.0.rings.node();
         self.send(source.unwrap_or(node), charge, charged, |origin| {

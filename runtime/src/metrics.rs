@@ -37,9 +37,11 @@ const STATUSES: [u16; 31] = [
 pub struct PhaseTimes {
     /// Waiting for a slot.
     pub queue_ns: u64,
+    /// Waiting for the request's body, before there was a slot or by the guest.
+    pub receive_ns: u64,
     /// From the slot to the instance being ready to be called.
     pub instantiate_ns: u64,
-    /// The guest runs.
+    /// The guest runs, or waits for anything but its request's body.
     pub call_ns: u64,
     /// The response's rest is on its way.
     pub respond_ns: u64,
@@ -297,6 +299,7 @@ mod tests {
             call_ns: call_us * 1_000,
             respond_ns: 0,
             total_ns: call_us * 1_000 + 16_000,
+            ..PhaseTimes::default()
         }
     }
 

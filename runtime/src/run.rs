@@ -26,6 +26,7 @@ use crate::publish::compile::{CompileError, Job, compile};
 use crate::publish::validate::{Plan, Refusal, validate};
 use crate::revision::Abi;
 use crate::sandbox::{self, Limiter, Stop};
+use crate::traps;
 
 /// How to run a module.
 #[derive(Debug, Clone, Default)]
@@ -151,7 +152,8 @@ async fn execute(
         return Ok(End::Stopped(meter.wall_over()));
     };
     drop(guest);
-    Ok(judge(result, store.data(), &program.limits))
+    let left = store.data().memory.map_or(&[][..], |memory| memory.data(&store));
+    Ok(judge(result, store.data(), left, &program.limits))
 }
 
 /// As for a function: WASI, and what else a command may import, which traps if it is called.
@@ -201,7 +203,7 @@ async fn call(
     Ok(())
 }
 
-fn judge(result: wasmtime::Result<()>, process: &Process, limits: &Limits) -> End {
+fn judge(result: wasmtime::Result<()>, process: &Process, memory: &[u8], limits: &Limits) -> End {
     let Err(error) = result else { return End::Exit(0) };
     if let Some(I32Exit(code)) = error.downcast_ref::<I32Exit>() {
         return End::Exit(*code);
@@ -215,8 +217,7 @@ fn judge(result: wasmtime::Result<()>, process: &Process, limits: &Limits) -> En
         _ if process.limiter.memory_denied() => {
             Outcome::MemoryLimit { limit: units::format_size(limits.memory_bytes) }
         }
-        Some(trap) => Outcome::Trap(trap.to_string()),
-        None => Outcome::Trap(format!("{error:#}")),
+        _ => Outcome::Trap(traps::words(&error, memory)),
     })
 }
 

@@ -3,6 +3,8 @@
 //! No `match` that decides an effect has a wildcard arm, so a new way to end does not compile until each effect is decided.
 //! 500 means that Mayfly itself is wrong; whatever a guest does is 502 or 504, whatever a client does is 4xx.
 
+mod words;
+
 use serde::Serialize;
 
 /// Where in an invocation something happened; the order is the order in time.
@@ -11,6 +13,8 @@ use serde::Serialize;
 pub enum Phase {
     /// Waiting for a slot.
     Queue,
+    /// Waiting for the request's body.
+    Receive,
     /// From the slot to the instance being ready to be called.
     Instantiate,
     /// The guest runs.
@@ -119,7 +123,7 @@ pub struct Problem {
     /// What happened this time, without anything that only the function's owner should see.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
-    /// What to do about it, with the key to change.
+    /// What the client can do about it; what the function's owner can is in the log.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
     /// The id under which the details are logged.
@@ -312,147 +316,6 @@ impl Outcome {
             | Self::Internal(_) => None,
         }
     }
-
-    /// What the operator's log says and the client never sees.
-    #[must_use]
-    pub fn log_detail(&self) -> Option<&str> {
-        match self {
-            Self::Trap(detail) | Self::BadResponse(detail) | Self::Internal(detail) => Some(detail),
-            _ => None,
-        }
-    }
-
-    /// The public body.
-    #[must_use]
-    pub fn problem(&self, request_id: &str) -> Problem {
-        let (title, detail, hint) = self.words();
-        Problem {
-            kind: format!("urn:mayfly:outcome:{}", self.label()),
-            title,
-            status: self.status(),
-            detail,
-            hint,
-            request_id: request_id.into(),
-        }
-    }
-
-    fn words(&self) -> (&'static str, Option<String>, Option<String>) {
-        let size = crate::units::format_size;
-        let hint = |text: &str| Some(text.to_owned());
-        match self {
-            Self::Answered => ("The function answered", None, None),
-            Self::NotFound => (
-                "No such function",
-                None,
-                hint("`mayfly list` shows the functions that are deployed, with their routes"),
-            ),
-            Self::Unroutable => ("Mayfly serves no such method or target", None, None),
-            Self::BadRequest(what) => ("The request is malformed", Some((*what).to_owned()), None),
-            Self::UriTooLong => (
-                "Path and query are too long",
-                Some(format!("at most {} bytes", crate::limits::node::URI_BYTES)),
-                None,
-            ),
-            Self::HeadersTooMany => (
-                "The request has too many headers",
-                Some(format!("at most {}", crate::limits::node::REQUEST_HEADERS)),
-                None,
-            ),
-            Self::RequestTooLarge { limit_bytes } => (
-                "The request's body is too large",
-                Some(format!("request-body limit {} reached", size(*limit_bytes))),
-                hint("raise it with `mayfly deploy --limit request-body=...`"),
-            ),
-            Self::BodyTimeout => ("The request's body stopped arriving", None, None),
-            Self::ClientGone => ("The client went away", None, None),
-            Self::FunctionBusy { concurrency } => (
-                "The function is busy",
-                Some(format!("concurrency limit {concurrency} reached")),
-                hint("retry, or raise it with `mayfly deploy --limit concurrency=...`"),
-            ),
-            Self::NodeFull => (
-                "The node is full",
-                Some("no instance slot became free in time".to_owned()),
-                hint("retry; the operator can raise `engine.slots`"),
-            ),
-            Self::Preparing => (
-                "The function is being prepared",
-                Some("its compiled code is being made anew".to_owned()),
-                hint("retry in a few seconds"),
-            ),
-            Self::Draining => ("The node is shutting down", None, hint("retry on another node")),
-            Self::WallLimit { limit } => (
-                "The function took too long",
-                Some(format!("wall limit {limit} reached")),
-                hint("raise it with `mayfly deploy --limit wall=...`"),
-            ),
-            Self::CpuLimit { limit } => (
-                "The function used too much CPU time",
-                Some(format!("cpu limit {limit} reached")),
-                hint("raise it with `mayfly deploy --limit cpu=...`"),
-            ),
-            Self::MemoryLimit { limit } => (
-                "The function ran out of memory",
-                Some(format!("memory limit {limit} reached")),
-                hint("raise it with `mayfly deploy --limit memory=...`"),
-            ),
-            Self::StackOverflow => (
-                "The function ran out of stack",
-                Some(format!(
-                    "stack limit {} reached",
-                    size(crate::limits::node::WASM_STACK_BYTES as u64)
-                )),
-                hint("look for unbounded recursion"),
-            ),
-            Self::Trap(_) => (
-                "The function failed",
-                None,
-                hint("`mayfly logs` has the reason under this request id"),
-            ),
-            Self::ExitCode(code) => (
-                "The function failed",
-                Some(format!("it exited with code {code}")),
-                hint("`mayfly logs` has its output under this request id"),
-            ),
-            Self::NoResponse => (
-                "The function ended without a response",
-                None,
-                hint("a command writes its head and a blank line to stdout; see docs/abi.md"),
-            ),
-            Self::BadResponse(_) => (
-                "The function's response is not valid HTTP",
-                None,
-                hint("`mayfly logs` has the reason under this request id"),
-            ),
-            Self::ResponseTooLarge { limit_bytes } => (
-                "The function's response is too large",
-                Some(format!("response-body limit {} reached", size(*limit_bytes))),
-                hint("raise it with `mayfly deploy --limit response-body=...`"),
-            ),
-            Self::Internal(_) => (
-                "Mayfly failed",
-                None,
-                hint("this is a bug in Mayfly: please report it with this request id"),
-            ),
-            Self::MemoryPressure { held_bytes } => (
-                "The function was ended because the node ran out of memory",
-                Some(format!(
-                    "it held the most of what functions hold, {} in this request",
-                    crate::units::human_size(*held_bytes)
-                )),
-                hint(
-                    "retry; lower what it may take with `mayfly deploy --limit memory=...`, or the operator raises `engine.memory-budget`",
-                ),
-            ),
-            Self::MemoryFull => (
-                "The node is full",
-                Some("there was no memory for one more instance in time".to_owned()),
-                hint(
-                    "retry; the operator can raise `engine.memory-budget`, a lower `--limit memory=...` lets more instances in",
-                ),
-            ),
-        }
-    }
 }
 
 #[cfg(test)]
@@ -460,34 +323,7 @@ mod tests {
     use super::*;
 
     fn one_of_each() -> Vec<Outcome> {
-        let text = || "30s".to_owned();
-        vec![
-            Outcome::Answered,
-            Outcome::NotFound,
-            Outcome::Unroutable,
-            Outcome::BadRequest("x"),
-            Outcome::UriTooLong,
-            Outcome::RequestTooLarge { limit_bytes: 10 },
-            Outcome::BodyTimeout,
-            Outcome::ClientGone,
-            Outcome::FunctionBusy { concurrency: 3 },
-            Outcome::NodeFull,
-            Outcome::Preparing,
-            Outcome::Draining,
-            Outcome::WallLimit { limit: text() },
-            Outcome::CpuLimit { limit: text() },
-            Outcome::MemoryLimit { limit: "128MiB".into() },
-            Outcome::StackOverflow,
-            Outcome::Trap("secret".into()),
-            Outcome::ExitCode(3),
-            Outcome::NoResponse,
-            Outcome::BadResponse("secret".into()),
-            Outcome::ResponseTooLarge { limit_bytes: 10 },
-            Outcome::Internal("secret".into()),
-            Outcome::HeadersTooMany,
-            Outcome::MemoryPressure { held_bytes: 128 << 20 },
-            Outcome::MemoryFull,
-        ]
+        Outcome::one_of_each("30s", "secret").into()
     }
 
     #[test]
@@ -535,10 +371,49 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_names_its_value_and_its_key() {
-        let problem = Outcome::MemoryLimit { limit: "128MiB".into() }.problem("r");
+    fn a_limit_names_its_value_to_all_and_its_key_to_the_owner() {
+        let outcome = Outcome::MemoryLimit { limit: "128MiB".into() };
+        let problem = outcome.problem("r");
         assert_eq!(problem.detail.as_deref(), Some("memory limit 128MiB reached"));
-        assert!(problem.hint.unwrap().contains("--limit memory="));
-        assert_eq!(problem.kind, "urn:mayfly:outcome:memory-limit");
+        assert_eq!(
+            (problem.hint, problem.kind.as_str()),
+            (None, "urn:mayfly:outcome:memory-limit")
+        );
+        assert_eq!(
+            outcome.log_words().as_deref(),
+            Some("memory limit 128MiB reached; raise it with `mayfly deploy --limit memory=...`")
+        );
+        assert_eq!(Outcome::advice("memory-limit"), outcome.operator());
+        assert_eq!(Outcome::advice("nonsense"), None);
+    }
+
+    #[test]
+    fn a_stranger_is_told_nothing_that_an_operator_would_do() {
+        for outcome in one_of_each() {
+            let body = serde_json::to_string(&outcome.problem("id-1")).unwrap();
+            for word in
+                ["mayfly deploy", "mayfly list", "mayfly logs", "engine.", "gateway.", "docs/"]
+            {
+                assert!(!body.contains(word), "{body}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_limit_caused_names_it_in_the_log() {
+        for outcome in one_of_each() {
+            let label = outcome.label();
+            let limited = label.ends_with("-limit")
+                || label.ends_with("-large")
+                || label.ends_with("-long")
+                || label.ends_with("-many")
+                || matches!(
+                    label,
+                    "function-busy" | "node-full" | "body-timeout" | "stack-overflow"
+                );
+            let words = outcome.log_words().unwrap_or_default();
+            let key = ["--limit ", "engine.", "gateway.", "_BYTES", "_HEADERS"];
+            assert!(!limited || key.iter().any(|key| words.contains(key)), "{label}: {words}");
+        }
     }
 }

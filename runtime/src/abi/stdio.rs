@@ -190,6 +190,7 @@ pub struct GuestLog {
     lines: [Line; 2],
     left: u64,
     dropped: u64,
+    told: bool,
 }
 
 #[derive(Default)]
@@ -202,7 +203,15 @@ impl GuestLog {
     /// An empty log.
     pub fn new(revision: Arc<Revision>, request_id: RequestId, logs: LogSink) -> Self {
         let left = revision.limits().log_bytes;
-        Self { revision, request_id, logs, lines: Default::default(), left, dropped: 0 }
+        Self {
+            revision,
+            request_id,
+            logs,
+            lines: Default::default(),
+            left,
+            dropped: 0,
+            told: false,
+        }
     }
 
     /// Takes output of one stream.
@@ -232,12 +241,19 @@ impl GuestLog {
         }
     }
 
-    /// Writes out what has no line end yet; gives the number of bytes that were dropped.
+    /// Writes out what has no line end yet, and says once what was dropped; gives the number of bytes that were.
     pub fn finish(&mut self) -> u64 {
         for stream in [Stream::Stdout, Stream::Stderr] {
             if !self.lines[usize::from(stream == Stream::Stderr)].bytes.is_empty() {
                 self.emit(stream);
             }
+        }
+        let limit_bytes = self.revision.limits().log_bytes;
+        // Who wants no output at all need not hear of what there was.
+        if self.dropped > 0 && limit_bytes > 0 && !self.told {
+            self.told = true;
+            let (source, number) = (&self.revision.log, self.revision.record.number);
+            self.logs.over_limit(source, number, self.request_id, self.dropped, limit_bytes);
         }
         self.dropped
     }
@@ -252,6 +268,13 @@ impl GuestLog {
             line.bytes,
             line.cut,
         );
+    }
+}
+
+// A guest that is ended from outside, or with its client, has not finished its log.
+impl Drop for GuestLog {
+    fn drop(&mut self) {
+        self.finish();
     }
 }
 

@@ -5,11 +5,14 @@ use clap::Args;
 use http::{Method, Request, Response};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
-use mayfly_core::FunctionName;
+use mayfly_core::{FunctionName, Outcome};
 use serde_json::{Value, json};
 
 use super::output::{self, text};
 use super::{Connection, Failure, Printing, client, code};
+
+/// Bytes of a body that may be a problem of Mayfly's.
+const PROBLEM_BYTES: usize = 4 << 10;
 
 /// Call a function through the gateway and print what it answers.
 #[derive(Debug, Args)]
@@ -55,16 +58,20 @@ impl Invoke {
             Failure::new(code::UNREACHABLE, format!("cannot reach the gateway at {gateway}: {why}"))
         })?;
         let status = response.status();
-        if self.printing.json() {
-            output::json(&whole(response).await?)?;
+        let start = if self.printing.json() {
+            let document = whole(response).await?;
+            output::json(&document)?;
+            text(&document, "/body").to_owned().into_bytes()
         } else {
             if self.include {
                 head(&response)?;
             }
-            pass_on(response.into_body()).await?;
-        }
+            pass_on(response.into_body()).await?
+        };
         if status.is_client_error() || status.is_server_error() {
-            return Err(Failure::new(code::FAILED, format!("the function answered {status}")));
+            let hint = advice(&start).map_or_else(String::new, |hint| format!("\nhint: {hint}"));
+            let why = format!("the function answered {status}{hint}");
+            return Err(Failure::new(code::FAILED, why));
         }
         Ok(())
     }
@@ -121,12 +128,23 @@ fn broken(why: &hyper::Error) -> Failure {
     Failure::new(code::FAILED, format!("the response broke off: {why}"))
 }
 
-async fn pass_on(mut body: Incoming) -> Result<(), Failure> {
+/// Prints a body as it comes; gives its start.
+async fn pass_on(mut body: Incoming) -> Result<Vec<u8>, Failure> {
+    let mut start = Vec::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|why| broken(&why))?;
-        output::raw(frame.data_ref().map_or(&[][..], |data| data))?;
+        let data = frame.data_ref().map_or(&[][..], |data| data);
+        output::raw(data)?;
+        start.extend_from_slice(&data[..data.len().min(PROBLEM_BYTES - start.len())]);
     }
-    Ok(())
+    Ok(start)
+}
+
+/// What who deployed the function can do about an outcome that is not the function's own answer. The gateway says
+/// nothing of it to its clients.
+fn advice(body: &[u8]) -> Option<&'static str> {
+    let problem: Value = serde_json::from_slice(body).ok()?;
+    Outcome::advice(text(&problem, "/type").strip_prefix("urn:mayfly:outcome:")?)
 }
 
 /// A response as one document; a body that is no text is shown in hexadecimal digits.
@@ -144,4 +162,19 @@ async fn whole(response: Response<Incoming>) -> Result<Value, Failure> {
         Err(_) => document["body_hex"] = hex::encode(&bytes).into(),
     }
     Ok(document)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_outcome_of_mayflys_is_told_with_the_key_to_change() {
+        let body =
+            serde_json::to_vec(&Outcome::WallLimit { limit: "1s".into() }.problem("r")).unwrap();
+        assert_eq!(advice(&body), Some("raise it with `mayfly deploy --limit wall=...`"));
+        for own in [&b"{}"[..], b"no JSON", br#"{"type":"urn:mayfly:outcome:nonsense"}"#] {
+            assert_eq!(advice(own), None);
+        }
+    }
 }

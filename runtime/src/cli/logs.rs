@@ -58,23 +58,38 @@ pub(super) fn human(line: &str) -> String {
         text(&entry, "/request_id")
     );
     if entry.get("outcome").is_none() {
+        if entry.get("stream").is_none() {
+            return format!("{head} {}", text(&entry, "/message"));
+        }
         let cut = if entry["truncated"] == true { " [cut]" } else { "" };
         return format!("{head} {}: {}{cut}", text(&entry, "/stream"), text(&entry, "/message"));
     }
-    let us = |pointer: &str| entry.pointer(pointer).and_then(Value::as_f64).unwrap_or_default();
+    let phases = ["total_us", "queue_us", "receive_us", "instantiate_us", "call_us", "respond_us"];
+    let phases = mayfly_runtime::logs::phases(phases.map(|key| nanos(&entry[key])));
     let detail = match text(&entry, "/detail") {
         "" => String::new(),
         detail => format!(": {detail}"),
     };
+    let path = match text(&entry, "/path") {
+        "" => "-",
+        path => path,
+    };
     format!(
-        "{head} {} {} {} in {} us (queue {}, instantiate {}, call {}, respond {}){detail}",
+        "{head} {} {} {path} {} {} {phases}, {} B in, {} B out{detail}",
+        text(&entry, "/client"),
         text(&entry, "/method"),
         number(&entry, "/status"),
         text(&entry, "/outcome"),
-        us("/total_us"),
-        us("/queue_us"),
-        us("/instantiate_us"),
-        us("/call_us"),
-        us("/respond_us"),
+        number(&entry, "/request_bytes"),
+        number(&entry, "/response_bytes"),
     )
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a time that is no number of nanoseconds is shown as 0 or as the longest"
+)]
+fn nanos(us: &Value) -> u64 {
+    (us.as_f64().unwrap_or_default() * 1e3).round() as u64
 }

@@ -103,7 +103,7 @@ fn explain(shown: &str, outcome: &Outcome) -> Failure {
     let why = why.map_or_else(String::new, |why| format!(": {}", escape(why.as_bytes())));
     let hint = match outcome {
         Outcome::WallLimit { .. } | Outcome::CpuLimit { .. } | Outcome::MemoryLimit { .. } => {
-            let hint = problem.hint.unwrap_or_default();
+            let hint = outcome.operator().unwrap_or_default();
             format!("\nhint: {}", hint.replace("mayfly deploy", "mayfly run"))
         }
         _ => String::new(),

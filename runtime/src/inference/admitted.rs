@@ -1,7 +1,7 @@
 //! A request to a model from its admission to its answer.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
@@ -109,10 +109,13 @@ impl Admitted {
     ) -> Result<(InferRequest, FrameBody), Refusal> {
         let limits = self.revision.limits();
         let deadline = self.deadline();
+        let began = Instant::now();
         let read = receive::read(expected, body, node.body_idle_timeout, &mut self.hold);
         let late = |_| Refusal::new(408, "the request's JSON took too long to arrive");
         let read = tokio::time::timeout_at(deadline, read);
-        let Received { json, after, rest, rest_bytes } = read.await.map_err(late)??;
+        let read = read.await;
+        placed.received(began.elapsed());
+        let Received { json, after, rest, rest_bytes } = read.map_err(late)??;
         let bounds = mayfly_oip::Bounds {
             binary_bytes: after.iter().map(|part| part.len() as u64).sum::<u64>() + rest_bytes,
             frame_bytes: limits.request_body_bytes,

@@ -7,17 +7,18 @@ use wasmtime_wasi::I32Exit;
 
 use crate::exchange::BodyError;
 use crate::sandbox::{Sandbox, Stop};
+use crate::traps;
 
-/// How a call that returned, exited or failed ended.
-pub fn call(result: wasmtime::Result<()>, sandbox: &Sandbox) -> Outcome {
-    ended(result.err().as_ref(), sandbox)
+/// How a call that returned, exited or failed ended, and left this memory.
+pub fn call(result: wasmtime::Result<()>, sandbox: &Sandbox, memory: &[u8]) -> Outcome {
+    ended(result.err().as_ref(), sandbox, memory)
 }
 
-fn ended(error: Option<&wasmtime::Error>, sandbox: &Sandbox) -> Outcome {
+fn ended(error: Option<&wasmtime::Error>, sandbox: &Sandbox, memory: &[u8]) -> Outcome {
     let failed = error.and_then(|error| match error.downcast_ref::<I32Exit>() {
         Some(I32Exit(0)) => None,
         Some(I32Exit(code)) => Some(Outcome::ExitCode(*code)),
-        None => Some(failure(error, sandbox)),
+        None => Some(failure(error, sandbox, memory)),
     });
     if let Some(outcome) = failed {
         return blame(outcome, sandbox);
@@ -45,10 +46,10 @@ pub fn instantiation(error: &wasmtime::Error, sandbox: &Sandbox) -> Outcome {
     if error.chain().any(|cause| cause.is::<std::io::Error>() || cause.is::<Errno>()) {
         return Outcome::Internal(format!("no instance: {error:#}"));
     }
-    ended(Some(error), sandbox)
+    ended(Some(error), sandbox, &[])
 }
 
-fn failure(error: &wasmtime::Error, sandbox: &Sandbox) -> Outcome {
+fn failure(error: &wasmtime::Error, sandbox: &Sandbox, memory: &[u8]) -> Outcome {
     if let Some(Stop(outcome)) = error.downcast_ref::<Stop>() {
         return outcome.clone();
     }
@@ -56,8 +57,7 @@ fn failure(error: &wasmtime::Error, sandbox: &Sandbox) -> Outcome {
         Some(Trap::StackOverflow) => Outcome::StackOverflow,
         // Most allocators abort when they are denied memory: the denial is the reason, the trap its consequence.
         _ if sandbox.memory_denied() => memory_limit(sandbox),
-        Some(trap) => Outcome::Trap(trap.to_string()),
-        None => Outcome::Trap(format!("{error:#}")),
+        _ => Outcome::Trap(traps::words(error, memory)),
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use http::uri::PathAndQuery;
 use mayfly_core::limits::node;
 use mayfly_core::{Outcome, RequestId};
 
@@ -41,11 +42,14 @@ pub struct Ledger {
     revision: Option<Arc<Revision>>,
     exchange: Option<Arc<Exchange>>,
     method: http::Method,
+    /// A counter on the request's head, in case that there is something to say of it.
+    target: Option<PathAndQuery>,
     client: std::net::IpAddr,
     /// For log lines and problem bodies.
     pub request_id: RequestId,
     arrived: Instant,
     queue_ns: u64,
+    receive_ns: u64,
     spent: Duration,
     /// Whether it is an inference over the protocol, which its revision tallies.
     inference: bool,
@@ -61,10 +65,12 @@ impl Ledger {
             revision: None,
             exchange: None,
             method: short(&inbound.parts.method),
+            target: inbound.parts.uri.path_and_query().cloned(),
             client: inbound.remote.ip().to_canonical(),
             request_id: inbound.request_id,
             arrived: inbound.arrived,
             queue_ns: 0,
+            receive_ns: 0,
             spent: Duration::ZERO,
             inference: false,
             closed: false,
@@ -83,7 +89,12 @@ impl Ledger {
 
     /// The request has its slot.
     pub fn admitted(&mut self) {
-        self.queue_ns = nanos(self.arrived.elapsed());
+        self.queue_ns = nanos(self.arrived.elapsed()).saturating_sub(self.receive_ns);
+    }
+
+    /// So long its body was waited for before it asked for a slot.
+    pub fn received(&mut self, time: Duration) {
+        self.receive_ns += nanos(time);
     }
 
     /// CPU time that was used before the guest's.
@@ -123,15 +134,7 @@ impl Ledger {
         }
         let outcome = &verdict.outcome;
         let status = sent.unwrap_or_else(|| outcome.status());
-        let total_ns = nanos(self.arrived.elapsed());
-        let accounted = self.queue_ns + verdict.instantiate_ns + verdict.call_ns;
-        let times = PhaseTimes {
-            queue_ns: self.queue_ns,
-            instantiate_ns: verdict.instantiate_ns,
-            call_ns: verdict.call_ns,
-            respond_ns: total_ns.saturating_sub(accounted),
-            total_ns,
-        };
+        let times = self.times(&verdict);
         match &self.revision {
             Some(revision) => {
                 revision.metrics.observe(outcome.index(), status, &times);
@@ -153,11 +156,12 @@ impl Ledger {
                 revision: record.map_or(0, |record| record.number),
                 request_id: self.request_id,
                 method: self.method.clone(),
+                path: self.target.as_ref().map_or_else(String::new, |target| cut(target.path())),
                 client: self.client,
                 status,
                 outcome: outcome.label(),
                 level: outcome.level(),
-                detail: outcome.log_detail().map(str::to_owned),
+                detail: outcome.log_words(),
                 times,
                 request_bytes,
                 response_bytes,
@@ -167,12 +171,50 @@ impl Ledger {
     }
 }
 
+/// A path as the log has it, as far as it is not too long.
+fn cut(path: &str) -> String {
+    let end = path.floor_char_boundary(node::LOG_PATH_BYTES);
+    let more = if end < path.len() { "..." } else { "" };
+    format!("{}{more}", &path[..end])
+}
+
 /// A method as it is kept. One over the limit is refused, and must not be remembered at its length.
 fn short(method: &http::Method) -> http::Method {
     match method.as_str().as_bytes().get(..node::METHOD_BYTES) {
         // Part of a token is a token.
         Some(start) => http::Method::from_bytes(start).unwrap_or_default(),
         None => method.clone(),
+    }
+}
+
+impl Ledger {
+    /// What each phase took: who waited, or was waited for, has the time. A guest that was ended from outside, or with
+    /// its client, says nothing of its own: what was noted on the way tells how far it had come.
+    fn times(&self, verdict: &Verdict) -> PhaseTimes {
+        let total_ns = nanos(self.arrived.elapsed());
+        let mut times = PhaseTimes {
+            queue_ns: self.queue_ns,
+            receive_ns: self.receive_ns,
+            total_ns,
+            ..PhaseTimes::default()
+        };
+        let since = total_ns.saturating_sub(self.queue_ns + self.receive_ns);
+        match (&self.exchange, verdict.instantiate_ns, verdict.call_ns) {
+            // It had no slot: if it was for a function, it waited for one.
+            (None, ..) if self.revision.is_some() => times.queue_ns += since,
+            (None, ..) => {}
+            (Some(exchange), 0, 0) => match exchange.notes.instantiate_ns() {
+                0 => times.instantiate_ns = since,
+                made => (times.instantiate_ns, times.call_ns) = (made, since.saturating_sub(made)),
+            },
+            (Some(_), made, call) => (times.instantiate_ns, times.call_ns) = (made, call),
+        }
+        let waited = self.exchange.as_ref().map_or(0, |e| e.notes.waited_ns()).min(times.call_ns);
+        times.receive_ns += waited;
+        times.call_ns -= waited;
+        let accounted = times.queue_ns + times.receive_ns + times.instantiate_ns + times.call_ns;
+        times.respond_ns = total_ns.saturating_sub(accounted);
+        times
     }
 }
 

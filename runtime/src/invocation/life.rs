@@ -50,7 +50,8 @@ pub async fn run(sandbox: Sandbox) -> Verdict {
     }
     let ended = Instant::now();
     let dropped_log_bytes = store.data_mut().finish_logs();
-    let outcome = judge::call(result, store.data());
+    let left = memory.map_or(&[][..], |memory| memory.data(&*store));
+    let outcome = judge::call(result, store.data(), left);
     let verdict = Verdict {
         outcome,
         instantiate_ns: nanos(ready - began),

@@ -30,15 +30,25 @@ impl Clock {
         exchange: &Exchange,
         verdict: &Verdict,
     ) {
+        if (verdict.instantiate_ns, verdict.call_ns) == (0, 0) {
+            // It was ended from outside: the times until then are those of its head.
+            let (instantiate_ns, call_ns) = self.so_far(exchange);
+            return self.add(response, exchange, instantiate_ns, ("call", call_ns));
+        }
         self.add(response, exchange, verdict.instantiate_ns, ("call", verdict.call_ns));
     }
 
     /// What is known when a head leaves before its guest's end.
     pub fn add_to_head(self, response: &mut Response<ResponseBody>, exchange: &Exchange) {
+        let (instantiate_ns, head_ns) = self.so_far(exchange);
+        self.add(response, exchange, instantiate_ns, ("head", head_ns));
+    }
+
+    /// What making the instance took, and what has passed since then.
+    fn so_far(self, exchange: &Exchange) -> (u64, u64) {
         let instantiate_ns = exchange.notes.instantiate_ns();
         let since_ns = u64::try_from(self.began.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        let head_ns = since_ns.saturating_sub(instantiate_ns);
-        self.add(response, exchange, instantiate_ns, ("head", head_ns));
+        (instantiate_ns, since_ns.saturating_sub(instantiate_ns))
     }
 
     fn add(

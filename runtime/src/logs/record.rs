@@ -44,6 +44,8 @@ pub struct InvocationRecord {
     pub request_id: RequestId,
     /// The request's method.
     pub method: http::Method,
+    /// The request's path, cut; escaped by the log thread. Without its query, which may be secret.
+    pub path: String,
     /// Who sent it: by a trusted proxy's word, if it came through one.
     pub client: IpAddr,
     /// The response's status.
@@ -52,7 +54,7 @@ pub struct InvocationRecord {
     pub outcome: &'static str,
     /// [`mayfly_core::Outcome::level`].
     pub level: Level,
-    /// [`mayfly_core::Outcome::log_detail`]; escaped by the log thread.
+    /// [`mayfly_core::Outcome::log_words`]; escaped by the log thread.
     pub detail: Option<String>,
     /// How long each phase took.
     pub times: PhaseTimes,
@@ -91,8 +93,21 @@ pub enum Body {
         /// Whether its end is missing.
         truncated: bool,
     },
-    /// An invocation's end; its detail is escaped.
+    /// An invocation's end; its path and detail are escaped.
     Invocation(Box<InvocationRecord>),
+    /// What an invocation wrote over its function's limit `log`.
+    Over {
+        /// The function.
+        function: FunctionName,
+        /// Its revision's number.
+        revision: u64,
+        /// The request's id.
+        request_id: RequestId,
+        /// Bytes that are missing.
+        bytes: u64,
+        /// The limit in force.
+        limit_bytes: u64,
+    },
     /// Records that are missing here.
     Dropped {
         /// The function; `None` for requests that reached none.
@@ -110,6 +125,24 @@ struct JsonDropped<'a> {
     function: Option<&'a str>,
     message: &'static str,
     dropped: u64,
+}
+
+#[derive(Serialize)]
+struct JsonOver<'a> {
+    timestamp: String,
+    level: &'static str,
+    function: &'a str,
+    revision: u64,
+    request_id: &'a str,
+    message: String,
+    dropped_log_bytes: u64,
+}
+
+fn over(bytes: u64, limit_bytes: u64) -> String {
+    let limit = mayfly_core::units::format_size(limit_bytes);
+    format!(
+        "log limit {limit} reached, {bytes} B of output dropped; raise it with `mayfly deploy --limit log=...`"
+    )
 }
 
 /// Why records of a function are missing.
@@ -140,11 +173,13 @@ struct JsonInvocation<'a> {
     message: &'static str,
     client: IpAddr,
     method: &'a str,
+    path: &'a str,
     status: u16,
     outcome: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     detail: Option<&'a str>,
     queue_us: f64,
+    receive_us: f64,
     instantiate_us: f64,
     call_us: f64,
     respond_us: f64,
@@ -165,7 +200,7 @@ impl Entry {
     #[must_use]
     pub fn function(&self) -> Option<&FunctionName> {
         match &self.body {
-            Body::Line { function, .. } => Some(function),
+            Body::Line { function, .. } | Body::Over { function, .. } => Some(function),
             Body::Invocation(record) => record.function.as_ref(),
             Body::Dropped { function, .. } => function.as_ref(),
         }
@@ -175,9 +210,11 @@ impl Entry {
     pub(super) fn cost(&self) -> usize {
         let text = match &self.body {
             Body::Line { text, .. } => text.capacity(),
-            Body::Dropped { .. } => 0,
+            Body::Dropped { .. } | Body::Over { .. } => 0,
             Body::Invocation(record) => {
-                size_of::<InvocationRecord>() + record.detail.as_ref().map_or(0, String::capacity)
+                size_of::<InvocationRecord>()
+                    + record.path.capacity()
+                    + record.detail.as_ref().map_or(0, String::capacity)
             }
         };
         size_of::<Self>() + text
@@ -201,6 +238,17 @@ impl Entry {
                 })
             }
             Body::Invocation(record) => serde_json::to_string(&json_invocation(timestamp, record)),
+            Body::Over { function, revision, request_id, bytes, limit_bytes } => {
+                serde_json::to_string(&JsonOver {
+                    timestamp,
+                    level: "WARN",
+                    function: function.as_str(),
+                    revision: *revision,
+                    request_id: request_id.as_str(),
+                    message: over(*bytes, *limit_bytes),
+                    dropped_log_bytes: *bytes,
+                })
+            }
             Body::Dropped { function, records } => serde_json::to_string(&JsonDropped {
                 timestamp,
                 level: "WARN",
@@ -224,6 +272,10 @@ impl Entry {
                 format!("{time}  INFO {function}#{revision} {request_id} {stream}: {text}{cut}")
             }
             Body::Invocation(record) => human_invocation(&time.to_string(), record),
+            Body::Over { function, revision, request_id, bytes, limit_bytes } => {
+                let over = over(*bytes, *limit_bytes);
+                format!("{time}  WARN {function}#{revision} {request_id} {over}")
+            }
             Body::Dropped { function, records } => {
                 let function = function.as_ref().map_or("-", FunctionName::as_str);
                 format!("{time}  WARN {function} {records} {DROPPED}")
@@ -243,10 +295,12 @@ fn json_invocation(timestamp: String, record: &InvocationRecord) -> JsonInvocati
         message: "invocation",
         client: record.client,
         method: record.method.as_str(),
+        path: &record.path,
         status: record.status,
         outcome: record.outcome,
         detail: record.detail.as_deref(),
         queue_us: us(times.queue_ns),
+        receive_us: us(times.receive_ns),
         instantiate_us: us(times.instantiate_ns),
         call_us: us(times.call_ns),
         respond_us: us(times.respond_ns),
@@ -264,19 +318,23 @@ fn human_invocation(time: &str, record: &InvocationRecord) -> String {
         None => line.push('-'),
     }
     let times = &record.times;
+    let phases = phases([
+        times.total_ns,
+        times.queue_ns,
+        times.receive_ns,
+        times.instantiate_ns,
+        times.call_ns,
+        times.respond_ns,
+    ]);
     let _ = write!(
         line,
-        " {} {} {} {} {} in {} (queue {}, instantiate {}, call {}, respond {}), {} B in, {} B out",
+        " {} {} {} {} {} {} {phases}, {} B in, {} B out",
         record.request_id,
         record.client,
         record.method,
+        if record.path.is_empty() { "-" } else { &record.path },
         record.status,
         record.outcome,
-        human(times.total_ns),
-        human(times.queue_ns),
-        human(times.instantiate_ns),
-        human(times.call_ns),
-        human(times.respond_ns),
         record.request_bytes,
         record.response_bytes,
     );
@@ -301,6 +359,18 @@ fn level(level: Level) -> &'static str {
 fn us(ns: u64) -> f64 {
     // To a tenth: more digits are noise, and the text is shorter.
     (ns as f64 / 100.0).round() / 10.0
+}
+
+/// How long an invocation took and its phases, in nanoseconds, as each line has it: all of it, queue, receive,
+/// instantiate, call, respond.
+#[must_use]
+pub fn phases(ns: [u64; 6]) -> String {
+    let [total, queue, receive, instantiate, call, respond] = ns.map(human);
+    // Most requests have no body, or one that is there at once.
+    let receive = if ns[2] == 0 { String::new() } else { format!("receive {receive}, ") };
+    format!(
+        "in {total} (queue {queue}, {receive}instantiate {instantiate}, call {call}, respond {respond})"
+    )
 }
 
 /// Three or four digits and a unit: `12.3us`, `4.56ms`, `1.20s`.

@@ -35,6 +35,7 @@ fn record(status: u16, outcome: &'static str, level: Level) -> InvocationRecord 
         revision: 2,
         request_id: RequestId::from_random(7),
         method: http::Method::GET,
+        path: "/f/a\nb".into(),
         client: [192, 0, 2, 1].into(),
         status,
         outcome,
@@ -58,6 +59,7 @@ fn texts(sink: &LogSink, function: &str, tail: usize) -> Vec<String> {
             }
             Body::Invocation(record) => record.outcome.to_owned(),
             Body::Dropped { records, .. } => format!("{records} lost"),
+            Body::Over { bytes, .. } => format!("{bytes} B over"),
         })
         .collect()
 }
@@ -162,10 +164,11 @@ fn both_formats_say_the_same_on_one_line() {
     assert_eq!(json["request_id"], "0000000000000007");
     assert_eq!((&json["status"], &json["level"]), (&502.into(), &"WARN".into()));
     assert_eq!(json["detail"], "wasm trap:\\nunreachable");
+    assert_eq!(json["path"], "/f/a\\nb");
     assert_eq!((&json["call_us"], &json["client"]), (&1234.6.into(), &"192.0.2.1".into()));
     let human = entries[0].to_human();
     assert!(
-        human.contains("WARN f#2 0000000000000007 192.0.2.1 GET 502 trap in 12.3us"),
+        human.contains("WARN f#2 0000000000000007 192.0.2.1 GET /f/a\\nb 502 trap in 12.3us"),
         "{human}"
     );
     assert!(human.contains("call 1.23ms") && !human.contains('\n'), "{human}");

@@ -36,6 +36,14 @@ pub(super) enum Record {
         truncated: bool,
     },
     Invocation(SystemTime, Origin, Box<InvocationRecord>),
+    Over {
+        time: SystemTime,
+        origin: Origin,
+        revision: u64,
+        request_id: RequestId,
+        bytes: u64,
+        limit_bytes: u64,
+    },
     Raw(Vec<u8>),
     Flush(SyncSender<()>),
     /// Some function lost a record.
@@ -125,8 +133,15 @@ impl Writer {
             }
             Record::Invocation(time, origin, mut record) => {
                 self.left(&origin);
+                record.path = escape(record.path.as_bytes());
                 record.detail = record.detail.map(|detail| escape(detail.as_bytes()));
                 (origin, Entry { time, body: Body::Invocation(record) })
+            }
+            Record::Over { time, origin, revision, request_id, bytes, limit_bytes } => {
+                self.left(&origin);
+                let Some(function) = origin.source.function().cloned() else { return };
+                let body = Body::Over { function, revision, request_id, bytes, limit_bytes };
+                (origin, Entry { time, body })
             }
         };
         let written = self.put(&origin.source, entry, out);

@@ -78,8 +78,14 @@ mod tests {
     fn what_made_no_instance_has_no_phases() {
         let tally = Tally::default();
         assert_eq!(tally.stats(), Stats::default());
-        let times =
-            PhaseTimes { queue_ns: 1, instantiate_ns: 2, call_ns: 3, respond_ns: 4, total_ns: 10 };
+        let times = PhaseTimes {
+            queue_ns: 1,
+            instantiate_ns: 2,
+            call_ns: 3,
+            respond_ns: 4,
+            total_ns: 10,
+            ..PhaseTimes::default()
+        };
         for _ in 0..2 {
             tally.ended(true, Duration::from_nanos(10));
             tally.phases(&times);

@@ -17,3 +17,4 @@ mod samples;
 mod straight;
 mod timing;
 mod triton;
+mod words;

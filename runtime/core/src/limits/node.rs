@@ -121,6 +121,8 @@ caps! {
     CGI_HEAD_BYTES: usize = 96 << 10, written_size;
     /// Bytes of one log line; what is over is cut.
     LOG_LINE_BYTES: usize = 8 << 10, written_size;
+    /// Bytes of a request's path in its log line; what is over is cut, and the query is never there.
+    LOG_PATH_BYTES: usize = 256, written_size;
     /// Bytes that a log line costs of its function's limit beside its own: an empty one is as long once written down.
     LOG_LINE_COST: u64 = 64, written_size;
     /// Log lines kept in memory per function for `mayfly logs`.
