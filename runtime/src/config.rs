@@ -47,6 +47,31 @@ pub struct Config {
     pub deploy: BTreeMap<FunctionName, PathBuf>,
 }
 
+/// Where a node is found: all that the verbs which talk to one need of the configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeAddress {
+    /// Its admin API.
+    pub admin: SocketAddr,
+    /// Where its token is.
+    pub state_dir: PathBuf,
+}
+
+impl NodeAddress {
+    /// What file and variables say of it. The file's other keys are not looked at. One that is no TOML and that nobody
+    /// named is not used, and the second value says why.
+    ///
+    /// # Errors
+    /// [`ConfigError`] when one of the two keys is wrong, or a file that was named cannot be read.
+    pub fn resolve(
+        environment: &dyn Environment,
+    ) -> Result<(Self, Option<ConfigError>), ConfigError> {
+        let mut config = Config::default();
+        let (given, broken) = layers::collect_only(&["admin.listen", "state-dir"], environment)?;
+        given.iter().try_for_each(|given| given.apply(&mut config))?;
+        Ok((Self { admin: config.admin.listen, state_dir: config.state_dir }, broken))
+    }
+}
+
 /// Keys under `gateway`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GatewayKeys {

@@ -1,5 +1,6 @@
 //! Talking to a node.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,8 +11,8 @@ use hyper_util::client::legacy::Client as Legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use mayfly_core::auth::Token;
-use mayfly_runtime::admin::{base_url, read_token};
-use mayfly_runtime::config::{Config, ConfigArgs, Process};
+use mayfly_runtime::admin::{base_url, parse_token, read_token, read_token_file};
+use mayfly_runtime::config::{NodeAddress, Process};
 use serde_json::Value;
 
 use super::output::text;
@@ -47,7 +48,7 @@ impl Connection {
     pub(super) fn open_without_token(&self) -> Result<Client, Failure> {
         let base = match &self.admin {
             Some(url) => url.trim_end_matches('/').to_owned(),
-            None => base_url(configuration()?.admin.listen),
+            None => base_url(configuration()?.admin),
         };
         if !base.starts_with("http://") {
             let why = match base.starts_with("https://") {
@@ -65,15 +66,11 @@ impl Connection {
     fn find_token(&self) -> Result<Token, Failure> {
         let no_token = |why: String| Failure::new(code::TOKEN, why);
         if let Some(token) = &self.token {
-            return Token::from_text(token)
-                .ok_or_else(|| no_token("MAYFLY_TOKEN holds no token".into()));
+            return parse_token(token)
+                .map_err(|why| no_token(format!("MAYFLY_TOKEN holds no token: {why}")));
         }
         if let Some(path) = &self.token_file {
-            let name = path.display();
-            let text = std::fs::read_to_string(path)
-                .map_err(|why| no_token(format!("cannot read the token file {name}: {why}")))?;
-            return Token::from_text(&text)
-                .ok_or_else(|| no_token(format!("the file {name} holds no token")));
+            return read_token_file(path).map_err(|why| no_token(why.to_string()));
         }
         let state_dir = match &self.state_dir {
             Some(dir) => dir.clone(),
@@ -88,9 +85,19 @@ impl Connection {
     }
 }
 
-/// What `mayfly.toml` and the variables say, as for a node in this directory.
-fn configuration() -> Result<Config, Failure> {
-    Config::resolve(&ConfigArgs::default(), &Process).map_err(|why| Failure::new(code::CONFIG, why))
+/// What `mayfly.toml` and the variables say of a node in this directory. A file that just lies there may be anybody's,
+/// and broken: then it is said once, and not used.
+fn configuration() -> Result<NodeAddress, Failure> {
+    static SAID: AtomicBool = AtomicBool::new(false);
+    let (found, broken) =
+        NodeAddress::resolve(&Process).map_err(|why| Failure::new(code::CONFIG, why))?;
+    if let Some(why) = broken
+        && !SAID.swap(true, Ordering::Relaxed)
+    {
+        let why = mayfly_runtime::logs::escape_lines(&why.to_string());
+        eprintln!("warning: {}\nwarning: it is not used", why.trim_end());
+    }
+    Ok(found)
 }
 
 impl Client {

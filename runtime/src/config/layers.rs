@@ -148,20 +148,67 @@ fn split(text: &str) -> Vec<String> {
 }
 
 fn from_file(args: &ConfigArgs, environment: &dyn Environment) -> Result<Vec<Given>, ConfigError> {
-    let named = args.file.clone().or_else(|| environment.var("MAYFLY_CONFIG").map(PathBuf::from));
+    let Some((path, table)) = read_table(args.file.clone(), environment)? else {
+        return Ok(Vec::new());
+    };
+    let mut given = Vec::new();
+    walk(&table, "", &Origin::File(path), &mut given)?;
+    Ok(given)
+}
+
+/// The file, if there is one.
+fn read_table(
+    named: Option<PathBuf>,
+    environment: &dyn Environment,
+) -> Result<Option<(PathBuf, toml::Table)>, ConfigError> {
+    let named = named.or_else(|| environment.var("MAYFLY_CONFIG").map(PathBuf::from));
     let path = named.clone().unwrap_or_else(|| FILE.into());
     let text = match environment.read(&path) {
         Ok(text) => text,
         Err(why) if named.is_none() && why.kind() == std::io::ErrorKind::NotFound => {
-            return Ok(Vec::new());
+            return Ok(None);
         }
         Err(why) => return Err(ConfigError::Read { path, why }),
     };
-    let table: toml::Table =
-        toml::from_str(&text).map_err(|why| ConfigError::Syntax { path: path.clone(), why })?;
+    match toml::from_str(&text) {
+        Ok(table) => Ok(Some((path, table))),
+        Err(why) => Err(ConfigError::Syntax { path, why }),
+    }
+}
+
+/// What the layers say of these keys alone. What else is in the file, right or wrong, is not looked at; a file that nobody
+/// named and that is no TOML is not used, and the second value says why.
+pub(super) fn collect_only(
+    keys: &[&str],
+    environment: &dyn Environment,
+) -> Result<(Vec<Given>, Option<ConfigError>), ConfigError> {
+    let wanted = || KEYS.iter().zip(NAMES.iter()).filter(|(key, _)| keys.contains(&key.name));
+    let (table, broken) = match read_table(None, environment) {
+        Ok(read) => (read, None),
+        Err(why) if environment.var("MAYFLY_CONFIG").is_none() => (None, Some(why)),
+        Err(why) => return Err(why),
+    };
     let mut given = Vec::new();
-    walk(&table, "", &Origin::File(path), &mut given)?;
-    Ok(given)
+    if let Some((path, table)) = table {
+        for (key, _) in wanted() {
+            let (first, rest) = key.name.split_once('.').unwrap_or((key.name, ""));
+            let value = table.get(first);
+            let value = if rest.is_empty() { value } else { value.and_then(|t| t.get(rest)) };
+            let Some(value) = value else { continue };
+            let origin = Origin::File(path.clone());
+            let values = texts(key, value).map_err(|why| ConfigError::Value {
+                key: key.name.into(),
+                origin: origin.clone(),
+                why,
+            })?;
+            given.push(Given { key, origin, values });
+        }
+    }
+    for (key, names) in wanted() {
+        let Some(text) = environment.var(&names.env) else { continue };
+        given.push(Given { key, origin: Origin::Variable(&names.env), values: vec![text] });
+    }
+    Ok((given, broken))
 }
 
 fn walk(

@@ -50,6 +50,27 @@ fn nothing_given_is_the_default() {
 }
 
 #[test]
+fn a_node_is_found_whatever_else_the_file_says() {
+    let find = |file: &'static str, vars: &[(&'static str, &'static str)]| {
+        let fake =
+            Fake { vars: vars.iter().copied().collect(), files: [("mayfly.toml", file)].into() };
+        NodeAddress::resolve(&fake).map(|(found, broken)| {
+            (found.admin.port(), found.state_dir.display().to_string(), broken.is_some())
+        })
+    };
+    let none = (3001, "state".to_owned(), false);
+    let file = "nonsense = 1\nstate-dir = \"s\"\n[gateway]\nworkers = 0\n[admin]\nlisten = \"127.0.0.1:9\"\n";
+    assert_eq!(find(file, &[]).unwrap(), (9, "s".to_owned(), false));
+    let address = ("MAYFLY_ADMIN_LISTEN", "127.0.0.1:8");
+    assert_eq!(find(file, &[address, ("MAYFLY_GATEWAY_WORKERS", "x")]).unwrap().0, 8);
+    assert_eq!(find("[admin", &[]).unwrap(), (none.0, none.1, true));
+    // One of the two keys, or a file that was named, is asked for.
+    let wrong = find("[admin]\nlisten = \"here\"\n", &[]).unwrap_err().to_string();
+    assert!(wrong.contains("admin.listen (from mayfly.toml)"), "{wrong}");
+    assert!(find("[admin", &[("MAYFLY_CONFIG", "mayfly.toml")]).is_err());
+}
+
+#[test]
 fn a_flag_beats_a_variable_beats_the_file() {
     let file = "[gateway]\nworkers = 1\nconnections = 11\nqueue-timeout = \"1ms\"\n";
     let vars = [("MAYFLY_GATEWAY_WORKERS", "2"), ("MAYFLY_GATEWAY_CONNECTIONS", "12")];
