@@ -54,6 +54,50 @@ fn a_failed_deploy_says_why_and_leaves_the_old_one() {
 }
 
 #[test]
+fn a_redeploy_keeps_what_it_does_not_name() {
+    let node = Node::start(tempfile::tempdir().unwrap());
+    let first = node.file("api.wasm", &module("first"));
+    let second = node.file("second.wasm", &module("second"));
+    node.ok(&["deploy", &first, "-l", "memory=16MiB", "-e", "KEY=secret", "-r", "/api/..."]);
+    let told = node.ok(&["deploy", &second, "--name", "api"]);
+    let kept = "kept       limit memory=16MiB, variable KEY, route /api/...";
+    assert!(told.contains(kept), "{told}");
+    assert_eq!(node.get("/api/x"), (200, "second".into()));
+    assert!(node.ok(&["inspect", "api"]).contains("variables  KEY"));
+    let reset = node.ok(&["deploy", &first, "--name", "api", "--reset=routes,env"]);
+    assert!(reset.contains("kept       limit memory=16MiB (") && !reset.contains("KEY"), "{reset}");
+    let all = node.ok(&["deploy", &first, "--name", "api", "--reset"]);
+    assert!(!all.contains("kept"), "{all}");
+    let shown = node.ok(&["inspect", "api"]);
+    assert!(shown.contains("routes     none") && shown.contains("memory=128MiB"), "{shown}");
+}
+
+#[test]
+fn a_removed_function_is_gone_at_once_and_its_requests_end() {
+    let node = Node::start(tempfile::tempdir().unwrap());
+    node.ok(&["deploy", &guest(&node, "naps"), "--name", "naps", "-l", "wall=20s"]);
+    let under_way = node.get_later("/naps");
+    while !node.metrics().contains("http_server_active_requests 1\n") && !under_way.is_finished() {
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    let told = node.ok(&["remove", "naps"]);
+    assert!(told.starts_with("naps is removed"), "{told}");
+    assert_eq!(node.get("/naps").0, 404);
+    assert_eq!(under_way.join().unwrap(), (200, "ok".into()));
+}
+
+#[test]
+fn a_broken_file_in_the_directory_does_not_stop_who_needs_none_of_it() {
+    let node = Node::start(tempfile::tempdir().unwrap());
+    node.file("mayfly.toml", b"[gateway]\nworkers = \"many\"\nnonsense = 1\n");
+    assert!(node.ok(&["list"]).contains("no functions yet"));
+    node.file("mayfly.toml", b"[gateway\n");
+    assert!(node.ok(&["list"]).contains("no functions yet"));
+    let (code, error) = node.fails(&["serve", "--print-config"]);
+    assert!(code == 78 && error.contains("mayfly.toml"), "{error}");
+}
+
+#[test]
 fn routes_that_meet_are_told_of() {
     let node = Node::start(tempfile::tempdir().unwrap());
     let wasm = |body: &str| node.file(&format!("{body}.wasm"), &module(body));
@@ -141,6 +185,7 @@ fn mistakes_have_their_exit_codes() {
         (&["list", "--admin", "http://127.0.0.1:9"], 69, "cannot reach the node"),
         (&["list", "--state-dir", "/nowhere"], 77, "/nowhere/token"),
         (&["inspect", "nothing"], 1, "'nothing' is not deployed"),
+        (&["invoke", "nothing"], 1, "hint: `mayfly list` shows"),
         (&["deploy", "/nowhere.wasm"], 1, "cannot read /nowhere.wasm"),
     ] {
         let (code, error) = node.fails(arguments);
