@@ -33,7 +33,10 @@ impl EvalOp for Checked {
     fn eval(&self, _ctx: &EvalContext, mut inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
         let sizes = match &self.sizes {
             Some(sizes) => sizes.clone(),
-            None => inputs[1].shape()[self.first..].iter().map(|size| *size as i64).collect(),
+            None => inputs[1].shape()[self.first..]
+                .iter()
+                .map(|size| Ok(i64::try_from(*size)?))
+                .collect::<TractResult<_>>()?,
         };
         let mut indices = inputs.swap_remove(0).into_tensor();
         let columns = if self.each { indices.shape().last().copied().unwrap_or(1) } else { 1 };
@@ -48,7 +51,8 @@ impl EvalOp for Checked {
         if short {
             let all = view.as_slice_mut::<i32>()?.iter_mut().enumerate();
             for (i, index) in all {
-                *index = self.resolve(i64::from(*index), sizes[i % columns], i % columns)? as i32;
+                let found = self.resolve(i64::from(*index), sizes[i % columns], i % columns)?;
+                *index = i32::try_from(found)?;
             }
         } else {
             let all = view.as_slice_mut::<i64>()?.iter_mut().enumerate();
@@ -56,7 +60,6 @@ impl EvalOp for Checked {
                 *index = self.resolve(*index, sizes[i % columns], i % columns)?;
             }
         }
-        drop(view);
         Ok(tvec!(indices.into_tvalue()))
     }
 }

@@ -68,13 +68,7 @@ impl Model {
             Ok::<_, anyhow::Error>(ports.join(","))
         };
         let (inputs, outputs) = (list(self.inputs())?, list(self.outputs())?);
-        let said = self.parameters().iter().map(|(name, value)| {
-            format!("{}:{}", crate::error::quoted(name), crate::error::quoted(value))
-        });
-        let said = match self.parameters() {
-            [] => String::new(),
-            _ => format!(",\"parameters\":{{{}}}", said.collect::<Vec<_>>().join(",")),
-        };
+        let said = said(self.parameters());
         Ok(format!("{{\"inputs\":[{inputs}],\"outputs\":[{outputs}]{said}}}"))
     }
 
@@ -168,6 +162,19 @@ fn encode(tensors: &[(&str, DataType, TValue)], frame: &mut [u8]) -> Result<usiz
         writer.tensor(name, *datatype, &shape, bytes).map_err(wrong)?;
     }
     writer.finish().map_err(wrong)
+}
+
+/// What a model says beside its inputs and outputs, as further text of its metadata.
+fn said(parameters: &[(String, String)]) -> String {
+    let quoted = crate::error::quoted;
+    let each = |(name, value): &(String, String)| format!("{}:{}", quoted(name), quoted(value));
+    match parameters {
+        [] => String::new(),
+        all => {
+            let all = all.iter().map(each).collect::<Vec<_>>().join(",");
+            format!(",\"parameters\":{{{all}}}")
+        }
+    }
 }
 
 fn describe(port: &Port) -> Result<String> {
