@@ -227,7 +227,7 @@ impl Parts {
         )
         .context("no threads for guests")?;
         node.add_gauges();
-        let gateway = Gateway::bind(gateway_config(config, descriptors), node.clone())?;
+        let gateway = Gateway::bind(gateway_config(config, descriptors, &node), node.clone())?;
         let listener = Admin::bind(config.admin.listen).with_context(|| {
             format!(
                 "cannot listen on {}; change admin.listen, or stop what listens there",
@@ -376,8 +376,16 @@ impl Parts {
     }
 }
 
-fn gateway_config(config: &Config, descriptors: Descriptors) -> GatewayConfig {
+fn gateway_config(config: &Config, descriptors: Descriptors, node: &Node) -> GatewayConfig {
     let keys = &config.gateway;
+    let (connections, budget) = (keys.connections, node.engine.plan().memory_budget);
+    let fit = usize::try_from(budget / node::CONNECTION_BYTES).unwrap_or(usize::MAX);
+    if fit < connections {
+        tracing::info!(
+            connections = fit,
+            "the memory budget has room for fewer connections than gateway.connections allows"
+        );
+    }
     GatewayConfig {
         listen: keys.listen,
         workers: keys.workers,
@@ -385,7 +393,7 @@ fn gateway_config(config: &Config, descriptors: Descriptors) -> GatewayConfig {
         header_timeout: keys.header_timeout,
         keep_alive_timeout: keys.keep_alive_timeout,
         write_idle_timeout: keys.write_idle_timeout,
-        connections: keys.connections,
+        connections: connections.min(fit),
         descriptors,
         // The longest that any deploy may ask for: the real one is known when the signal comes.
         drain_timeout: config.drain_timeout(config.limits_max.wall()),

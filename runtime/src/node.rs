@@ -215,7 +215,7 @@ impl Node {
         place.fly(self.lanes.modest);
         let modest = place.is_modest();
         if let Some(claim) = self.claim(&place) {
-            if let Some(lane) = self.lanes.try_enter(modest) {
+            if let Some(lane) = self.lanes.try_enter(place.instances()) {
                 return Ok(Slot::new(self.clone(), lane, place, claim));
             }
             self.pressure.account().give(claim);
@@ -242,7 +242,7 @@ impl Node {
     async fn wait(&self, place: &Place, want: &mut Outcome) -> (Lane, u64) {
         loop {
             *want = Outcome::NodeFull;
-            let lane = self.lanes.enter(place.modest()).await;
+            let lane = self.lanes.enter(place.instances(), place.modest()).await;
             if let Some(claim) = self.claim(place) {
                 return (lane, claim);
             }

@@ -1,7 +1,8 @@
 //! Room that all tenants use together, and that none can have to itself.
 //!
 //! A holder may have as much as is still free, and no more: one alone gets half, two that want all of it a third each,
-//! and a part is always left for who comes next. No holder knows of the others, and no lock is taken. Holders are
+//! and a part is always left for who comes next. The last eighth is for those that have nothing yet, whatever others have:
+//! else six functions of one tenant would leave the seventh of another a part of less than one. No holder knows of the others, and no lock is taken. Holders are
 //! functions, and addresses of clients, of which each may have three times as much as is free: a proxy in front of the
 //! node that is not trusted is one address for many users, and a function behind it must not take all that is the proxy's.
 
@@ -15,6 +16,9 @@ const ADDRESSES: usize = 1024;
 /// An address may have so many times what is free.
 const ADDRESS_FACTOR: usize = 3;
 
+/// Part of a pot that only those may have who have nothing of it.
+const FIRST_SHARE: usize = 8;
+
 /// What one function has of a [`Pot`].
 pub type Share = AtomicUsize;
 
@@ -22,6 +26,8 @@ pub type Share = AtomicUsize;
 #[derive(Debug)]
 pub struct Pot {
     free: AtomicUsize,
+    /// Of it, for those who have nothing.
+    kept: usize,
     addresses: Box<[AtomicUsize]>,
     /// Drawn anew for each process, so that nobody can choose whom to share a counter with.
     hasher: RandomState,
@@ -32,7 +38,12 @@ impl Pot {
     #[must_use]
     pub fn new(room: usize) -> Arc<Self> {
         let addresses = std::iter::repeat_with(AtomicUsize::default).take(ADDRESSES).collect();
-        Arc::new(Self { free: AtomicUsize::new(room), addresses, hasher: RandomState::new() })
+        Arc::new(Self {
+            free: AtomicUsize::new(room),
+            kept: room / FIRST_SHARE,
+            addresses,
+            hasher: RandomState::new(),
+        })
     }
 
     /// What nobody has.
@@ -79,11 +90,13 @@ impl Grant {
     pub fn grow(&mut self, more: usize) -> bool {
         let taken = self.pot.free.fetch_update(Relaxed, Relaxed, |free| free.checked_sub(more));
         let Ok(free) = taken else { return false };
-        let free = free - more;
+        let free = (free - more).saturating_sub(self.pot.kept);
         let address = self.held_by_address().fetch_add(more, Relaxed) + more;
         let function = self.function.as_ref().map_or(0, |f| f.fetch_add(more, Relaxed) + more);
         self.amount += more;
-        let fair = function <= free && address <= free.saturating_mul(ADDRESS_FACTOR);
+        let of_function = function == more || function <= free;
+        let of_address = address == more || address <= free.saturating_mul(ADDRESS_FACTOR);
+        let fair = of_function && of_address;
         if !fair {
             self.shrink(more);
         }
@@ -135,27 +148,41 @@ mod tests {
 
     #[test]
     fn one_function_gets_half_and_the_next_half_of_the_rest() {
-        let pot = Pot::new(1200);
+        // 200 are for who has nothing.
+        let pot = Pot::new(1600);
         let functions: Vec<_> = (0..5).map(|_| Arc::<Share>::default()).collect();
         let held: Vec<_> =
             functions.iter().map(|f| greedy(&pot, Some(f), client(1)).amount()).collect();
-        assert_eq!(held, [600; 5], "each was given back");
+        assert_eq!(held, [700; 5], "each was given back");
         let grants: Vec<_> = functions.iter().map(|f| greedy(&pot, Some(f), client(1))).collect();
         let held: Vec<_> = grants.iter().map(Grant::amount).collect();
         // The address is over its three quarters from the third on.
-        assert_eq!(held, [600, 300, 0, 0, 0]);
-        assert_eq!(greedy(&pot, Some(&functions[4]), client(2)).amount(), 150);
+        assert_eq!(held, [700, 350, 0, 0, 0]);
+        assert_eq!(greedy(&pot, Some(&functions[4]), client(2)).amount(), 175);
+    }
+
+    #[test]
+    fn who_has_nothing_gets_something_whatever_others_have() {
+        let pot = Pot::new(64);
+        let mut held = Vec::new();
+        for n in 0..14 {
+            held.push(greedy(&pot, Some(&Arc::default()), client(n)));
+        }
+        let amounts: Vec<_> = held.iter().map(Grant::amount).collect();
+        assert_eq!(amounts, [28, 14, 7, 3, 2, 1, 1, 1, 1, 1, 1, 1, 1, 1]);
+        held.clear();
+        assert_eq!(pot.free(), 64);
     }
 
     #[test]
     fn an_address_gets_three_quarters() {
-        let pot = Pot::new(1200);
+        let pot = Pot::new(1600);
         let first = greedy(&pot, None, client(1));
-        assert_eq!((first.amount(), pot.free()), (900, 300));
-        assert_eq!(greedy(&pot, None, client(2)).amount(), 225);
+        assert_eq!((first.amount(), pot.free()), (1050, 550));
+        assert_eq!(greedy(&pot, None, client(2)).amount(), 262);
         assert_eq!(greedy(&pot, None, client(1)).amount(), 0);
         drop(first);
-        assert_eq!(pot.free(), 1200);
+        assert_eq!(pot.free(), 1600);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::fmt::Display;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Response, header};
@@ -21,6 +22,7 @@ use super::view::PublishedView;
 use super::{AdminState, Uploads, guard, settings};
 use crate::publish::Change;
 use crate::revision::StageTime;
+use crate::unread::Pace;
 
 /// Lines of progress under way to a client: more than a publish has stages, so none is lost.
 const LINES: usize = 64;
@@ -82,6 +84,10 @@ fn too_large() -> Problem {
         .close()
 }
 
+fn too_slow() -> Problem {
+    Problem::new(408, "upload-timeout", "The module stopped arriving, or comes too slowly").close()
+}
+
 async fn read<B>(body: B) -> Result<Bytes, Problem>
 where
     B: Body<Data = Bytes> + Unpin,
@@ -94,17 +100,22 @@ where
     };
     let max = usize::try_from(node::PACKAGE_BYTES).unwrap_or(usize::MAX);
     let mut body = Limited::new(body, max);
-    let mut wasm = BytesMut::new();
+    let (mut wasm, mut pace, mut since) = (BytesMut::new(), Pace::default(), Instant::now());
     loop {
         let next = tokio::time::timeout(node::BODY_IDLE_TIMEOUT, body.frame()).await;
-        let Some(frame) = next.map_err(|_| {
-            Problem::new(408, "upload-timeout", "The module stopped arriving").close()
-        })?
-        else {
+        let Some(frame) = next.map_err(|_| too_slow())? else {
             return Ok(wasm.freeze());
         };
         match frame {
-            Ok(frame) => wasm.extend_from_slice(frame.data_ref().map_or(&[][..], |data| data)),
+            Ok(frame) => {
+                let data = frame.data_ref().map_or(&[][..], |data| data);
+                // Two uploads at a time have their turn: one of a byte every five seconds would hold up all others.
+                if !pace.holds(since.elapsed(), data.len()) {
+                    return Err(too_slow());
+                }
+                wasm.extend_from_slice(data);
+                since = Instant::now();
+            }
             Err(error) if error.is::<LengthLimitError>() => return Err(too_large()),
             Err(error) => return Err(broken(&error)),
         }

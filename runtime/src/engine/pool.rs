@@ -16,6 +16,9 @@ const GIB: u64 = 1 << 30;
 const SLOT_ADDRESS_BYTES: u64 = 4 * GIB + 40 * MIB;
 /// Memory that one slot is expected to need while busy: most functions dirty far less.
 const SLOT_MEMORY_BYTES: u64 = 32 * MIB;
+/// And at most, in an instance that is too small to be watched: 2 MiB of memory, a table, a stack, a response's buffer. The
+/// stack stays when the slot is idle. No more slots than the budget has room for so many of them.
+const SLOT_SMALL_BYTES: u64 = 4 * MIB;
 /// Beyond this, more slots do not help a node: they only hide a queue.
 const SLOTS_MAX: u64 = 512;
 const SLOTS_MIN: u64 = 8;
@@ -47,6 +50,19 @@ pub enum PoolError {
         /// Bytes they need.
         need: u64,
         /// Bytes there are.
+        have: u64,
+        /// Slots that would fit.
+        fit: u64,
+    },
+    /// The slots may use more than the budget although each of their instances is small.
+    #[error(
+        "{slots} slots may use {} each in instances that are too small to be watched, and engine.memory-budget is {}: lower engine.slots to {fit}, or raise the budget",
+        human_size(SLOT_SMALL_BYTES), human_size(*.have)
+    )]
+    Slots {
+        /// Slots asked for.
+        slots: u64,
+        /// Bytes of the budget.
         have: u64,
         /// Slots that would fit.
         fit: u64,
@@ -99,6 +115,10 @@ impl PoolPlan {
             Some(slots) => slots as u64,
             None => auto.min(fit.max(SLOTS_MIN)),
         };
+        let small = (memory_budget / SLOT_SMALL_BYTES).max(SLOTS_MIN);
+        if slots > small {
+            return Err(PoolError::Slots { slots, have: memory_budget, fit: small });
+        }
         if slots > fit {
             let need = slots.saturating_add(TRIALS).saturating_mul(SLOT_ADDRESS_BYTES);
             let have = machine.address_space;
@@ -236,6 +256,15 @@ mod tests {
         let config = EngineConfig { slots: Some(100_000), ..EngineConfig::default() };
         let error = PoolPlan::for_machine(&config, &machine(GIB)).unwrap_err().to_string();
         assert!(error.contains("lower engine.slots to"), "{error}");
+        // As many as fit if each is as large as it may be without being watched.
+        let slots = |slots| EngineConfig {
+            slots: Some(slots),
+            memory_budget: Some(512 * MIB),
+            ..EngineConfig::default()
+        };
+        assert_eq!(PoolPlan::for_machine(&slots(128), &machine(GIB)).unwrap().slots, 128);
+        let error = PoolPlan::for_machine(&slots(129), &machine(GIB)).unwrap_err().to_string();
+        assert!(error.contains("lower engine.slots to 128"), "{error}");
         let config = EngineConfig { memory_budget: Some(MIB), ..EngineConfig::default() };
         let error = PoolPlan::for_machine(&config, &machine(GIB)).unwrap_err().to_string();
         assert!(error.contains("engine.memory-budget must be"), "{error}");

@@ -6,6 +6,7 @@
 //! tasks of one turn have run when the connection has its next one, because a worker takes its tasks in order.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -17,6 +18,9 @@ use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use super::frames::Frames;
+
+/// Bytes that are read at once of a header block that waits.
+const PIECE: usize = 4 << 10;
 
 type Permit = Result<OwnedSemaphorePermit, AcquireError>;
 
@@ -118,7 +122,7 @@ impl Gate {
     pub fn poll_read(
         &mut self,
         cx: &mut Context<'_>,
-        stream: Pin<&mut impl AsyncRead>,
+        mut stream: Pin<&mut impl AsyncRead>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let number = self.turn.number();
@@ -128,38 +132,71 @@ impl Gate {
         }
         if self.kept.is_empty() {
             let before = buf.filled().len();
-            ready!(stream.poll_read(cx, buf))?;
-            let n = self.pass(cx, &buf.filled()[before..]);
+            ready!(stream.as_mut().poll_read(cx, buf))?;
             let read = buf.filled().len() - before;
+            let n = self.pass(cx, &buf.filled()[before..], read);
             if n == read {
                 return Poll::Ready(Ok(()));
             }
             self.kept = buf.filled()[before + n..].to_vec();
             buf.set_filled(before + n);
-            return if n > 0 { Poll::Ready(Ok(())) } else { Poll::Pending };
+            if n > 0 {
+                return Poll::Ready(Ok(()));
+            }
         }
-        let kept = std::mem::take(&mut self.kept);
-        let most = kept.len().min(self.passed + buf.remaining());
-        let n = self.pass(cx, &kept[self.passed..most]);
-        buf.put_slice(&kept[self.passed..self.passed + n]);
-        self.passed += n;
-        if self.passed < kept.len() {
-            self.kept = kept;
-        } else {
-            self.passed = 0;
+        loop {
+            let kept = std::mem::take(&mut self.kept);
+            let rest = &kept[self.passed..];
+            let n = self.pass(cx, rest, rest.len().min(buf.remaining()));
+            buf.put_slice(&rest[..n]);
+            self.passed += n;
+            if self.passed < kept.len() {
+                self.kept = kept;
+            } else {
+                self.passed = 0;
+            }
+            if n > 0 {
+                return Poll::Ready(Ok(()));
+            }
+            if !self.frames.waits() || !ready!(self.read_on(cx, stream.as_mut()))? {
+                return if self.frames.waits() { Poll::Ready(Ok(())) } else { Poll::Pending };
+            }
         }
-        if n > 0 { Poll::Ready(Ok(())) } else { Poll::Pending }
     }
 
-    /// How many of these bytes may pass now. If none may, the task has been woken or will be.
-    fn pass(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> usize {
-        let (mut n, _) = self.frames.follow(bytes, 0);
-        if n < bytes.len() && self.left > 0 && self.turn.is_mine(cx) {
-            let (more, heads) = self.frames.follow(&bytes[n..], self.left);
+    /// Reads what a header block waits for; says whether there is more to come.
+    fn read_on(
+        &mut self,
+        cx: &mut Context<'_>,
+        stream: Pin<&mut impl AsyncRead>,
+    ) -> Poll<io::Result<bool>> {
+        let mut space = [MaybeUninit::uninit(); PIECE];
+        let mut piece = ReadBuf::uninit(&mut space);
+        ready!(stream.poll_read(cx, &mut piece))?;
+        self.kept.drain(..std::mem::take(&mut self.passed));
+        self.kept.extend_from_slice(piece.filled());
+        Poll::Ready(Ok(!piece.filled().is_empty()))
+    }
+
+    /// Bytes that are kept of a header block, or are in h2 once it is longer than heads may be.
+    pub fn head_bytes(&self) -> usize {
+        match (self.frames.waits(), self.frames.is_open()) {
+            (true, _) => self.kept.len() - self.passed,
+            (false, true) => 2 * node::REQUEST_HEAD_BYTES,
+            (false, false) => 0,
+        }
+    }
+
+    /// How many of these bytes may pass now, `limit` at most. If none may, the task has been woken or will be, or a header
+    /// block waits for its end.
+    fn pass(&mut self, cx: &mut Context<'_>, bytes: &[u8], limit: usize) -> usize {
+        let (mut n, _) = self.frames.follow(bytes, limit, 0);
+        if n < limit && !self.frames.waits() && self.left > 0 && self.turn.is_mine(cx) {
+            let (more, heads) = self.frames.follow(&bytes[n..], limit - n, self.left);
             self.left -= heads;
             n += more;
         }
-        self.open = match self.frames.is_open() {
+        self.open = match self.frames.is_open() || self.frames.waits() {
             true => self.open.or_else(|| Some(Instant::now())),
             false => None,
         };
@@ -215,6 +252,26 @@ mod tests {
         }
         assert_eq!(all, bytes);
         assert_eq!(turns, 100_usize.div_ceil(node::H2_HEADS_AT_ONCE));
+    }
+
+    #[test]
+    fn a_header_block_passes_once_its_end_is_there() {
+        let frame = |kind: u8, flags: u8| {
+            [&[0, 0, 200, kind, flags, 0, 0, 0, 1][..], &[0x82; 200]].concat()
+        };
+        let start =
+            [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".as_slice(), &frame(1, 0), &frame(9, 0)].concat();
+        let end = frame(9, 4);
+        let worker = Arc::new(Semaphore::new(1));
+        let mut gate = gate(&worker);
+        // It asks for no turn before it can use it, and is late by the clock of heads.
+        assert_eq!(read(&mut gate, &mut &start[..]), start[..24 + 8]);
+        assert_eq!((worker.available_permits(), gate.head_bytes()), (1, start.len() - 32));
+        assert!(gate.open_since().is_some());
+        let (first, last) = end.split_at(100);
+        assert!(read(&mut gate, &mut &first[..]).is_empty());
+        assert_eq!(read(&mut gate, &mut &last[..]), [&start[32..], &end].concat());
+        assert_eq!((gate.head_bytes(), gate.open_since()), (0, None));
     }
 
     #[test]

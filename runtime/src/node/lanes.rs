@@ -1,7 +1,9 @@
-//! The pool's slots in two lanes: one for all, and a smaller one for functions that hold few.
+//! The pool's slots in three lanes: one for all, a smaller one for functions that hold few, and a few for functions that
+//! hold none.
 //!
 //! Without the second, one function under load, or one whose guests sleep, holds every slot, and each other function
-//! waits a second and is refused. It need not know who the others are, and costs an idle node nothing.
+//! waits a second and is refused; without the third, three such functions do. Nobody need know who the others are, and an
+//! idle node pays nothing. In the end as many functions as there are slots of the third fill the pool all the same.
 
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
@@ -9,6 +11,8 @@ use tokio::sync::Notify;
 
 /// Part of the pool that only modest functions may use.
 const RESERVED_SHARE: usize = 4;
+/// Part of the pool that only functions without another instance may use; taken from the one before.
+const LAST_SHARE: usize = 16;
 /// Part of the pool up to which a function is modest: so many of them can share the reserve.
 const MODEST_SHARE: usize = 8;
 /// And up to so many in a small pool, if the reserve has them: at 200 requests a second two or three are in flight now
@@ -22,13 +26,16 @@ pub enum Lane {
     Common,
     /// For functions that hold few slots.
     Reserved,
+    /// For functions that hold none.
+    Last,
 }
 
-/// Both lanes.
+/// All of them.
 #[derive(Debug)]
 pub struct Lanes {
     common: Slots,
     reserved: Slots,
+    last: Slots,
     /// Slots up to which a function counts as holding few.
     pub modest: usize,
 }
@@ -36,38 +43,49 @@ pub struct Lanes {
 impl Lanes {
     /// Lanes for a pool of this many slots.
     pub fn new(slots: usize) -> Self {
-        let reserved = slots / RESERVED_SHARE;
+        let (kept, last) = (slots / RESERVED_SHARE, slots / LAST_SHARE);
         Self {
-            common: Slots::new(slots - reserved),
-            reserved: Slots::new(reserved),
-            modest: (slots / MODEST_SHARE).max(MODEST_LEAST).min(reserved).max(1),
+            common: Slots::new(slots - kept),
+            reserved: Slots::new(kept - last),
+            last: Slots::new(last),
+            modest: (slots / MODEST_SHARE).max(MODEST_LEAST).min(kept - last).max(1),
         }
     }
 
     /// Slots that nobody holds.
     pub fn free(&self) -> usize {
-        self.common.free.load(SeqCst) + self.reserved.free.load(SeqCst)
+        [&self.common, &self.reserved, &self.last].iter().map(|s| s.free.load(SeqCst)).sum()
     }
 
-    /// A slot, if there is one now and nobody was here first.
-    pub fn try_enter(&self, modest: bool) -> Option<Lane> {
+    /// A slot for a function that will hold so many with it, if there is one now and nobody was here first.
+    pub fn try_enter(&self, holds: usize) -> Option<Lane> {
         let unclaimed = |slots: &Slots| slots.waiting.load(SeqCst) == 0 && slots.take();
         if unclaimed(&self.common) {
             return Some(Lane::Common);
         }
-        (modest && unclaimed(&self.reserved)).then_some(Lane::Reserved)
+        if holds <= self.modest && unclaimed(&self.reserved) {
+            return Some(Lane::Reserved);
+        }
+        (holds == 1 && unclaimed(&self.last)).then_some(Lane::Last)
     }
 
     /// The next slot that becomes free, of the reserve once its function is `modest`: a burst of four is immodest in a
     /// small pool, and a moment later three of them have ended.
-    pub async fn enter(&self, modest: impl Future<Output = ()>) -> Lane {
+    pub async fn enter(&self, holds: usize, modest: impl Future<Output = ()>) -> Lane {
         let reserved = async {
             modest.await;
             self.reserved.wait().await;
         };
+        let last = async {
+            match holds {
+                1 => self.last.wait().await,
+                _ => std::future::pending().await,
+            }
+        };
         tokio::select! {
             () = self.common.wait() => Lane::Common,
             () = reserved => Lane::Reserved,
+            () = last => Lane::Last,
         }
     }
 
@@ -76,6 +94,7 @@ impl Lanes {
         match lane {
             Lane::Common => self.common.give(),
             Lane::Reserved => self.reserved.give(),
+            Lane::Last => self.last.give(),
         }
     }
 }
@@ -144,37 +163,40 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_greedy_function_leaves_a_quarter() {
+    fn a_greedy_function_leaves_a_quarter_and_few_of_them_a_sixteenth() {
         let lanes = Lanes::new(32);
         assert_eq!((lanes.free(), lanes.modest), (32, 4));
-        let held = std::iter::from_fn(|| lanes.try_enter(false)).count();
-        assert_eq!((held, lanes.free()), (24, 8));
-        let modest = std::iter::from_fn(|| lanes.try_enter(true)).count();
-        assert_eq!((modest, lanes.free()), (8, 0));
+        let take = |holds| std::iter::from_fn(|| lanes.try_enter(holds)).count();
+        assert_eq!((take(5), lanes.free()), (24, 8));
+        assert_eq!((take(4), take(2), lanes.free()), (6, 0, 2));
+        assert_eq!((take(1), lanes.free()), (2, 0));
         lanes.leave(Lane::Reserved);
-        assert_eq!(lanes.try_enter(false), None);
-        assert_eq!(lanes.try_enter(true), Some(Lane::Reserved));
+        assert_eq!(lanes.try_enter(5), None);
+        assert_eq!(lanes.try_enter(4), Some(Lane::Reserved));
+        lanes.leave(Lane::Last);
+        assert_eq!((lanes.try_enter(2), lanes.try_enter(1)), (None, Some(Lane::Last)));
     }
 
     #[test]
     fn the_smallest_pools_have_no_reserve() {
         for slots in 1..4 {
             let lanes = Lanes::new(slots);
-            assert_eq!(std::iter::from_fn(|| lanes.try_enter(false)).count(), slots);
+            assert_eq!(std::iter::from_fn(|| lanes.try_enter(5)).count(), slots);
         }
     }
 
     #[tokio::test]
     async fn who_waits_gets_what_is_given_back() {
-        let lanes = Lanes::new(4);
-        while lanes.try_enter(true).is_some() {}
+        let lanes = Lanes::new(16);
+        while lanes.try_enter(1).is_some() {}
         let leave = async |lane| lanes.leave(lane);
-        for back in [Lane::Common, Lane::Reserved] {
-            let (lane, ()) = tokio::join!(lanes.enter(std::future::ready(())), leave(back));
+        for back in [Lane::Common, Lane::Reserved, Lane::Last] {
+            let (lane, ()) = tokio::join!(lanes.enter(1, std::future::ready(())), leave(back));
             assert_eq!(lane, back);
         }
-        let never = lanes.enter(std::future::pending());
-        let (lane, (), ()) = tokio::join!(never, leave(Lane::Reserved), leave(Lane::Common));
-        assert_eq!((lane, lanes.free()), (Lane::Common, 1));
+        let never = lanes.enter(2, std::future::pending());
+        let (lane, (), (), ()) =
+            tokio::join!(never, leave(Lane::Last), leave(Lane::Reserved), leave(Lane::Common));
+        assert_eq!((lane, lanes.free()), (Lane::Common, 2));
     }
 }

@@ -117,7 +117,7 @@ def cpu(pid):
 def memory(mayfly):
     """Guests that want more than there is: the function that takes it is refused, others are not, nothing is killed."""
     budget = 512
-    node = Node(mayfly, f"--engine-memory-budget={budget}MiB", slots=192)
+    node = Node(mayfly, f"--engine-memory-budget={budget}MiB", slots=128)
     node.deploy(node.wat(HOLDS, "holds"), "holds")
     peak, answers, stop = [0], [], threading.Event()
 

@@ -33,10 +33,12 @@ caps! {
     REQUEST_HEAD_BYTES: usize = 64 << 10, written_size;
     /// Bytes of a head that are not counted.
     HEAD_FREE_BYTES: usize = 16 << 10, written_size;
-    /// Bytes of all HTTP/1 heads beyond that, at twice their length; a client whose head finds no room is cut off.
+    /// Bytes of all heads beyond that, at twice their length; a client whose head finds no room is cut off.
     HEADS_BYTES: usize = 64 << 20, written_size;
-    /// Bytes that an HTTP/1 connection reads at once: a whole head, or a piece of a body.
+    /// Bytes that an HTTP/1 connection buffers: a whole head.
     HTTP1_BUFFER_BYTES: usize = 72 << 10, written_size;
+    /// Bytes that it reads at once; its buffer is twice as large, and stays while the client sends nothing.
+    HTTP1_PIECE_BYTES: usize = 16 << 10, written_size;
     /// Bytes of a request's path and query.
     URI_BYTES: usize = 8 << 10, written_size;
     /// Bytes of a request's method; the longest registered one has 17.
@@ -55,6 +57,9 @@ caps! {
     H2_SEND_BUFFER: usize = 64 << 10, written_size;
     /// Connections at once; each costs a descriptor and up to 64 KiB.
     CONNECTIONS: usize = 10_000, written_count;
+    /// Bytes of the memory budget for each connection, however many `gateway.connections` allows: about twice what one takes
+    /// at most.
+    CONNECTION_BYTES: u64 = 128 << 10, written_size;
     /// Addresses and networks in `gateway.trusted-proxies`: each new connection's is compared with all of them.
     TRUSTED_PROXIES: usize = 1_000, written_count;
     /// Proxies that a request may have passed, by `Forwarded` or `X-Forwarded-For`; one with more is 400.

@@ -75,10 +75,12 @@ impl Watch {
             self.recover(used);
         } else {
             self.count_room(used);
-            if self.trim.is_due(used, crowd(&self.metrics)) {
-                trim::trim();
-                self.trim.done(used, self.status.as_ref().and_then(self::used).unwrap_or(used));
-            }
+        }
+        // At each level: what a crowd leaves in the allocator would keep everybody refused long after it has gone.
+        let level = self.shared.level.load(std::sync::atomic::Ordering::Relaxed);
+        if self.trim.is_due(used, crowd(&self.metrics), level == FULL) {
+            trim::trim();
+            self.trim.done(used, self.status.as_ref().and_then(self::used).unwrap_or(used));
         }
         self.shared.account.wake();
         let large = self.shared.registry.len() > 0 || self.shared.account.is_waited_for();
@@ -119,7 +121,6 @@ impl Watch {
                     used,
                     "memory is used up and nobody is left to end: requests are refused"
                 );
-                trim::trim();
             } else {
                 tracing::warn!(used, ended, "memory is nearly used up: the greediest are ended");
             }
@@ -219,7 +220,8 @@ fn crowd(metrics: &Metrics) -> i64 {
     metrics.connections.get() + metrics.active_requests.get()
 }
 
-/// When to ask the allocator for what it keeps: once a crowd has gone, as long as that gives something, and now and then.
+/// When to ask the allocator for what it keeps: once a crowd has gone, as long as that gives something, now and then, and
+/// again and again while everybody is refused.
 #[derive(Debug)]
 struct Trim {
     /// What was used after the last time.
@@ -235,7 +237,7 @@ impl Trim {
         Self { floor: 0, most: 0, again: false, last: Instant::now() }
     }
 
-    fn is_due(&mut self, used: u64, crowd: i64) -> bool {
+    fn is_due(&mut self, used: u64, crowd: i64, refuses: bool) -> bool {
         if self.floor == 0 || used < self.floor {
             self.floor = used;
         }
@@ -243,7 +245,7 @@ impl Trim {
         let since = self.last.elapsed();
         let gone = self.most >= CROWD && crowd <= self.most / 2;
         let more = used > self.floor + self.floor / 20 + (8 << 20);
-        since >= TRIM && (gone || self.again) || since >= TRIM_SELDOM && more
+        since >= TRIM && (gone || self.again || refuses) || since >= TRIM_SELDOM && more
     }
 
     fn done(&mut self, before: u64, after: u64) {
@@ -286,19 +288,20 @@ mod tests {
         let mut trim = Trim::new();
         let past = Instant::now().checked_sub(TRIM).unwrap();
         trim.last = past;
-        assert!(!trim.is_due(100 << 20, 0), "nothing has come");
-        assert!(!trim.is_due(700 << 20, 5_000), "it is there");
-        assert!(!trim.is_due(700 << 20, 3_000));
-        assert!(trim.is_due(700 << 20, 2_000));
+        assert!(!trim.is_due(100 << 20, 0, false), "nothing has come");
+        assert!(!trim.is_due(700 << 20, 5_000, false), "it is there");
+        assert!(!trim.is_due(700 << 20, 3_000, false));
+        assert!(trim.is_due(700 << 20, 2_000, false));
         trim.done(700 << 20, 300 << 20);
-        assert!(!trim.is_due(300 << 20, 0), "at once");
+        assert!(!trim.is_due(300 << 20, 0, false), "at once");
         trim.last = past;
-        assert!(trim.is_due(300 << 20, 0), "it gave something, and may not have given all");
+        assert!(trim.is_due(300 << 20, 0, false), "it gave something, and may not have given all");
         trim.done(120 << 20, 119 << 20);
         trim.last = past;
-        assert!(!trim.is_due(700 << 20, 0), "no crowd has gone since");
+        assert!(!trim.is_due(700 << 20, 0, false), "no crowd has gone since");
+        assert!(trim.is_due(700 << 20, 0, true), "everybody is refused");
         trim.last = past.checked_sub(TRIM_SELDOM).unwrap();
-        assert!(trim.is_due(700 << 20, 0), "but it is asked now and then");
-        assert!(!trim.is_due(125 << 20, 0), "unless there is little to gain");
+        assert!(trim.is_due(700 << 20, 0, false), "but it is asked now and then");
+        assert!(!trim.is_due(125 << 20, 0, false), "unless there is little to gain");
     }
 }
