@@ -8,7 +8,9 @@ pub mod stdio;
 pub mod wasi;
 
 use wasmtime::Linker;
+use wasmtime_wasi::I32Exit;
 
+use crate::publish::imports::WASI;
 use crate::sandbox::Sandbox;
 
 /// Every import that a guest may have, linked once per process.
@@ -21,9 +23,13 @@ pub fn linker(
 ) -> wasmtime::Result<Linker<Sandbox>> {
     let mut linker = Linker::new(engine);
     wasi::add_to_linker(&mut linker, Sandbox::wasi)?;
-    // Ours replaces one of WASI's: a fresh draw costs no context, which most SDK guests never need.
+    // Ours replace two of WASI's. A fresh draw costs no context, which most SDK guests never need.
     linker.allow_shadowing(true);
-    linker.func_wrap("wasi_snapshot_preview1", "random_get", reactor::random_get)?;
+    linker.func_wrap(WASI, "random_get", reactor::random_get)?;
+    // WASI's takes a code above 125 for a trap; programs exit with 255 and -1, and mean it.
+    linker.func_wrap(WASI, "proc_exit", |code: i32| -> wasmtime::Result<()> {
+        Err(I32Exit(code).into())
+    })?;
     linker.allow_shadowing(false);
     reactor::add_to_linker(&mut linker)?;
     crate::kernels::add_to_linker(&mut linker, native_kernels, Sandbox::memory, Sandbox::pause)?;

@@ -322,8 +322,11 @@ impl ResponseSide {
     fn broken(&self) -> bool {
         // What was cut at its declared length is a whole response all the same.
         let cut = self.declared.is_some_and(|declared| self.total > declared);
+        let short = self.declared.is_some_and(|declared| self.total < declared);
         self.end.as_ref().is_some_and(|end| match end.outcome {
             Outcome::Answered => false,
+            // Whoever exits has written what it wanted to; with which code is for the log.
+            Outcome::ExitCode(_) => short,
             Outcome::BadResponse(_) => !cut,
             _ => true,
         })

@@ -9,7 +9,6 @@ mod admitted;
 mod ask;
 mod clerk;
 mod frame;
-mod hold;
 mod index;
 mod receive;
 mod refusal;

@@ -11,6 +11,7 @@ mod life;
 mod own;
 mod respond;
 mod timing;
+mod whole;
 
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
@@ -20,8 +21,8 @@ use std::task::Poll;
 use std::time::Duration;
 
 use http::{Method, Response};
-use mayfly_core::Outcome;
 use mayfly_core::limits::node;
+use mayfly_core::{Outcome, router};
 
 use crate::catalog::Entry;
 use crate::exchange::{Caps, Exchange, RequestBody, ResponseBody};
@@ -67,9 +68,16 @@ async fn admit(
     if let Some(outcome) = too_large(&inbound, &revision) {
         return respond::refuse(ledger, outcome);
     }
-    match node.place(&revision) {
-        Ok(place) => Placed { ledger, revision, place }.run(node, inbound, body).await,
-        Err(outcome) => respond::refuse(ledger, outcome),
+    let placed = match node.place(&revision) {
+        Ok(place) => Placed { ledger, revision, place },
+        Err(outcome) => return respond::refuse(ledger, outcome),
+    };
+    match body {
+        // Boxed, so that other requests do not pay for this future's size.
+        Some(body) if whole::is_due(&inbound, &placed.revision) => {
+            Box::pin(whole::run(placed, node, inbound, body)).await
+        }
+        body => placed.run(node, inbound, body).await,
     }
 }
 
@@ -162,12 +170,14 @@ impl Placed {
 fn find(node: &Node, inbound: &mut Inbound) -> Result<Arc<Revision>, Outcome> {
     vet(node, inbound)?;
     let view = node.catalog.load();
-    let found = view.find(inbound.parts.uri.path()).ok_or(Outcome::NotFound)?;
+    let sent = inbound.parts.uri.path();
+    let path = router::normalised(sent);
+    let found = view.find(&path).ok_or(Outcome::NotFound)?;
     let revision = match found.entry {
         Entry::Ready(revision) => revision.clone(),
         Entry::Preparing(_) => return Err(Outcome::Preparing),
     };
-    inbound.base_len = found.base.len();
+    inbound.base_len = router::sent_length(sent, found.base.len());
     Ok(revision)
 }
 
@@ -180,7 +190,7 @@ pub fn vet(node: &Node, inbound: &Inbound) -> Result<(), Outcome> {
         return Err(Outcome::Draining);
     }
     sound(inbound)?;
-    mayfly_core::router::check_path(inbound.parts.uri.path()).map_err(Outcome::BadRequest)
+    router::check_path(inbound.parts.uri.path()).map_err(Outcome::BadRequest)
 }
 
 /// The same but for its path and what the node does just now.
@@ -218,7 +228,7 @@ fn check_host(parts: &http::request::Parts) -> Result<(), &'static str> {
         (Some(target), Some(host)) if !target.eq_ignore_ascii_case(host) => {
             Err("the target and the Host header name different hosts")
         }
-        (Some(host), _) | (None, Some(host)) => mayfly_core::router::check_host(host),
+        (Some(host), _) | (None, Some(host)) => router::check_host(host),
         (None, None) if parts.version == http::Version::HTTP_11 => Err("there is no Host header"),
         (None, None) => Ok(()),
     }

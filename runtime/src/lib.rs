@@ -19,6 +19,7 @@ pub mod engine;
 pub mod exchange;
 pub mod forwarded;
 pub mod gateway;
+mod hold;
 pub mod inference;
 pub mod invocation;
 #[allow(

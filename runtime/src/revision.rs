@@ -36,6 +36,12 @@ pub struct Settings {
     pub args: Vec<String>,
     /// Routes of its own, beside `/{name}/...`; as [`Route`] parses them.
     pub routes: Vec<String>,
+    /// Whether a command module gets a body without a length as it comes, and is told none.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub stream_body: bool,
+    /// Whether a command module gets the header `Authorization`.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub pass_authorization: bool,
 }
 
 /// Settings that cannot be served.
@@ -225,6 +231,8 @@ pub struct Shares {
     pub receiving: Arc<Share>,
     /// Bytes of inference requests and answers.
     pub buffers: Arc<Share>,
+    /// Bytes of bodies that came without a length.
+    pub bodies: Arc<Share>,
     /// Its long pieces of JSON that may be read or written at once.
     pub clerks: Semaphore,
 }
@@ -235,6 +243,7 @@ impl Default for Shares {
         Self {
             receiving: Arc::default(),
             buffers: Arc::default(),
+            bodies: Arc::default(),
             // Half of those there are: another function's are not behind all of this one's.
             clerks: Semaphore::new((cores / 2).max(1)),
         }

@@ -3,13 +3,12 @@
 //! Nothing here outlives the request. WASI's context is built at the first call that needs one, which most SDK guests
 //! never make.
 
+mod inbound;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use http::header::HOST;
-use http::request::Parts;
-use http::{HeaderValue, Version};
 use mayfly_core::limits::{Limits, node};
 use mayfly_core::{Outcome, RequestId};
 use parking_lot::Mutex;
@@ -19,106 +18,11 @@ use wasmtime_wasi::{WasiCtxBuilder, WasiView as _};
 
 use crate::abi::stdio::{CgiOut, GuestLog, LogStream, SharedCgi, Stdin};
 use crate::exchange::{Caps, Exchange};
-use crate::forwarded::{Forwarded, default_port};
 use crate::logs::{LogSink, Stream};
 use crate::meter::{Meter, Tick};
 use crate::node::Slot;
 use crate::revision::{Abi, Revision};
-
-/// A request as the gateway hands it to an invocation.
-#[derive(Debug)]
-pub struct Inbound {
-    /// Head, without the body.
-    pub parts: Parts,
-    /// How many bytes of the path the route took.
-    pub base_len: usize,
-    /// The client; its port is 0 if a proxy did not say it.
-    pub remote: SocketAddr,
-    /// What a trusted proxy says of how the client addressed the request.
-    pub forwarded: Option<Box<Forwarded>>,
-    /// What is wrong with what a trusted proxy says.
-    pub misled: Option<&'static str>,
-    /// Our own address on this connection.
-    pub local: SocketAddr,
-    /// Ties the response to its log lines.
-    pub request_id: RequestId,
-    /// When the head was complete.
-    pub arrived: Instant,
-}
-
-impl Inbound {
-    /// A request whose head is complete now, and whose route is not known yet. On the heap, because it is handed on
-    /// from one future to the next, and each would copy its 300 bytes.
-    #[must_use]
-    pub fn new(
-        parts: Parts,
-        remote: SocketAddr,
-        local: SocketAddr,
-        request_id: RequestId,
-    ) -> Box<Self> {
-        let (base_len, forwarded, misled, arrived) = (0, None, None, Instant::now());
-        Box::new(Self { parts, base_len, remote, forwarded, misled, local, request_id, arrived })
-    }
-
-    /// The scheme by which the client sent the request, as far as is known.
-    #[must_use]
-    pub fn scheme(&self) -> &'static str {
-        if self.is_secure() { "https" } else { "http" }
-    }
-
-    /// Whether a trusted proxy says that the client spoke https.
-    #[must_use]
-    pub fn is_secure(&self) -> bool {
-        self.forwarded.as_ref().is_some_and(|forwarded| forwarded.secure == Some(true))
-    }
-
-    /// The host, and the port unless it is the scheme's own, that the client named; empty if none.
-    #[must_use]
-    pub fn authority(&self) -> &[u8] {
-        let forwarded = self.forwarded.as_ref().and_then(|f| f.authority.as_deref());
-        let target = || self.parts.uri.authority().map(http::uri::Authority::as_str);
-        let own = || self.parts.headers.get(HOST).map_or(&b""[..], HeaderValue::as_bytes);
-        forwarded.or_else(target).map_or_else(own, str::as_bytes)
-    }
-
-    /// The port that the client connected to, if its authority does not name one.
-    #[must_use]
-    pub fn port(&self) -> u16 {
-        let secure = self.forwarded.as_ref().and_then(|forwarded| forwarded.secure);
-        secure.map_or(self.local.port(), default_port)
-    }
-
-    /// What a trusted proxy took off the path: empty, or starting with `/`.
-    #[must_use]
-    pub fn prefix(&self) -> &str {
-        self.forwarded.as_ref().map_or("", |forwarded| &forwarded.prefix)
-    }
-
-    /// The part of the path that the route took.
-    #[must_use]
-    pub fn base(&self) -> &str {
-        &self.parts.uri.path()[..self.base_len]
-    }
-
-    /// The part of the path below the route, `/` at least.
-    #[must_use]
-    pub fn rest(&self) -> &str {
-        match &self.parts.uri.path()[self.base_len..] {
-            "" => "/",
-            rest => rest,
-        }
-    }
-
-    /// As in CGI's `SERVER_PROTOCOL`.
-    #[must_use]
-    pub fn protocol(&self) -> &'static str {
-        match self.parts.version {
-            Version::HTTP_10 => "HTTP/1.0",
-            Version::HTTP_2 => "HTTP/2.0",
-            _ => "HTTP/1.1",
-        }
-    }
-}
+pub use inbound::Inbound;
 
 /// The data of one request's wasmtime store.
 pub struct Sandbox {
@@ -237,10 +141,10 @@ impl Sandbox {
         self.log.as_ref().map_or(0, |log| log.lock().finish())
     }
 
-    /// What a command module has written in place of a head, if it ended before one was complete.
+    /// The words for what a command module has written in place of a head, if it ended before one was complete.
     #[must_use]
-    pub fn cgi_unfinished(&self) -> bool {
-        self.cgi.as_ref().is_some_and(|cgi| cgi.unfinished())
+    pub fn cgi_unfinished(&self) -> Option<String> {
+        self.cgi.as_ref().and_then(|cgi| cgi.unfinished())
     }
 
     fn build_wasi(&mut self) -> WasiP1Ctx {
@@ -252,7 +156,7 @@ impl Sandbox {
                 builder.stdout(LogStream::new(self.log(), Stream::Stdout));
             }
             Abi::Command => {
-                builder.envs(&crate::abi::cgi::environment(&self.inbound, &self.revision.env));
+                builder.envs(&crate::abi::cgi::environment(&self.inbound, &self.revision));
                 builder.arg(self.revision.record.function.as_str());
                 builder.args(&self.revision.record.settings.args);
                 builder.stdin(Stdin(self.exchange.clone()));

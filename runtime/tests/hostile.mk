@@ -15,10 +15,10 @@ PEERS := $(TARGET_DIR)/peers
 # Programs of others that `make peers-http` tries, each with its Debian package.
 PEERS_DEBIAN := hey:hey ab:apache2-utils curl:curl node:nodejs nginx:nginx-light haproxy:haproxy caddy:caddy varnishd:varnish
 
-.PHONY: peers-http peers-http-ready peers-proxied soak soak-guard soak-http soak-nginx soak-h2 soak-slow soak-aborts soak-imports soak-isolation soak-deploys soak-crowds \
+.PHONY: peers-http peers-http-ready peers-proxied test-bodies cgi-go soak soak-guard soak-http soak-nginx soak-h2 soak-slow soak-aborts soak-imports soak-isolation soak-deploys soak-crowds \
 	soak-mutants soak-tenants soak-storage soak-clients soak-pressure soak-load soak-slow-clients soak-fuzz soak-pictures soak-long hostile-python
 
-soak: soak-guard soak-http soak-nginx peers-proxied soak-h2 soak-slow soak-slow-clients soak-aborts soak-imports soak-fuzz soak-isolation soak-deploys \
+soak: soak-guard soak-http soak-nginx peers-proxied test-bodies soak-h2 soak-slow soak-slow-clients soak-aborts soak-imports soak-fuzz soak-isolation soak-deploys \
 	soak-pictures soak-tenants soak-clients soak-storage soak-crowds soak-load soak-pressure soak-admin soak-mutants soak-long ## The long part of docs/reliability.md
 
 soak-http: ## HTTP/1: framing vectors, limits, damaged messages
@@ -30,6 +30,18 @@ soak-nginx: build hostile-python ## The framing vectors against Debian's nginx a
 
 peers-proxied: build hostile-python ## What functions see behind nginx, HAProxy and Caddy, configured as docs/proxies.md says
 	timeout 300 $(HOSTILE_PYTHON)/bin/python runtime/tests/python/test_proxies.py $(MAYFLY)
+
+test-bodies: build guests languages cgi-go hostile-python ## Bodies of every framing, over HTTP/1, HTTP/2 and nginx, to programs of ours and of others; QUICK=1: in half a minute
+	timeout 900 $(HOSTILE_PYTHON)/bin/python runtime/tests/python/test_bodies.py $(MAYFLY) \
+		--guests $(GUESTS) --languages $(LANGUAGES) $(if $(QUICK),--quick)
+
+# For WASI, and for the machine itself, so that a server of others can run it too.
+cgi-go:
+	@mkdir -p $(LANGUAGES)
+	@if $(GO) version >/dev/null 2>&1; then export GOTOOLCHAIN=local; \
+	GOOS=wasip1 GOARCH=wasm $(GO) build -ldflags=-s -o $(LANGUAGES)/$@.wasm runtime/tests/peers/cgi_program.go && \
+	CGO_ENABLED=0 $(GO) build -ldflags=-s -o $(LANGUAGES)/$@ runtime/tests/peers/cgi_program.go; \
+	else rm -f $(LANGUAGES)/$@ $(LANGUAGES)/$@.wasm; echo "SKIPPED: $@ was not built: run make toolchain-go"; fi
 
 soak-h2: build hostile-python ## HTTP/2: seventeen attacks of 30 s, memory and a bystander watched
 	timeout 900 $(HOSTILE_PYTHON)/bin/python runtime/tests/python/test_h2_abuse.py $(MAYFLY) 30

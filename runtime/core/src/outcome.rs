@@ -97,6 +97,8 @@ pub enum Outcome {
     },
     /// There was no memory for one more instance in time.
     MemoryFull,
+    /// There is no room to hold one more body that came without a length.
+    BodiesFull,
 }
 
 /// How loud an outcome is in the log.
@@ -158,7 +160,8 @@ impl Outcome {
             | Self::Preparing
             | Self::Draining
             | Self::MemoryPressure { .. }
-            | Self::MemoryFull => 503,
+            | Self::MemoryFull
+            | Self::BodiesFull => 503,
             Self::WallLimit { .. } | Self::CpuLimit { .. } => 504,
         }
     }
@@ -192,11 +195,12 @@ impl Outcome {
             Self::Internal(_) => "internal",
             Self::MemoryPressure { .. } => "memory-pressure",
             Self::MemoryFull => "memory-full",
+            Self::BodiesFull => "bodies-full",
         }
     }
 
     /// Every label, in the enum's order: metric handles are made from it at publish.
-    pub const LABELS: [&str; 25] = [
+    pub const LABELS: [&str; 26] = [
         "answered",
         "not-found",
         "unroutable",
@@ -222,6 +226,7 @@ impl Outcome {
         "headers-too-many",
         "memory-pressure",
         "memory-full",
+        "bodies-full",
     ];
 
     /// Position of this outcome's label in [`Outcome::LABELS`].
@@ -253,6 +258,7 @@ impl Outcome {
             Self::HeadersTooMany => 22,
             Self::MemoryPressure { .. } => 23,
             Self::MemoryFull => 24,
+            Self::BodiesFull => 25,
         }
     }
 
@@ -274,6 +280,7 @@ impl Outcome {
             | Self::NodeFull
             | Self::MemoryPressure { .. }
             | Self::MemoryFull
+            | Self::BodiesFull
             | Self::Preparing
             | Self::WallLimit { .. }
             | Self::CpuLimit { .. }
@@ -292,7 +299,9 @@ impl Outcome {
     #[must_use]
     pub fn retry_after_s(&self) -> Option<u32> {
         match self {
-            Self::FunctionBusy { .. } | Self::NodeFull | Self::MemoryFull => Some(1),
+            Self::FunctionBusy { .. } | Self::NodeFull | Self::MemoryFull | Self::BodiesFull => {
+                Some(1)
+            }
             // Who held the most comes back last.
             Self::Preparing | Self::Draining | Self::MemoryPressure { .. } => Some(5),
             Self::Answered
@@ -358,7 +367,7 @@ mod tests {
     fn statuses_as_documented() {
         let expect = [
             200, 404, 405, 400, 414, 413, 408, 499, 429, 503, 503, 503, 504, 504, 502, 502, 502,
-            502, 502, 502, 502, 500, 431, 503, 503,
+            502, 502, 502, 502, 500, 431, 503, 503, 503,
         ];
         assert!(one_of_each().iter().map(Outcome::status).eq(expect));
     }

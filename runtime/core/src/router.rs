@@ -1,7 +1,9 @@
-//! Which function a path belongs to. Pure: no I/O, no allocation.
+//! Which function a path belongs to. Pure: no I/O, and no allocation but for a path with encoded characters.
 //!
 //! `/{name}/rest` reaches the function `{name}` with path `/rest`, as a route `/{name}/...` would. Functions may have
 //! routes of their own besides (`/api/...`, `/exact`). Among all that match a path, the longest wins.
+
+use std::borrow::Cow;
 
 use crate::name::FunctionName;
 
@@ -176,6 +178,41 @@ pub fn split_name(path: &str) -> Option<(&str, &str, &str)> {
     Some((name, base, rest))
 }
 
+/// A path with its encoded unreserved characters decoded, as RFC 3986 (6.2.2.2) says that they mean the same: `/%7Ejane` is
+/// `/~jane`. Routes and names have no other characters, so whatever else is encoded stays so. Not copied if nothing changes.
+#[must_use]
+pub fn normalised(path: &str) -> Cow<'_, str> {
+    if !path.contains('%') {
+        return Cow::Borrowed(path);
+    }
+    let mut plain = String::with_capacity(path.len());
+    let mut rest = path;
+    while let Some((before, after)) = rest.split_once('%') {
+        plain.push_str(before);
+        let byte = after.get(..2).and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        match byte.filter(|b| b.is_ascii_alphanumeric() || b"-._~".contains(b)) {
+            Some(byte) => {
+                plain.push(char::from(byte));
+                rest = &after[2..];
+            }
+            None => {
+                plain.push('%');
+                rest = after;
+            }
+        }
+    }
+    plain.push_str(rest);
+    Cow::Owned(plain)
+}
+
+/// How many bytes of a path as it was sent have become the first `length` of its [`normalised`] form, of which each was
+/// decoded: those that a route took.
+#[must_use]
+pub fn sent_length(sent: &str, length: usize) -> usize {
+    let sent = sent.as_bytes();
+    (0..length).fold(0, |at, _| at + if sent.get(at) == Some(&b'%') { 3 } else { 1 })
+}
+
 /// Whether a path may be routed at all: what decodes to a separator, a NUL or a dot segment is refused, so that
 /// no two readers of one path can disagree about it.
 ///
@@ -190,12 +227,18 @@ pub fn check_path(path: &str) -> Result<(), &'static str> {
         if !segment.bytes().any(|b| matches!(b, b'%' | b'.' | b'\\')) {
             continue;
         }
+        let hex = |code: &str| code.bytes().take(2).filter(u8::is_ascii_hexdigit).count() == 2;
+        if !segment.split('%').skip(1).all(hex) {
+            return Err("the path has a '%' that is not followed by two hexadecimal digits");
+        }
         let decoded: Vec<u8> = percent_encoding::percent_decode_str(segment).collect();
         if decoded.iter().any(|b| matches!(b, b'/' | b'\\' | 0)) {
-            return Err("the path has an encoded '/', '\\' or NUL");
+            return Err(
+                "the path has a '\\', or an encoded '/', '\\' or NUL: send it in the query",
+            );
         }
         if decoded == b"." || decoded == b".." {
-            return Err("the path has a '.' or '..' segment");
+            return Err("the path has a '.' or '..' segment: send it without");
         }
     }
     Ok(())
@@ -355,11 +398,50 @@ mod tests {
             "/a%00",
             "/.%2E",
             "/a\\b",
+            "/100%",
+            "/a%4",
+            "/a%zz/b",
+            "/%%41",
         ] {
             assert!(check_path(bad).is_err(), "{bad}");
         }
         for good in ["/", "/a.b", "/...", "/%5Bx%5D", "/a%20b", "/a//b", "/%ff"] {
             assert_eq!(check_path(good), Ok(()), "{good}");
+        }
+    }
+
+    #[test]
+    fn what_need_not_be_encoded_is_decoded_once_and_nothing_else() {
+        for (sent, plain) in [
+            ("/a/b", "/a/b"),
+            ("/%7Ejane/x", "/~jane/x"),
+            ("/%7ejane", "/~jane"),
+            ("/%68%65llo", "/hello"),
+            ("/a%2Db%2ec%5fd%30", "/a-b.c_d0"),
+            ("/100%25", "/100%25"),
+            ("/%2541", "/%2541"),
+            ("/a%20b%2Fc%3Fd", "/a%20b%2Fc%3Fd"),
+            ("/%C3%A9%41", "/%C3%A9A"),
+            ("/%", "/%"),
+            ("/%4", "/%4"),
+            ("/%zz%41", "/%zzA"),
+            ("/%+1", "/%+1"),
+            ("/%é", "/%é"),
+        ] {
+            assert_eq!(normalised(sent), plain, "{sent}");
+        }
+        assert!(matches!(normalised("/plain"), Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn what_a_route_took_is_found_in_the_path_as_it_was_sent() {
+        for (sent, length, expected) in [
+            ("/hello/x", 6, "/hello"),
+            ("/%68ello/%41", 6, "/%68ello"),
+            ("/%7Ejane", 6, "/%7Ejane"),
+            ("/x", 0, ""),
+        ] {
+            assert_eq!(&sent[..sent_length(sent, length)], expected);
         }
     }
 

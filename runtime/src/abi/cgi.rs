@@ -7,21 +7,24 @@ use mayfly_core::limits::node;
 
 use super::head::{HeadBuilder, HeadError, for_guest};
 use crate::exchange::Head;
+use crate::revision::Revision;
 use crate::sandbox::Inbound;
 
 /// The environment of a command module for one request, the function's own variables first.
 #[must_use]
-pub fn environment(inbound: &Inbound, own: &[(String, String)]) -> Vec<(String, String)> {
+pub fn environment(inbound: &Inbound, revision: &Revision) -> Vec<(String, String)> {
     let parts = &inbound.parts;
     let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
     let header = |name| parts.headers.get(name).map(|v| text(v.as_bytes()));
     let host = text(inbound.authority());
     let (server_name, server_port) = split_port(&host, inbound.port());
-    let path_info: Vec<u8> = percent_encoding::percent_decode_str(inbound.rest()).collect();
+    let path_info: Vec<u8> = percent_encoding::percent_decode_str(inbound.below()).collect();
     let remote = inbound.remote.ip().to_string();
-    let target = parts.uri.path_and_query().map_or("/", |p| p.as_str());
+    // As the client knows it: what a proxy took off is part of it.
+    let prefix = inbound.prefix();
+    let uri = format!("{prefix}{}", inbound.target());
 
-    let mut env = own.to_vec();
+    let mut env = revision.env.clone();
     let mut set = |name: &str, value: String| {
         // `%00` in a path was refused by the router; an environment block cannot hold one in any case.
         if !value.contains('\0') {
@@ -34,18 +37,22 @@ pub fn environment(inbound: &Inbound, own: &[(String, String)]) -> Vec<(String, 
     set("SERVER_NAME", server_name);
     set("SERVER_PORT", server_port);
     set("REQUEST_METHOD", parts.method.as_str().into());
-    // As the client knows it: what a proxy took off is part of it.
-    set("SCRIPT_NAME", format!("{}{}", inbound.prefix(), inbound.base()));
+    set("SCRIPT_NAME", format!("{prefix}{}", inbound.route()));
     set("PATH_INFO", text(&path_info));
     set("QUERY_STRING", parts.uri.query().unwrap_or_default().into());
     set("REMOTE_ADDR", remote.clone());
     set("REMOTE_HOST", remote);
-    set("X_FULL_URL", format!("{}://{host}{}{target}", inbound.scheme(), inbound.prefix()));
+    // A proxy may say whom it had before it without the port.
+    if inbound.remote.port() != 0 {
+        set("REMOTE_PORT", inbound.remote.port().to_string());
+    }
+    set("X_FULL_URL", format!("{}://{host}{uri}", inbound.scheme()));
+    set("REQUEST_URI", uri);
     if inbound.is_secure() {
         set("HTTPS", "on".into());
     }
-    set("X_MATCHED_ROUTE", format!("{}/...", inbound.base()));
-    set("X_RAW_PATH_INFO", inbound.rest().into());
+    set("X_MATCHED_ROUTE", format!("{}/...", inbound.route()));
+    set("X_RAW_PATH_INFO", inbound.below().into());
     set("X_REQUEST_ID", inbound.request_id.as_str().into());
     if let Some(value) = header(CONTENT_TYPE) {
         set("CONTENT_TYPE", value);
@@ -53,20 +60,25 @@ pub fn environment(inbound: &Inbound, own: &[(String, String)]) -> Vec<(String, 
     if let Some(value) = header(CONTENT_LENGTH) {
         set("CONTENT_LENGTH", value);
     }
-    for (name, value) in header_variables(inbound) {
+    for (name, value) in header_variables(inbound, revision.record.settings.pass_authorization) {
         set(&name, value);
     }
     env
 }
 
-/// `HTTP_*` variables: repeated headers joined, credentials and `Proxy` (httpoxy) withheld.
-fn header_variables(inbound: &Inbound) -> BTreeMap<String, String> {
+/// `HTTP_*` variables: repeated headers joined, `Proxy` (httpoxy) withheld, and credentials unless the function asked for
+/// them.
+fn header_variables(inbound: &Inbound, authorization: bool) -> BTreeMap<String, String> {
     let mut all = BTreeMap::<String, String>::new();
     for (name, value) in for_guest(&inbound.parts.headers) {
         let name = name.as_str();
-        let withheld = ["authorization", "content-type", "content-length", "proxy"];
-        // With '_' allowed, X_A and X-A would be one variable: a way round whoever filters X-A.
-        if withheld.contains(&name) || name.contains('_') {
+        let withheld = match name {
+            "content-type" | "content-length" | "proxy" => true,
+            "authorization" => !authorization,
+            // With '_' allowed, X_A and X-A would be one variable: a way round whoever filters X-A.
+            _ => name.contains('_'),
+        };
+        if withheld {
             continue;
         }
         let variable = format!("HTTP_{}", name.to_ascii_uppercase().replace('-', "_"));
@@ -125,6 +137,15 @@ impl HeadParser {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.buffer.is_empty()
+    }
+
+    /// What was written in place of a head, in words: its first bytes, made harmless.
+    #[must_use]
+    pub fn printed(&self) -> String {
+        let start = &self.buffer[..self.buffer.len().min(node::CGI_PRINTED_BYTES)];
+        let more = self.buffer.len() - start.len();
+        let more = if more == 0 { String::new() } else { format!(" and {more} bytes more") };
+        format!("it printed \"{}\"{more}", crate::logs::escape(start))
     }
 }
 

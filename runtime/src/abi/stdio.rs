@@ -102,9 +102,10 @@ impl CgiOut {
         Self { exchange, head: Mutex::new(Some(HeadParser::default())) }
     }
 
-    /// Whether something was written, but no whole head.
-    pub fn unfinished(&self) -> bool {
-        self.head.lock().as_ref().is_some_and(|head| !head.is_empty())
+    /// The words for what was written, if that is something, but no whole head.
+    pub fn unfinished(&self) -> Option<String> {
+        let head = self.head.lock();
+        head.as_ref().filter(|head| !head.is_empty()).map(HeadParser::printed)
     }
 
     fn write(&self, bytes: Bytes) -> StreamResult<()> {
@@ -120,7 +121,8 @@ impl CgiOut {
                 self.push(body.into())
             }
             Err(error) => {
-                Err(StreamError::Trap(Stop(Outcome::BadResponse(error.to_string())).into()))
+                let what = format!("{error}; {}", parser.printed());
+                Err(StreamError::Trap(Stop(Outcome::BadResponse(what)).into()))
             }
         }
     }

@@ -13,7 +13,7 @@ use wasmtime_wasi::p1::wasi_snapshot_preview1::{self as wasi, WasiSnapshotPrevie
 use wiggle::GuestMemory;
 
 use super::pieces::{Timed, pause};
-use crate::publish::imports::WASI;
+use crate::publish::imports::{ENV, WASI};
 
 const SUCCESS: i32 = 0;
 const ERRNO_INVAL: i32 = 28;
@@ -25,7 +25,7 @@ const DONE: i32 = 8;
 const BYTES: u32 = 12;
 const HEAD: usize = 12;
 
-/// Links all of WASI; `context` finds its state in the store's data.
+/// Links all of WASI, and what goes with it; `context` finds its state in the store's data.
 ///
 /// # Errors
 /// Only if a name is defined twice.
@@ -66,6 +66,8 @@ pub fn add_to_linker<T: Timed>(
         },
     )?;
     linker.allow_shadowing(false);
+    // Emscripten's programs for WASI tell their host when their memory has grown; nobody here has to know.
+    linker.func_wrap(ENV, "emscripten_notify_memory_growth", |_: i32| {})?;
     Ok(())
 }
 

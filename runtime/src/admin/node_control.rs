@@ -132,6 +132,13 @@ impl From<PublishReport> for Published {
                     .to_owned(),
             );
         }
+        let settings = &report.record.settings;
+        if report.record.abi == Abi::Reactor
+            && (settings.stream_body || settings.pass_authorization)
+        {
+            let what = "--stream-body and --pass-authorization are for commands: a reactor has both always";
+            notes.push(what.to_owned());
+        }
         notes.extend(report.takes.iter().map(takes));
         notes.extend(report.leaves.iter().map(leaves));
         let PublishReport { record, replaced, init_log, kept, .. } = report;

@@ -1,4 +1,5 @@
-//! A deploy's settings, from the query: `?limit=memory%3D256MiB&env=K%3DV&route=/api/...&arg=-v`, each as often as wanted.
+//! A deploy's settings, from the query: `?limit=memory%3D256MiB&env=K%3DV&route=/api/...&arg=-v`, each as often as wanted;
+//! and `stream-body=true&pass-authorization=true`.
 //! With `keep=all` what is not named is as in the current revision, but for the kinds of `reset`.
 
 use mayfly_core::limits::Limits;
@@ -51,17 +52,31 @@ pub(super) fn change(
             }
             "route" => change.routes.push(value),
             "arg" => change.args.push(value),
+            "stream-body" => change.stream_body = Some(switch(&name, &value)?),
+            "pass-authorization" => change.pass_authorization = Some(switch(&name, &value)?),
             "keep" if value == "all" => change.keeps = true,
             "keep" => return Err(wrong("keep takes 'all'")),
             "reset" => change.reset.push(Kind::from_name(&value).ok_or_else(|| {
                 let names = Kind::ALL.map(Kind::name).join(", ");
                 wrong(&format!("reset takes one of {names}"))
             })?),
-            _ => return Err(unknown(&name, "limit, env, route, arg, keep and reset")),
+            _ => {
+                let known =
+                    "limit, env, route, arg, stream-body, pass-authorization, keep and reset";
+                return Err(unknown(&name, known));
+            }
         }
     }
     change.clone().onto(None).map_err(|why| wrong(&why.to_string()).hint(why.hint()))?;
     Ok(change)
+}
+
+fn switch(name: &str, value: &str) -> Result<bool, Problem> {
+    match value {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        _ => Err(wrong(&format!("{name} is true or false"))),
+    }
 }
 
 /// Refuses a parameter that the path does not take: a typo must not be a deploy without its limit.
@@ -97,6 +112,9 @@ mod tests {
         assert_eq!(settings.env["E"], "");
         assert_eq!(settings.routes, ["/api/..."]);
         assert_eq!(settings.args, ["-c", "a b"]);
+        assert!(!settings.stream_body && !settings.pass_authorization);
+        let settings = parse("stream-body=true&pass-authorization=true&arg=x").unwrap();
+        assert!(settings.stream_body && settings.pass_authorization);
         assert_eq!(parse("").unwrap(), Settings::default());
     }
 
@@ -121,6 +139,9 @@ mod tests {
             ("route=/v1/x", 422),
             ("env=A%3D%ff", 400),
             ("arg=a%00", 422),
+            ("stream-body", 422),
+            ("pass-authorization=1", 422),
+            ("streambody=true", 400),
             ("keep=some", 422),
             ("reset=everything", 422),
         ] {

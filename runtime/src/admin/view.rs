@@ -25,6 +25,8 @@ pub(super) struct RevisionView<'a> {
     env_names: Vec<&'a str>,
     args: &'a [String],
     routes: &'a [String],
+    stream_body: bool,
+    pass_authorization: bool,
     stages: &'a [StageTime],
 }
 
@@ -82,6 +84,8 @@ impl<'a> RevisionView<'a> {
             env_names: record.settings.env.keys().map(String::as_str).collect(),
             args: &record.settings.args,
             routes: &record.settings.routes,
+            stream_body: record.settings.stream_body,
+            pass_authorization: record.settings.pass_authorization,
             stages: &record.stages,
         }
     }

@@ -41,8 +41,14 @@ pub(crate) struct Deploy {
     /// A path of its own, as in /api/...; may be repeated; those given stand for all.
     #[arg(long, short, value_name = "PATTERN")]
     route: Vec<String>,
+    /// A command module gets a body without a length as it comes; else whole, with CONTENT_LENGTH.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    stream_body: Option<bool>,
+    /// A command module gets the header Authorization, as HTTP_AUTHORIZATION; else it does not.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pass_authorization: Option<bool>,
     /// Start from the node's defaults, in all or in these kinds, instead of keeping what is not named: limits, env, args,
-    /// routes; as in --reset or --reset=env,routes.
+    /// routes, switches; as in --reset or --reset=env,routes.
     #[arg(
         long,
         value_name = "KIND",
@@ -68,6 +74,7 @@ enum Reset {
     Env,
     Args,
     Routes,
+    Switches,
 }
 
 impl Reset {
@@ -78,6 +85,7 @@ impl Reset {
             Self::Env => Some(Kind::Env),
             Self::Args => Some(Kind::Args),
             Self::Routes => Some(Kind::Routes),
+            Self::Switches => Some(Kind::Switches),
         }
     }
 }
@@ -205,6 +213,8 @@ impl Deploy {
                 self.reset.iter().filter_map(|reset| Some(reset.kind()?.name().to_owned())),
             );
         }
+        let said = |switch: Option<bool>| Vec::from_iter(switch.map(|on| on.to_string()));
+        let (stream, pass) = (said(self.stream_body), said(self.pass_authorization));
         let parameters = [
             ("keep", &kept),
             ("reset", &reset),
@@ -212,6 +222,8 @@ impl Deploy {
             ("arg", &self.arg),
             ("limit", &self.limit),
             ("route", &self.route),
+            ("stream-body", &stream),
+            ("pass-authorization", &pass),
         ];
         let all: Vec<_> = parameters
             .iter()

@@ -74,6 +74,13 @@ fn show_revision(revision: &Value) -> Result<(), Failure> {
     // A program may be one of them: shown as one line, cut.
     let args: String = words("args").chars().take(100).collect();
     line(format_args!("  arguments  {}", mayfly_runtime::logs::escape(args.as_bytes())))?;
+    let switches =
+        [("stream_body", "--stream-body"), ("pass_authorization", "--pass-authorization")];
+    let on = switches.iter().filter(|(key, _)| revision[key].as_bool() == Some(true));
+    let on: Vec<_> = on.map(|(_, flag)| *flag).collect();
+    if !on.is_empty() {
+        line(format_args!("  switches   {}", on.join(" ")))?;
+    }
     let limits = revision["limits"].as_object().into_iter().flatten();
     let limits: Vec<_> = limits
         .map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default()))

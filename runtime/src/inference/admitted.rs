@@ -13,11 +13,11 @@ use mayfly_oip::{Data, Encoded, HEADER_LENGTH, InferRequest, Model};
 use super::ask::{describe, forward, guests_answer};
 use super::clerk;
 use super::frame::FrameBody;
-use super::hold::Hold;
 use super::receive::{self, Received};
 use super::refusal::Refusal;
 use super::{Asked, SMALL_JSON, description, plain};
 use crate::exchange::{RequestBody, ResponseBody};
+use crate::hold::Hold;
 use crate::invocation::{self, Placed};
 use crate::node::Node;
 use crate::revision::Revision;
@@ -55,7 +55,8 @@ impl Admitted {
         }
         let known = revision.model.get().is_some();
         let placed = known.then(|| Placed::take(node, &revision, inbound)).transpose()?;
-        let hold = Hold::new(node, &revision, client);
+        let share = Some(revision.shares.buffers.clone());
+        let hold = Hold::new(node.rooms.buffers.grant(share, client));
         let inbound = forward(inbound, &revision, Method::POST, HeaderMap::new());
         Ok(Box::new(Self { revision, inbound, asked, receiving, placed, hold }))
     }

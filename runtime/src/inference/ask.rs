@@ -10,10 +10,10 @@ use mayfly_abi::CONTENT_TYPE_MODEL;
 use mayfly_core::limits::node as limits;
 use mayfly_oip::Model;
 
-use super::hold::Hold;
 use super::refusal::Refusal;
 use super::{SMALL_JSON, clerk};
 use crate::exchange::ResponseBody;
+use crate::hold::Hold;
 use crate::invocation::Placed;
 use crate::node::Node;
 use crate::revision::Revision;

@@ -10,9 +10,9 @@ use mayfly_core::limits::{Limits, node};
 use mayfly_oip::HEADER_LENGTH;
 use tokio::time::Instant;
 
-use super::hold::Hold;
 use super::refusal::Refusal;
 use crate::exchange::{BodyError, RequestBody, TakeBy};
+use crate::hold::Hold;
 
 /// What a request's headers say of its body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -186,8 +186,8 @@ fn whole(expected: Expected, json: Vec<u8>, after: Pieces) -> Result<Received, R
 #[cfg(test)]
 mod tests {
     use super::super::frame::FrameBody;
-    use super::super::hold;
     use super::*;
+    use crate::hold;
 
     fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
         let pairs = pairs.iter().map(|(name, value)| {

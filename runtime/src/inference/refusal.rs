@@ -5,6 +5,7 @@ use http::{HeaderValue, Response, StatusCode};
 use mayfly_core::Outcome;
 
 use crate::exchange::ResponseBody;
+use crate::hold::NoRoom;
 
 /// Why a request is not answered with an inference: the protocol's `{"error": ...}` and its status.
 #[derive(Debug)]
@@ -88,6 +89,13 @@ impl Refusal {
 impl From<mayfly_oip::Error> for Refusal {
     fn from(error: mayfly_oip::Error) -> Self {
         Self::new(error.status(), error.to_string())
+    }
+}
+
+impl From<NoRoom> for Refusal {
+    fn from(_: NoRoom) -> Self {
+        let busy = "too much of inference requests is held for this model or client; retry soon";
+        Self::new(503, busy).retry_after(1)
     }
 }
 

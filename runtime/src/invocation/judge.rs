@@ -30,9 +30,13 @@ fn ended(error: Option<&wasmtime::Error>, sandbox: &Sandbox, memory: &[u8]) -> O
     if sandbox.exchange.started() {
         return Outcome::Answered;
     }
-    let unfinished =
-        || Outcome::BadResponse("it ended before the blank line after its head".into());
-    let outcome = if sandbox.cgi_unfinished() { unfinished() } else { Outcome::NoResponse };
+    let unfinished = |printed| {
+        Outcome::BadResponse(format!(
+            "it ended without a head: a command first prints header lines, such as \"Content-Type: text/plain\", and a \
+             blank line; {printed}"
+        ))
+    };
+    let outcome = sandbox.cgi_unfinished().map_or(Outcome::NoResponse, unfinished);
     blame(outcome, sandbox)
 }
 

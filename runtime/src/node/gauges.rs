@@ -19,13 +19,18 @@ impl Node {
         });
         self.room(
             "mayfly_requests_receiving",
-            "Inference requests that are being received",
+            "Requests that are received whole: inferences, and bodies without a length for commands",
             &self.rooms.receiving,
         );
         self.room(
             "mayfly_inference_bytes",
             "Bytes that inference requests and answers hold beside their instances",
             &self.rooms.buffers,
+        );
+        self.room(
+            "mayfly_held_body_bytes",
+            "Bytes of bodies that came without a length and are held for commands",
+            &self.rooms.bodies,
         );
         self.room(
             "mayfly_unread_bytes",

@@ -20,11 +20,13 @@ pub enum Kind {
     Args,
     /// Routes of its own.
     Routes,
+    /// What is on or off.
+    Switches,
 }
 
 impl Kind {
     /// All of them, in the order of their names' list in messages.
-    pub const ALL: [Self; 4] = [Self::Limits, Self::Env, Self::Args, Self::Routes];
+    pub const ALL: [Self; 5] = [Self::Limits, Self::Env, Self::Args, Self::Routes, Self::Switches];
 
     /// As in `--reset`.
     #[must_use]
@@ -34,6 +36,7 @@ impl Kind {
             Self::Env => "env",
             Self::Args => "args",
             Self::Routes => "routes",
+            Self::Switches => "switches",
         }
     }
 
@@ -63,6 +66,10 @@ pub struct Change {
     pub args: Vec<String>,
     /// Routes; any that are named stand for all.
     pub routes: Vec<String>,
+    /// As in [`Settings`].
+    pub stream_body: Option<bool>,
+    /// As in [`Settings`].
+    pub pass_authorization: Option<bool>,
 }
 
 /// All settings as they are here: nothing is kept.
@@ -89,6 +96,10 @@ impl Change {
                 Kind::Env => settings.env = self.base.env.clone(),
                 Kind::Args => settings.args = self.base.args.clone(),
                 Kind::Routes => settings.routes = self.base.routes.clone(),
+                Kind::Switches => {
+                    settings.stream_body = self.base.stream_body;
+                    settings.pass_authorization = self.base.pass_authorization;
+                }
             }
         }
         let kept = if current.is_some() { self.kept(&settings) } else { Vec::new() };
@@ -102,6 +113,9 @@ impl Change {
         if !self.routes.is_empty() {
             settings.routes = self.routes;
         }
+        settings.stream_body = self.stream_body.unwrap_or(settings.stream_body);
+        settings.pass_authorization =
+            self.pass_authorization.unwrap_or(settings.pass_authorization);
         settings.check()?;
         if let Some(most) = &self.most {
             within(&settings.limits, most)?;
@@ -132,6 +146,14 @@ impl Change {
         }
         if self.routes.is_empty() {
             kept.extend(settings.routes.iter().map(|route| format!("route {route}")));
+        }
+        for (name, is_on, named) in [
+            ("stream-body", settings.stream_body, self.stream_body),
+            ("pass-authorization", settings.pass_authorization, self.pass_authorization),
+        ] {
+            if is_on && named.is_none() {
+                kept.push(format!("switch {name}"));
+            }
         }
         kept
     }
@@ -201,6 +223,19 @@ mod tests {
         assert_eq!(kept, ["limit memory=1GiB", "2 arguments"]);
         let (settings, kept) = Change::default().onto(Some(&before())).unwrap();
         assert_eq!((settings, kept), (Settings::default(), Vec::new()));
+    }
+
+    #[test]
+    fn a_switch_stays_until_it_is_named_or_reset() {
+        let on = Settings { stream_body: true, pass_authorization: true, ..Settings::default() };
+        let (settings, kept) = keeping().onto(Some(&on)).unwrap();
+        assert!(settings == on && kept == ["switch stream-body", "switch pass-authorization"]);
+        let off = Change { stream_body: Some(false), ..keeping() };
+        let (settings, kept) = off.onto(Some(&on)).unwrap();
+        assert!(!settings.stream_body && settings.pass_authorization);
+        assert_eq!(kept, ["switch pass-authorization"]);
+        let reset = Change { reset: vec![Kind::Switches], ..keeping() };
+        assert_eq!(reset.onto(Some(&on)).unwrap(), (Settings::default(), Vec::new()));
     }
 
     #[test]

@@ -5,6 +5,9 @@ use wasmparser::{FuncType, ValType};
 /// Import module of WASI preview 1.
 pub const WASI: &str = "wasi_snapshot_preview1";
 
+/// Import module of what a C linker or another toolchain left to the host.
+pub const ENV: &str = "env";
+
 /// Name and type of each function of one import module. A type is written as its parameters, a colon, its results:
 /// `i` is i32, `I` is i64.
 pub type Functions = &'static [(&'static str, &'static str)];
@@ -75,9 +78,13 @@ pub const ASSET_FUNCTIONS: Functions = &[("asset_len", "ii:I"), ("asset_read", "
 pub const KERNEL_FUNCTIONS: Functions =
     &[("gemm", "i:"), ("map", "i:"), ("plane", "i:"), ("version", ":i"), ("winograd", "i:")];
 
+/// What Emscripten's programs import beside WASI (`-sSTANDALONE_WASM` with memory that grows); it does nothing.
+pub const ENV_FUNCTIONS: Functions = &[("emscripten_notify_memory_growth", "i:")];
+
 /// Every import module.
-pub const MODULES: [(&str, Functions); 4] = [
+pub const MODULES: [(&str, Functions); 5] = [
     (WASI, WASI_FUNCTIONS),
+    (ENV, ENV_FUNCTIONS),
     (mayfly_abi::MODULE_HTTP, HTTP_FUNCTIONS),
     (mayfly_abi::MODULE_ASSET, ASSET_FUNCTIONS),
     (mayfly_abi::MODULE_KERNELS, KERNEL_FUNCTIONS),
@@ -104,11 +111,11 @@ pub enum ImportError {
 /// # Errors
 /// [`ImportError`] says whether module, name or type is unknown.
 pub fn check(module: &str, name: &str, found: &FuncType) -> Result<(), ImportError> {
-    let (_, functions) = MODULES
-        .iter()
-        .find(|(known, _)| *known == module)
-        .ok_or_else(|| ImportError::Module(meaning(module)))?;
-    let (_, expected) = functions.iter().find(|(n, _)| *n == name).ok_or(ImportError::Name)?;
+    let foreign = || ImportError::Module(meaning(module, name, found));
+    let (_, functions) = MODULES.iter().find(|(known, _)| *known == module).ok_or_else(foreign)?;
+    // What else is in `env` is nothing that we could have.
+    let unknown = || if module == ENV { foreign() } else { ImportError::Name };
+    let (_, expected) = functions.iter().find(|(n, _)| *n == name).ok_or_else(unknown)?;
     let (params, results) = expected.split_once(':').unwrap_or((expected, ""));
     let same = found.params().iter().copied().eq(types(params))
         && found.results().iter().copied().eq(types(results));
@@ -148,14 +155,22 @@ pub fn linkable(engine: &wasmtime::Engine, letters: &str) -> wasmtime::FuncType 
 }
 
 /// What the author of a module with a foreign import probably did.
-fn meaning(module: &str) -> &'static str {
+fn meaning(module: &str, name: &str, found: &FuncType) -> &'static str {
     match module {
         "wasi_unstable" => "it was made for an early draft of WASI; build it for wasm32-wasip1",
-        "env" => {
+        // C's `abort` takes nothing, AssemblyScript's a message and a place.
+        ENV if matches!((name, found.params().len()), ("abort", 4) | ("seed" | "trace", _)) => {
+            "AssemblyScript left it to a host in JavaScript; build with its shim for WASI, by `asc --config \
+             node_modules/@assemblyscript/wasi-shim/asconfig.json`"
+        }
+        ENV => {
             "the linker left a C symbol or an Emscripten import unresolved; build for wasm32-wasip1 and link it"
         }
         "wbg" | "__wbindgen_placeholder__" | "__wbindgen_externref_xform__" => {
             "it was made for a browser by wasm-bindgen; build it for wasm32-wasip1 without wasm-bindgen"
+        }
+        "rb-js-abi-host" | "canonical_abi" => {
+            "it was made for a host in JavaScript, as Ruby's npm packages are; see docs/languages.md"
         }
         "gojs" | "go" => "it was made for a browser by Go; build it with GOOS=wasip1",
         "wasi_nn" | "wasi_ephemeral_nn" => {
@@ -229,5 +244,21 @@ mod tests {
         let wrong = check(mayfly_abi::MODULE_ASSET, "asset_len", &func("ii", "i"));
         let (found, expected) = ("[i32 i32] -> [i32]".into(), "[i32 i32] -> [i64]".into());
         assert_eq!(wrong, Err(ImportError::Type { found, expected }));
+    }
+
+    #[test]
+    fn what_is_left_to_env_is_told_apart_by_who_left_it() {
+        assert_eq!(check(ENV, "emscripten_notify_memory_growth", &func("i", "")), Ok(()));
+        for (name, params, results, word) in [
+            ("abort", "iiii", "", "AssemblyScript"),
+            ("abort", "", "", "C symbol"),
+            ("emscripten_resize_heap", "i", "i", "C symbol"),
+            ("nope", "", "", "C symbol"),
+        ] {
+            let Err(ImportError::Module(meaning)) = check(ENV, name, &func(params, results)) else {
+                panic!("{name} is taken")
+            };
+            assert!(meaning.contains(word), "{name}: {meaning}");
+        }
     }
 }

@@ -94,6 +94,7 @@ const WORK: &[(&str, &str, Most)] = &[
     ("wasi_snapshot_preview1", "sock_recv", Same("an error code; no buffer is looked at")),
     ("wasi_snapshot_preview1", "sock_send", Same("an error code; no buffer is looked at")),
     ("wasi_snapshot_preview1", "sock_shutdown", Same("an error code")),
+    ("env", "emscripten_notify_memory_growth", Same("nothing")),
     ("mayfly_http_v1", "mark", Same("one number")),
     ("mayfly_http_v1", "request_body_read", B(PIECE, "one piece of the body")),
     ("mayfly_http_v1", "request_head", B(4 * node::REQUEST_HEAD_BYTES, "the head, twice if the guest has no room for it")),

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 mod bodiless;
+mod cgi;
 mod clients;
 mod faults;
 mod harness;

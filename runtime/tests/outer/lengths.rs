@@ -6,9 +6,38 @@ use std::time::Duration;
 
 use crate::node::Node;
 
+/// A command that does the same as [`reactor`]: its head is flushed before anything else.
+fn command(rest: usize) -> Vec<u8> {
+    wat::parse_str(format!(
+        r#"(module
+  (import "wasi_snapshot_preview1" "poll_oneoff" (func $poll (param i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "fd_write" (func $fd_write (param i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 0) "Content-Type: text/plain\0aContent-Length: 10\0a\0a")
+  (data (i32.const 64) "0123456789abcdefghij")
+  (data (i32.const 128) "the end\0a")
+  (func $write (param i32 i32 i32)
+    (i32.store (i32.const 512) (local.get 1))
+    (i32.store (i32.const 516) (local.get 2))
+    (drop (call $fd_write (local.get 0) (i32.const 512) (i32.const 1) (i32.const 520))))
+  (func $nap
+    (drop (call $poll (i32.const 1024) (i32.const 1280) (i32.const 1) (i32.const 1536))))
+  (func (export "_start")
+    (i32.store (i32.const 1040) (i32.const 1))
+    (i64.store (i32.const 1048) (i64.const 50000000))
+    (call $write (i32.const 1) (i32.const 0) (i32.const 45))
+    (call $nap)
+    (call $write (i32.const 1) (i32.const 64) (i32.const 5))
+    (call $write (i32.const 1) (i32.const 69) (i32.const {rest}))
+    (call $nap)
+    (call $write (i32.const 2) (i32.const 128) (i32.const 8))))"#
+    ))
+    .unwrap()
+}
+
 /// A reactor that declares ten bytes, sends its head and five of them, sleeps for 50 ms, and sends `rest` more; then it
 /// writes a line to its log.
-fn guest(rest: usize) -> Vec<u8> {
+fn reactor(rest: usize) -> Vec<u8> {
     wat::parse_str(format!(
         r#"(module
   (import "wasi_snapshot_preview1" "poll_oneoff" (func $poll (param i32 i32 i32 i32) (result i32)))
@@ -51,21 +80,27 @@ fn twice(node: &Node, method: &str, path: &str) -> String {
 #[test]
 fn a_client_sees_what_is_missing_and_never_what_is_over() {
     let node = Node::start(tempfile::tempdir().unwrap());
+    for guest in [reactor, command] {
+        sees(&node, guest);
+    }
+}
+
+fn sees(node: &Node, guest: fn(usize) -> Vec<u8>) {
     for (name, rest) in [("short", 3), ("exact", 5), ("long", 15)] {
         let file = node.file(&format!("{name}.wasm"), &guest(rest));
         node.ok(&["deploy", &file, "--name", name]);
     }
     // Cut: no second response, and eight bytes of ten.
-    let short = twice(&node, "GET", "/short");
+    let short = twice(node, "GET", "/short");
     assert_eq!(short.matches("http/1.1 200").count(), 1, "{short}");
     assert!(short.contains("content-length: 10\r\n") && short.ends_with("\r\n01234567"), "{short}");
     for name in ["exact", "long"] {
-        let answers = twice(&node, "GET", &format!("/{name}"));
+        let answers = twice(node, "GET", &format!("/{name}"));
         assert_eq!(answers.matches("http/1.1 200").count(), 2, "{answers}");
         assert_eq!(answers.matches("content-length: 10\r\n").count(), 2, "{answers}");
         assert_eq!(answers.matches("\r\n0123456789").count(), 2, "{answers}");
         assert!(answers.ends_with("\r\n0123456789"), "{answers}");
-        let heads = twice(&node, "HEAD", &format!("/{name}"));
+        let heads = twice(node, "HEAD", &format!("/{name}"));
         assert_eq!(heads.matches("content-length: 10\r\n").count(), 2, "{heads}");
         assert!(heads.ends_with("\r\n\r\n"), "{heads}");
     }
@@ -79,4 +114,7 @@ fn a_client_sees_what_is_missing_and_never_what_is_over() {
         std::thread::sleep(Duration::from_millis(20));
     }
     assert_eq!(ends, 2, "{}", node.ok(&["logs", "exact"]));
+    for name in ["short", "exact", "long"] {
+        node.ok(&["remove", name]);
+    }
 }

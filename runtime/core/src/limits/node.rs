@@ -76,7 +76,8 @@ caps! {
     QUEUE_PER_SLOT: usize = 2, written_count;
     /// A function with more than one part in so many of that queue, or many slots, may only come to its first half.
     QUEUE_FEW_PARTS: usize = 8, written_count;
-    /// Requests per slot whose JSON may be received at once; one function gets half of what is free at most.
+    /// Requests per slot whose JSON, or whose body for a command that came without a length, may be received at once; one
+    /// function gets half of what is free at most.
     RECEIVING_PER_SLOT: usize = 2, written_count;
     /// Bytes a second that a client must send of its body on average, while it is waited for.
     BODY_RATE: u64 = KIB, written_size;
@@ -124,6 +125,11 @@ caps! {
     PATH_BYTES: usize = 4 << 10, written_size;
     /// Bytes of CGI head: as the reactor ABI's.
     CGI_HEAD_BYTES: usize = 96 << 10, written_size;
+    /// Bytes of what a command printed in place of a head that go into its log.
+    CGI_PRINTED_BYTES: usize = 200, written_size;
+    /// Bytes of bodies that came without a length and are held for commands; beyond it 503, and beyond half of what is free
+    /// for one function, three times of it for one address.
+    BODIES_BYTES: usize = 128 << 20, written_size;
     /// Bytes of one log line; what is over is cut.
     LOG_LINE_BYTES: usize = 8 << 10, written_size;
     /// Bytes of a request's path in its log line; what is over is cut, and the query is never there.

@@ -62,7 +62,7 @@ impl Outcome {
             Self::BodyTimeout => "The request's body stopped arriving",
             Self::ClientGone => "The client went away",
             Self::FunctionBusy { .. } => "The function is busy",
-            Self::NodeFull | Self::MemoryFull => "The node is full",
+            Self::NodeFull | Self::MemoryFull | Self::BodiesFull => "The node is full",
             Self::Preparing => "The function is being prepared",
             Self::Draining => "The node is shutting down",
             Self::WallLimit { .. } => "The function took too long",
@@ -97,6 +97,10 @@ impl Outcome {
             }
             Self::NodeFull => "no instance slot became free in time".to_owned(),
             Self::MemoryFull => "there was no memory for one more instance in time".to_owned(),
+            Self::BodiesFull => {
+                "too much is held of bodies that came without a length, for this function or from this client"
+                    .to_owned()
+            }
             Self::Preparing => "its compiled code is being made anew".to_owned(),
             Self::WallLimit { limit } => format!("wall limit {limit} reached"),
             Self::CpuLimit { limit } => format!("cpu limit {limit} reached"),
@@ -130,6 +134,7 @@ impl Outcome {
             | Self::NodeFull
             | Self::MemoryFull
             | Self::MemoryPressure { .. } => Some("retry"),
+            Self::BodiesFull => Some("retry, or send the body with its Content-Length"),
             Self::Preparing => Some("retry in a few seconds"),
             Self::Draining => Some("retry on another node"),
             Self::Internal(_) => Some("please report it with this request id"),
@@ -192,6 +197,10 @@ impl Outcome {
             Self::MemoryFull => {
                 "raise `engine.memory-budget`; a lower `--limit memory=...` lets more instances in"
             }
+            Self::BodiesFull => {
+                "BODIES_BYTES in docs/limits.md is fixed; a command that reads to the end of its input needs none of it, by \
+                 `mayfly deploy --stream-body`"
+            }
             Self::Answered
             | Self::Unroutable
             | Self::BadRequest(_)
@@ -233,6 +242,7 @@ impl Outcome {
             Self::HeadersTooMany,
             Self::MemoryPressure { held_bytes: 128 << 20 },
             Self::MemoryFull,
+            Self::BodiesFull,
         ]
     }
 }

@@ -1,42 +1,37 @@
-//! The memory that all inference requests of a node may take together, beside their instances'.
-
-use std::net::IpAddr;
+//! Memory that requests of a node take together beside their instances', each byte of it counted before it is taken.
 
 use bytes::Bytes;
 
-use super::refusal::Refusal;
-use crate::node::Node;
-use crate::revision::Revision;
 use crate::shares::Grant;
 
 /// One request's part of it; given back when dropped.
-pub(super) struct Hold(Grant);
+pub(crate) struct Hold(Grant);
+
+/// All of it is taken, or this function or client has its share.
+#[derive(Debug)]
+pub(crate) struct NoRoom;
 
 impl Hold {
-    /// Nothing yet, for a client of this revision.
-    pub(super) fn new(node: &Node, revision: &Revision, client: IpAddr) -> Self {
-        Self(node.rooms.buffers.grant(Some(revision.shares.buffers.clone()), client))
+    /// What a grant has room for.
+    pub(crate) fn new(grant: Grant) -> Self {
+        Self(grant)
     }
 
     /// Takes room for so many more bytes.
     ///
     /// # Errors
-    /// 503 when all of it is taken, or this function or client has its share.
-    pub(super) fn grow(&mut self, bytes: usize) -> Result<(), Refusal> {
-        if self.0.grow(bytes) {
-            return Ok(());
-        }
-        let busy = "too much of inference requests is held for this model or client; retry soon";
-        Err(Refusal::new(503, busy).retry_after(1))
+    /// [`NoRoom`]; what there was is kept.
+    pub(crate) fn grow(&mut self, bytes: usize) -> Result<(), NoRoom> {
+        if self.0.grow(bytes) { Ok(()) } else { Err(NoRoom) }
     }
 
     /// So many bytes are not held any more.
-    pub(super) fn shrink(&mut self, bytes: usize) {
+    pub(crate) fn shrink(&mut self, bytes: usize) {
         self.0.shrink(bytes);
     }
 
     /// No more than so many bytes are.
-    pub(super) fn keep(&mut self, bytes: usize) {
+    pub(crate) fn keep(&mut self, bytes: usize) {
         let all = self.0.amount();
         self.shrink(all.saturating_sub(bytes));
     }
@@ -45,12 +40,12 @@ impl Hold {
     ///
     /// # Errors
     /// As [`Hold::grow`].
-    pub(super) fn extend(
+    pub(crate) fn extend(
         &mut self,
         all: &mut Vec<u8>,
         part: &[u8],
         most: usize,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), NoRoom> {
         let needed = all.len() + part.len();
         if needed > all.capacity() {
             let capacity = needed.max(all.capacity().saturating_mul(2).min(most));
@@ -61,40 +56,40 @@ impl Hold {
         Ok(())
     }
 
-    /// An answer that keeps its room until the client has it: one that reads slowly would else hold memory that nobody
-    /// counts.
-    pub(super) fn around(self, answer: Vec<u8>) -> Bytes {
-        Bytes::from_owner(Held { answer, _hold: self })
+    /// Bytes that keep their room until the last of them is gone: a client that takes an answer slowly, or a function its
+    /// body, would else hold memory that nobody counts.
+    pub(crate) fn around(self, bytes: Vec<u8>) -> Bytes {
+        Bytes::from_owner(Held { bytes, _hold: self })
     }
 }
 
 struct Held {
-    answer: Vec<u8>,
+    bytes: Vec<u8>,
     _hold: Hold,
 }
 
 impl AsRef<[u8]> for Held {
     fn as_ref(&self) -> &[u8] {
-        &self.answer
+        &self.bytes
     }
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use std::sync::Arc;
 
     use super::*;
     use crate::shares::Pot;
 
     /// A hold on a room of this size, as one function's.
-    pub(in crate::inference) fn of(room: usize) -> (Arc<Pot>, Hold) {
+    pub(crate) fn of(room: usize) -> (Arc<Pot>, Hold) {
         let pot = Pot::new(room);
         let grant = pot.grant(Some(Arc::default()), [127, 0, 0, 1].into());
         (pot, Hold(grant))
     }
 
     #[test]
-    fn room_is_taken_and_given_back_with_the_last_byte_of_the_answer() {
+    fn room_is_taken_and_given_back_with_the_last_byte() {
         let (pot, mut hold) = of(20);
         hold.grow(9).unwrap();
         assert!(hold.grow(2).is_err(), "more than half");
