@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::Method;
@@ -20,14 +20,21 @@ fn entries(harness: &Harness, name: &str) -> Vec<Arc<Entry>> {
     harness.logs.read(&FunctionName::new(name).unwrap(), 10_000, false).unwrap().0
 }
 
-/// The last invocation of a function.
-fn record(harness: &Harness, name: &str) -> InvocationRecord {
-    let entries = entries(harness, name);
-    let mut records = entries.iter().filter_map(|entry| match &entry.body {
-        Logged::Invocation(record) => Some((**record).clone()),
-        _ => None,
-    });
-    records.next_back().unwrap_or_else(|| panic!("nothing of {name} is in the log"))
+/// The last invocation of a function; its line may come a moment after its answer.
+async fn record(harness: &Harness, name: &str) -> InvocationRecord {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        let entries = entries(harness, name);
+        let mut records = entries.iter().filter_map(|entry| match &entry.body {
+            Logged::Invocation(record) => Some((**record).clone()),
+            _ => None,
+        });
+        if let Some(record) = records.next_back() {
+            return record;
+        }
+        assert!(Instant::now() < deadline, "nothing of {name} is in the log");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }
 
 #[test]
@@ -43,7 +50,7 @@ fn what_a_limit_ended_names_it_in_the_log_and_not_to_the_client() {
             harness.deploy_guest(name, guest, &[limit]).await;
             let reply = get(harness, &format!("/{name}/a%20path?and=secret")).await;
             assert!(!body_of(&reply).contains("mayfly deploy"), "{}", body_of(&reply));
-            let record = record(harness, name);
+            let record = record(harness, name).await;
             let limit = limit.split('=').next().unwrap();
             let hint = format!("raise it with `mayfly deploy --limit {limit}=...`");
             assert_eq!(record.detail.as_deref(), Some(&*format!("{key} reached; {hint}")));
@@ -58,7 +65,7 @@ fn a_long_path_is_cut_in_the_log() {
     harness.run(async {
         harness.deploy_guest("long-path", "answers", &[]).await;
         get(harness, &format!("/long-path/{}", "a".repeat(5_000))).await;
-        let path = record(harness, "long-path").path;
+        let path = record(harness, "long-path").await.path;
         assert!(path.len() == 259 && path.ends_with("aaa..."), "{path}");
     });
 }
@@ -85,18 +92,18 @@ fn time_belongs_to_what_was_waited_for() {
         // Ended from outside, while it sleeps, and with its client.
         harness.deploy_guest("phases-sleep", "sleeps", &["wall=300ms"]).await;
         assert_eq!(get(harness, "/phases-sleep").await.status, 504);
-        let times = record(harness, "phases-sleep").times;
+        let times = record(harness, "phases-sleep").await.times;
         assert!(times.call_ns > times.total_ns / 2 && times.instantiate_ns > 0, "{times:?}");
         let left = harness.head_only("/phases-sleep");
         drop(tokio::time::timeout(Duration::from_millis(100), left).await);
         // Its guest ends when the runtime gets round to it.
         for _ in 0..500 {
-            if record(harness, "phases-sleep").outcome == "client-gone" {
+            if record(harness, "phases-sleep").await.outcome == "client-gone" {
                 break;
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        let left = record(harness, "phases-sleep");
+        let left = record(harness, "phases-sleep").await;
         assert_eq!(left.outcome, "client-gone");
         assert!(left.times.call_ns > left.times.total_ns / 2, "{:?}", left.times);
 
@@ -105,7 +112,7 @@ fn time_belongs_to_what_was_waited_for() {
         let post = request(Method::POST, "/phases-body");
         let reply = read(send(harness, post, Some(Box::pin(body))).await).await;
         assert_eq!(reply.status, 504);
-        let times = record(harness, "phases-body").times;
+        let times = record(harness, "phases-body").await.times;
         assert!(times.receive_ns > times.total_ns / 2, "{times:?}");
         for times in [times, left.times] {
             let sum = times.queue_ns
@@ -131,7 +138,10 @@ fn output_over_the_limit_is_counted_and_said_once() {
         let entries = entries(harness, "over-log");
         let told: Vec<_> = entries.iter().filter_map(over).collect();
         assert_eq!(told.len(), 1);
-        assert_eq!((told[0].0, told[0].1), (record(harness, "over-log").dropped_log_bytes, 1024));
+        assert_eq!(
+            (told[0].0, told[0].1),
+            (record(harness, "over-log").await.dropped_log_bytes, 1024)
+        );
         let line = entries.iter().find(|entry| over(entry).is_some()).unwrap().to_human();
         assert!(line.contains("log limit 1KiB reached") && line.contains("--limit log="), "{line}");
         // Nothing is said to who wants nothing.
@@ -158,7 +168,7 @@ fn faults_that_trap_alike_are_told_apart() {
             let name = format!("fault-words-{guest}");
             harness.deploy_guest(&name, guest, &[]).await;
             get(harness, &format!("/{name}")).await;
-            let detail = record(harness, &name).detail.unwrap();
+            let detail = record(harness, &name).await.detail.unwrap();
             assert!(detail.contains(expected), "{guest}: {detail}");
         }
     });

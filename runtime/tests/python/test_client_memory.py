@@ -86,6 +86,10 @@ SHAPES = {
     "indexed-infer": (streams(block(INFER, length=BODY, more=INDEXED)), None),
     "continuation": (streams(block("/ok", post=False, more=INDEXED[:400]), end=True, finish=False)[:24 + 9 + 9 + 430],
                      frame(9, 0, 1, INDEXED[:100])),
+    # One frame that needs another, and has all that makes a head large.
+    "open-block": (PREFACE + frame(1, 1, 1, block("/ok", post=False, more=INDEXED)), None),
+    # As much of a body as makes a buffer large.
+    "http1-body-stalled": (b"POST /sleeps HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n" + b"x" * 72_000, None),
     "http1-head-one-line": (HEAD_60K + b"Cookie: " + b"x" * 60_000, b"x"),
     "http1-head-many-lines": (HEAD_60K + (b"Accept: " + b"x" * 700 + b"\r\n") * 85, b"x"),
     # Answers that nobody reads.

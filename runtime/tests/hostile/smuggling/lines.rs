@@ -179,7 +179,6 @@ fn a_target_that_two_readers_could_read_differently_is_refused() {
         ("/mirror/a%00b", "400"),
         ("//mirror/a", "404"),
         ("/Mirror/a", "404"),
-        ("/mi%72ror/a", "404"),
         ("/", "404"),
         ("/mirror./a", "404"),
         ("/healthz/x", "404"),
@@ -195,6 +194,8 @@ fn a_target_that_two_readers_could_read_differently_is_refused() {
         let then = if status == "400" { Then::Close } else { Then::Open };
         table.vector(bytes.as_bytes(), &[status], then);
     }
+    // An escape that need not be one is read as what it stands for, as nginx and Apache do (RFC 3986, section 6.2.2).
+    table.vector(b"GET /mi%72ror/a HTTP/1.1\r\nHost: a\r\n\r\n", &["GET /a 0"], Then::Open);
     for method in ["CONNECT a:80", "TRACE /mirror/a"] {
         let bytes = format!("{method} HTTP/1.1\r\nHost: a\r\n\r\n");
         table.vector(bytes.as_bytes(), &["405"], Then::Open);
