@@ -8,7 +8,7 @@ mod gate;
 mod guarded_io;
 mod received;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
@@ -22,6 +22,7 @@ use crate::accepting::Failures;
 use crate::descriptors::Descriptors;
 use crate::forwarded::Trusted;
 use crate::node::Node;
+use crate::shares::{Grant, Pot};
 
 /// What the operator decides about the gateway.
 #[derive(Debug, Clone)]
@@ -122,6 +123,8 @@ impl Gateway {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let (stop, stopped) = watch::channel(false);
         let open = Arc::new(AtomicUsize::new(0));
+        let most = self.config.connections.min(self.config.descriptors.connections(0));
+        let places = Pot::new(most);
         let mut workers = Vec::new();
         for i in 0..self.config.workers.unwrap_or(cores).max(1) {
             let listener = self.listener.try_clone().map_err(GatewayError::Worker)?;
@@ -135,6 +138,7 @@ impl Gateway {
                 config: self.config.clone(),
                 node: self.node.clone(),
                 open: open.clone(),
+                places: places.clone(),
                 stopped: stopped.clone(),
                 turns: Arc::new(Semaphore::new(node::H2_TURNS)),
             };
@@ -176,6 +180,8 @@ struct Worker {
     node: Arc<Node>,
     /// Open connections of all workers.
     open: Arc<AtomicUsize>,
+    /// The same, by their clients' addresses.
+    places: Arc<Pot>,
     stopped: watch::Receiver<bool>,
     /// Turns of its HTTP/2 connections in which heads are read.
     turns: Arc<Semaphore>,
@@ -221,7 +227,8 @@ impl Worker {
     ) {
         let functions = self.node.catalog.load().count();
         let most = self.config.connections.min(self.config.descriptors.connections(functions));
-        let Some(guard) = Open::enter(&self.open, most, &self.node) else {
+        let place = place(&self.places, &self.config.trusted, remote.ip());
+        let Some(guard) = Open::enter(&self.open, most, &self.node, place) else {
             // Dropped at once: a client that is told nothing tries another node sooner.
             return;
         };
@@ -229,18 +236,37 @@ impl Worker {
     }
 }
 
+/// One place for a connection from this address, or none if it has its part already. Not counted are those of proxies
+/// that are trusted, and of this machine: they are many clients', or the operator's own.
+fn place(places: &Arc<Pot>, trusted: &Trusted, peer: IpAddr) -> Option<Grant> {
+    let one = || {
+        let mut place = places.grant(None, peer);
+        let _ = place.grow(1);
+        place
+    };
+    (!peer.to_canonical().is_loopback() && !trusted.contains(peer)).then(one)
+}
+
 /// One open connection.
 struct Open {
     count: Arc<AtomicUsize>,
     node: Arc<Node>,
+    _place: Option<Grant>,
 }
 
 impl Open {
-    fn enter(count: &Arc<AtomicUsize>, max: usize, node: &Arc<Node>) -> Option<Self> {
-        let guard = Self { count: count.clone(), node: node.clone() };
+    /// None if there are `max` already, or its address has its part of them.
+    fn enter(
+        count: &Arc<AtomicUsize>,
+        max: usize,
+        node: &Arc<Node>,
+        place: Option<Grant>,
+    ) -> Option<Self> {
+        let has_place = place.as_ref().is_none_or(|place| place.amount() > 0);
+        let guard = Self { count: count.clone(), node: node.clone(), _place: place };
         node.metrics.connections.inc();
         node.metrics.connections_total.inc();
-        (count.fetch_add(1, Ordering::Relaxed) < max).then_some(guard)
+        (count.fetch_add(1, Ordering::Relaxed) < max && has_place).then_some(guard)
     }
 }
 
@@ -248,5 +274,24 @@ impl Drop for Open {
     fn drop(&mut self) {
         self.count.fetch_sub(1, Ordering::Relaxed);
         self.node.metrics.connections.dec();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_address_leaves_connections_to_others() {
+        let places = Pot::new(1600);
+        let open = |peer: [u8; 4]| place(&places, &Trusted::default(), peer.into());
+        let held: Vec<_> = (0..1600).map(|_| open([192, 0, 2, 1]).unwrap()).collect();
+        assert_eq!(held.iter().filter(|place| place.amount() == 1).count(), 1050);
+        assert_eq!(open([192, 0, 2, 2]).unwrap().amount(), 1);
+        assert!(open([127, 0, 0, 1]).is_none());
+        let trusted = Trusted::new(&["192.0.2.0/24".parse().unwrap()]);
+        assert!(place(&places, &trusted, [192, 0, 2, 1].into()).is_none());
+        drop(held);
+        assert_eq!(places.free(), 1600);
     }
 }
