@@ -236,6 +236,19 @@ impl Worker {
     }
 }
 
+/// How many connections there may be of those asked for, with a memory budget of so many bytes.
+#[must_use]
+pub fn fitting(asked: usize, budget: u64) -> usize {
+    let fit = usize::try_from(budget / node::CONNECTION_BYTES).unwrap_or(usize::MAX);
+    if fit < asked {
+        tracing::info!(
+            connections = fit,
+            "engine.memory-budget has room for fewer connections than gateway.connections allows"
+        );
+    }
+    asked.min(fit)
+}
+
 /// One place for a connection from this address, or none if it has its part already. Not counted are those of proxies
 /// that are trusted, and of this machine: they are many clients', or the operator's own.
 fn place(places: &Arc<Pot>, trusted: &Trusted, peer: IpAddr) -> Option<Grant> {

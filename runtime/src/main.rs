@@ -26,7 +26,7 @@ use mayfly_runtime::config::{Config, Process};
 use mayfly_runtime::descriptors::Descriptors;
 use mayfly_runtime::engine::{Engine, EngineConfig};
 use mayfly_runtime::forwarded::Trusted;
-use mayfly_runtime::gateway::{Gateway, GatewayConfig};
+use mayfly_runtime::gateway::{self, Gateway, GatewayConfig};
 use mayfly_runtime::logs::{LogConfig, LogSink, Output, escape_lines};
 use mayfly_runtime::metrics::Metrics;
 use mayfly_runtime::node::{Node, NodeConfig};
@@ -378,14 +378,6 @@ impl Parts {
 
 fn gateway_config(config: &Config, descriptors: Descriptors, node: &Node) -> GatewayConfig {
     let keys = &config.gateway;
-    let (connections, budget) = (keys.connections, node.engine.plan().memory_budget);
-    let fit = usize::try_from(budget / node::CONNECTION_BYTES).unwrap_or(usize::MAX);
-    if fit < connections {
-        tracing::info!(
-            connections = fit,
-            "the memory budget has room for fewer connections than gateway.connections allows"
-        );
-    }
     GatewayConfig {
         listen: keys.listen,
         workers: keys.workers,
@@ -393,7 +385,7 @@ fn gateway_config(config: &Config, descriptors: Descriptors, node: &Node) -> Gat
         header_timeout: keys.header_timeout,
         keep_alive_timeout: keys.keep_alive_timeout,
         write_idle_timeout: keys.write_idle_timeout,
-        connections: connections.min(fit),
+        connections: gateway::fitting(keys.connections, node.engine.plan().memory_budget),
         descriptors,
         // The longest that any deploy may ask for: the real one is known when the signal comes.
         drain_timeout: config.drain_timeout(config.limits_max.wall()),
