@@ -189,6 +189,14 @@ pub(super) fn tiles_max(channels: usize, filters: usize) -> usize {
     tiles.min(panels.saturating_mul(RIGHT_COLS))
 }
 
+/// Scratch floats for every call of a Winograd convolution of `all` tiles, `step` at a time. The last call may need more
+/// than the others: its tiles spread over fewer blocks, which are larger then.
+pub(super) fn winograd_scratch(channels: usize, width: usize, all: usize, step: usize) -> usize {
+    let floats = |tiles: usize| winograd::scratch_len(channels, width, tiles);
+    let (whole, rest) = (step.min(all), all % step);
+    if rest == 0 { floats(whole) } else { floats(whole).max(floats(rest)) }
+}
+
 /// The first row and the first column of each block of an `m` x `n` result.
 pub(super) fn blocks(
     [m, rows]: [usize; 2],
@@ -234,5 +242,25 @@ mod tests {
                 assert!(within, "{rows} x {tiles} of {channels} to {filters}, {all} tiles");
             }
         }
+    }
+
+    #[test]
+    fn winograd_scratch_is_enough_for_every_call() {
+        const CHANNELS: [usize; 12] = [24, 32, 40, 48, 64, 72, 80, 96, 128, 192, 320, 512];
+        let sides = (12usize..=64).chain([80, 96, 112, 160, 224]);
+        let mut last_is_largest = 0;
+        for side in sides {
+            let all = side.div_ceil(winograd::TILE).pow(2);
+            for (c, f) in CHANNELS.into_iter().flat_map(|c| CHANNELS.map(|f| (c, f))) {
+                let step = tiles_max(c, filters_max(c, f, all));
+                let scratch = winograd_scratch(c, side, all, step);
+                let needs = |tiles: usize| winograd::scratch_len(c, side, tiles);
+                let calls = (0..all).step_by(step).map(|first| needs(step.min(all - first)));
+                let most = calls.max().unwrap_or(0);
+                assert_eq!(scratch, most, "{c} to {f} channels, {side} x {side}");
+                last_is_largest += usize::from(most > needs(step.min(all)));
+            }
+        }
+        assert!(last_is_largest > 0, "no shape needs what this is about");
     }
 }

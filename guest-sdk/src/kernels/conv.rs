@@ -220,7 +220,7 @@ impl Part<'_> {
         let k = self.channels * winograd::POSITIONS;
         let rows = call::filters_max(self.channels, self.filters, all);
         let step = call::tiles_max(self.channels, rows);
-        let floats = winograd::scratch_len(self.channels, ow, step.min(all));
+        let floats = call::winograd_scratch(self.channels, ow, all, step);
         call::with_scratch(floats, |scratch| {
             for (filter, first) in call::blocks([self.filters, rows], [all, step]) {
                 let at = filter * oh * ow;
