@@ -36,11 +36,13 @@
 
 mod blame;
 mod load;
+mod ml;
 mod model;
 mod operators;
 mod proto;
 mod serve;
 mod tensor;
+mod text;
 
 pub use tract_onnx as tract;
 

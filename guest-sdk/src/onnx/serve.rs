@@ -12,6 +12,7 @@ use tract_onnx::prelude::{DatumType, IntoTValue, TValue, TVec};
 
 use super::model::{Model, Outputs, Port};
 use super::tensor::{Tensor, type_name};
+use super::text;
 use crate::{Body, Error, Request, Response};
 
 /// Says that this module answers tensor frames, so that the gateway serves it under `/v2/models/`. Beside
@@ -93,6 +94,12 @@ impl Model {
             if info.bytes > MAX_TENSOR {
                 return Err(Error::too_large(format!("input {:?} is too large", info.name)).into());
             }
+            if datum == DatumType::String {
+                let mut data = vec![0; usize::try_from(info.bytes)?];
+                read(body, &mut data)?;
+                inputs.push((info.name.to_owned(), text::decode(info.name, &shape, &data)?));
+                continue;
+            }
             let mut tensor = tract::Tensor::zero_dt(datum, &shape)
                 .map_err(|error| Error::bad_request(format!("{:?}: {error}", info.name)))?;
             read(body, tensor.try_as_plain_ram_mut()?.as_bytes_mut())?;
@@ -129,7 +136,7 @@ fn read(body: &mut Body, into: &mut [u8]) -> Result<()> {
 }
 
 fn write_frame(outputs: &Outputs<'_>) -> Result<Body> {
-    let mut tensors: TVec<(&str, DataType, TValue)> = TVec::new();
+    let mut tensors: TVec<Sent<'_>> = TVec::new();
     for (name, tensor) in outputs.iter() {
         let mut value = tensor.clone().into_inner();
         if value.datum_type() == DatumType::TDim {
@@ -139,27 +146,45 @@ fn write_frame(outputs: &Outputs<'_>) -> Result<Body> {
         let datatype = code(datum).with_context(|| {
             format!("output {name:?} holds {}, which cannot be sent", type_name(datum))
         })?;
-        tensors.push((name, datatype, value));
+        let texts = (datum == DatumType::String).then(|| text::encode(tensor.as_strings()?));
+        tensors.push(Sent { name, datatype, value, texts: texts.transpose()? });
     }
-    let head =
-        tensors.iter().map(|(name, _, v)| TensorsWriter::info_bytes(name, v.rank())).sum::<usize>();
-    let mut frame = vec![0; TensorsWriter::EMPTY_BYTES + head];
+    let head = tensors.iter().map(|sent| TensorsWriter::info_bytes(sent.name, sent.value.rank()));
+    let mut frame = vec![0; TensorsWriter::EMPTY_BYTES + head.sum::<usize>()];
     let head = encode(&tensors, &mut frame)?;
     ensure!(head == frame.len(), "the head of a frame has {head} bytes, not {}", frame.len());
-    for (_, _, value) in &tensors {
-        frame.extend_from_slice(value.try_as_plain_ram()?.as_bytes());
+    for sent in &tensors {
+        frame.extend_from_slice(sent.data()?);
     }
     Ok(frame.into())
 }
 
-fn encode(tensors: &[(&str, DataType, TValue)], frame: &mut [u8]) -> Result<usize> {
+/// An output on its way into a frame.
+struct Sent<'a> {
+    name: &'a str,
+    datatype: DataType,
+    value: TValue,
+    /// What is sent of a tensor of text; numbers are sent as they lie.
+    texts: Option<Vec<u8>>,
+}
+
+impl Sent<'_> {
+    fn data(&self) -> Result<&[u8]> {
+        match &self.texts {
+            Some(texts) => Ok(texts),
+            None => Ok(self.value.as_plain_ram().context("not in plain memory")?.as_bytes()),
+        }
+    }
+}
+
+fn encode(tensors: &[Sent<'_>], frame: &mut [u8]) -> Result<usize> {
     let wrong = |error| anyhow::anyhow!("the outputs do not fit a tensor frame: {error:?}");
     let mut writer = TensorsWriter::new(frame).map_err(wrong)?;
-    for (name, datatype, value) in tensors {
-        let shape = value.shape().iter().map(|size| u64::try_from(*size));
+    for sent in tensors {
+        let shape = sent.value.shape().iter().map(|size| u64::try_from(*size));
         let shape = shape.collect::<Result<Vec<_>, _>>()?;
-        let bytes = u64::try_from(value.try_as_plain_ram()?.as_bytes().len())?;
-        writer.tensor(name, *datatype, &shape, bytes).map_err(wrong)?;
+        let bytes = u64::try_from(sent.data()?.len())?;
+        writer.tensor(sent.name, sent.datatype, &shape, bytes).map_err(wrong)?;
     }
     writer.finish().map_err(wrong)
 }
@@ -202,6 +227,7 @@ fn code(datum: DatumType) -> Option<DataType> {
         DatumType::F16 => DataType::F16,
         DatumType::F32 => DataType::F32,
         DatumType::F64 => DataType::F64,
+        DatumType::String => DataType::Bytes,
         _ => return None,
     })
 }

@@ -52,8 +52,25 @@ impl Tensor {
         Ok(Self(tensor.into()))
     }
 
+    /// A tensor of text.
+    ///
+    /// # Errors
+    /// When `texts` has not exactly as many elements as `shape` needs.
+    pub fn from_strings(shape: &[usize], texts: &[String]) -> Result<Self> {
+        let needed = checked_len(shape)?;
+        ensure!(
+            needed == texts.len(),
+            "a tensor of shape {shape:?} has {needed} elements, not {}",
+            texts.len()
+        );
+        Ok(Self(tract::tensor1(texts).into_shape(shape)?.into()))
+    }
+
     pub(super) fn zeros(datum: DatumType, shape: &[usize]) -> Result<Self> {
-        checked_len(shape)?;
+        let len = checked_len(shape)?;
+        if datum == DatumType::String {
+            return Self::from_strings(shape, &vec![String::new(); len]);
+        }
         Ok(Self(tract::Tensor::zero_dt(datum, shape)?.into()))
     }
 
@@ -72,6 +89,15 @@ impl Tensor {
         view.as_slice::<T>().with_context(|| self.wrong_type::<T>())
     }
 
+    /// The elements of a tensor of text.
+    ///
+    /// # Errors
+    /// When the tensor holds numbers.
+    pub fn as_strings(&self) -> Result<&[String]> {
+        let view = self.0.as_plain_ram().context("the tensor's text is not in plain memory")?;
+        view.as_slice().with_context(|| self.wrong_type::<String>())
+    }
+
     pub(super) fn datum(&self) -> DatumType {
         self.0.datum_type()
     }
@@ -84,7 +110,7 @@ impl Tensor {
         Self(value.into_arc_tensor())
     }
 
-    fn wrong_type<T: Element>(&self) -> String {
+    fn wrong_type<T: tract::Datum>(&self) -> String {
         format!("the tensor holds {}, not {}", type_name(self.datum()), type_name(T::datum_type()))
     }
 }

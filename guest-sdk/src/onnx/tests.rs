@@ -204,6 +204,7 @@ fn a_tensor_holds_to_its_shape_and_type() {
 
 mod indices;
 mod kernels;
+mod ml;
 
 mod serving {
     use http::{Method, Request};

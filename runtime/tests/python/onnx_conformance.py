@@ -26,15 +26,17 @@ import onnx
 from onnx import numpy_helper
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
+import ml_cases  # noqa: E402
 import quantised_cases  # noqa: E402
 from node import Node  # noqa: E402
 
 # As guest-sdk/abi/src/tensor.rs numbers them.
 CODES = {
     "bool": 1, "uint8": 2, "uint16": 3, "uint32": 4, "uint64": 5, "int8": 6, "int16": 7, "int32": 8, "int64": 9,
-    "float16": 10, "float32": 11, "float64": 12,
+    "float16": 10, "float32": 11, "float64": 12, "object": 13,
 }
 TYPES = {code: numpy.dtype(name) for name, code in CODES.items()}
+TEXT = CODES["object"]
 # The package's own runner allows 1e-3 and, where numbers cancel, 1e-7, which only its own order of summation meets;
 # here it is 5e-6 of the largest number.
 RELATIVE, ABSOLUTE = 1e-3, 5e-6
@@ -56,7 +58,8 @@ def cases():
     found = sorted(path.parent for path in root.glob("*/model.onnx"))
     if len(found) < 1000:
         sys.exit(f"{root} has {len(found)} cases: this onnx package came without them")
-    return found + quantised_cases.write(pathlib.Path(tempfile.mkdtemp(prefix="mayfly-onnx-cases-")))
+    ours = pathlib.Path(tempfile.mkdtemp(prefix="mayfly-onnx-cases-"))
+    return found + quantised_cases.write(ours) + ml_cases.write(ours)
 
 
 def load(path, declared):
@@ -68,13 +71,32 @@ def load(path, declared):
     return declared.name, array
 
 
+def pack(array):
+    """An array's bytes in a frame: of text, each element's length before it."""
+    if array.dtype != object:
+        return numpy.ascontiguousarray(array).tobytes()
+    texts = [text if isinstance(text, bytes) else text.encode() for text in array.reshape(-1)]
+    return b"".join(struct.pack("<I", len(text)) + text for text in texts)
+
+
+def unpack(code, data, shape):
+    if code != TEXT:
+        return numpy.frombuffer(data, TYPES[code]).reshape(shape)
+    texts = []
+    while data:
+        length = struct.unpack_from("<I", data)[0]
+        texts.append(data[4:4 + length].decode())
+        data = data[4 + length:]
+    return numpy.array(texts, object).reshape(shape)
+
+
 def frame(tensors):
-    head = b""
-    for name, array in tensors:
+    head, data = b"", [pack(array) for _, array in tensors]
+    for (name, array), packed in zip(tensors, data):
         text = name.encode()
         head += struct.pack("<H", len(text)) + text + bytes([CODES[array.dtype.name], array.ndim])
-        head += struct.pack(f"<{array.ndim}Q", *array.shape) + struct.pack("<Q", array.nbytes)
-    data = b"".join(numpy.ascontiguousarray(array).tobytes() for _, array in tensors)
+        head += struct.pack(f"<{array.ndim}Q", *array.shape) + struct.pack("<Q", len(packed))
+    data = b"".join(data)
     return b"MFT1" + struct.pack("<IH", len(head) + 10, len(tensors)) + head + data
 
 
@@ -87,7 +109,7 @@ def unframe(body):
         code, rank = body[at + 2 + length:at + 4 + length]
         *shape, size = struct.unpack_from(f"<{rank + 1}Q", body, at + 4 + length)
         at += 4 + length + 8 * (rank + 1)
-        tensors[name] = numpy.frombuffer(body[end:end + size], TYPES[code]).reshape(shape)
+        tensors[name] = unpack(code, body[end:end + size], shape)
         end += size
     return tensors
 
@@ -116,7 +138,7 @@ def check(answer, expected):
             raise Differs(f"type {given.dtype.name} instead of {right.dtype.name}")
         if given.shape != right.shape:
             raise Differs(f"shape {list(given.shape)} instead of {list(right.shape)}")
-        if given.dtype.kind in "biu":
+        if given.dtype.kind in "biuO":
             same = numpy.array_equal(given, right)
         else:
             size = max(1.0, float(numpy.nanmax(numpy.abs(right[numpy.isfinite(right)]), initial=0)))
