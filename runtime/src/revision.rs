@@ -15,6 +15,7 @@ use mayfly_oip::Model;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, OnceCell, Semaphore};
 
+use crate::abi::cgi;
 use crate::engine::LoadedModule;
 use crate::engine::pages::{Footprint, Run};
 use crate::engine::warm::Warm;
@@ -293,7 +294,10 @@ impl Revision {
         metrics: RevisionMetrics,
         log: Arc<Source>,
     ) -> Arc<Self> {
-        let env = record.settings.env.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
+        // A command's request has the last word on what a request is.
+        let own = |name: &String| record.abi != Abi::Command || !cgi::is_of_request(name);
+        let own = record.settings.env.iter().filter(|(name, _)| own(name));
+        let env = own.map(|(k, v)| (k.clone(), v.clone())).collect();
         let usage = Arc::new(Usage::new(record.function.clone(), module.initial_memory()));
         Arc::new(Self {
             usage,

@@ -66,6 +66,36 @@ pub fn environment(inbound: &Inbound, revision: &Revision) -> Vec<(String, Strin
     env
 }
 
+/// Whether each request sets this variable, or may: a function's own of that name is left out, because which of two a
+/// program sees depends on its language.
+#[must_use]
+pub fn is_of_request(name: &str) -> bool {
+    const OTHERS: &[&str] = &[
+        "AUTH_TYPE",
+        "CONTENT_LENGTH",
+        "CONTENT_TYPE",
+        "GATEWAY_INTERFACE",
+        "HTTPS",
+        "PATH_INFO",
+        "QUERY_STRING",
+        "REMOTE_ADDR",
+        "REMOTE_HOST",
+        "REMOTE_PORT",
+        "REQUEST_METHOD",
+        "REQUEST_URI",
+        "SCRIPT_NAME",
+        "SERVER_NAME",
+        "SERVER_PORT",
+        "SERVER_PROTOCOL",
+        "SERVER_SOFTWARE",
+        "X_FULL_URL",
+        "X_MATCHED_ROUTE",
+        "X_RAW_PATH_INFO",
+        "X_REQUEST_ID",
+    ];
+    name.starts_with("HTTP_") || OTHERS.contains(&name)
+}
+
 /// `HTTP_*` variables: repeated headers joined, `Proxy` (httpoxy) withheld, and credentials unless the function asked for
 /// them.
 fn header_variables(inbound: &Inbound, authorization: bool) -> BTreeMap<String, String> {
@@ -186,6 +216,14 @@ mod tests {
 
     fn parse_all(text: &[u8]) -> Result<Option<(Head, Vec<u8>)>, HeadError> {
         HeadParser::default().push(text)
+    }
+
+    #[test]
+    fn what_a_request_says_of_itself_is_not_the_deploys_to_say() {
+        for name in ["REQUEST_METHOD", "HTTP_COOKIE", "REMOTE_ADDR", "SERVER_SOFTWARE", "HTTPS"] {
+            assert!(is_of_request(name), "{name}");
+        }
+        assert!(!is_of_request("KEY") && !is_of_request("HTTPD"));
     }
 
     #[test]

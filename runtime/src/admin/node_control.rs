@@ -9,6 +9,7 @@ use mayfly_core::FunctionName;
 use tokio::runtime::Handle;
 
 use super::control::{Control, Function, Progress, Published, Refused, Removed, State};
+use crate::abi::cgi;
 use crate::catalog::{Catalog, Entry, Failed, Leaves, Takes, View};
 use crate::publish::{Change, PublishError, PublishReport, PublishRequest, Publisher};
 use crate::records::RecordsError;
@@ -133,6 +134,12 @@ impl From<PublishReport> for Published {
             );
         }
         let settings = &report.record.settings;
+        if report.record.abi == Abi::Command {
+            let shadowed = settings.env.keys().filter(|name| cgi::is_of_request(name));
+            notes.extend(shadowed.map(|name| {
+                format!("the variable {name} is left out: each request has its own of that name")
+            }));
+        }
         if report.record.abi == Abi::Reactor
             && (settings.stream_body || settings.pass_authorization)
         {

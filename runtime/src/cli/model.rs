@@ -181,14 +181,14 @@ impl ModelArgs {
 
     fn runner(&self) -> Result<Vec<u8>, Failure> {
         if let Some(path) = &self.runner {
-            return read(path);
+            return read(path).and_then(|wasm| known(path, wasm));
         }
         let beside = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.to_owned()));
         let places = beside.map_or_else(Vec::new, |dir| {
             vec![dir.join(RUNNER), dir.join("../share/mayfly").join(RUNNER)]
         });
         if let Some(found) = places.iter().find(|path| path.is_file()) {
-            return read(found);
+            return read(found).and_then(|wasm| known(found, wasm));
         }
         let places: Vec<_> = places.iter().map(|path| path.display().to_string()).collect();
         Err(Failure::new(
@@ -200,6 +200,25 @@ impl ModelArgs {
             ),
         ))
     }
+}
+
+/// A runner says that it speaks of tensors.
+fn known(path: &Path, wasm: Vec<u8>) -> Result<Vec<u8>, Failure> {
+    const MARK: &str = "mayfly_tensors_1";
+    let marks = wasmparser::Parser::new(0).parse_all(&wasm).filter_map(|payload| match payload {
+        Ok(wasmparser::Payload::ExportSection(exports)) => Some(exports),
+        _ => None,
+    });
+    if marks.flatten().any(|export| export.is_ok_and(|export| export.name == MARK)) {
+        return Ok(wasm);
+    }
+    let path = path.display();
+    Err(Failure::new(
+        code::FAILED,
+        format!(
+            "{path} is no runner: it does not export `{MARK}`\nhint: `make guests` builds runner.wasm"
+        ),
+    ))
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Failure> {

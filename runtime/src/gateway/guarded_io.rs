@@ -45,6 +45,10 @@ pub struct GuardedIo {
     gate: Option<Gate>,
     /// Room for a long head, until its request has ended.
     room: Grant,
+    /// Bytes that were read in pieces, and what of the room is for a buffer that takes more at once: from then on, because
+    /// hyper keeps it.
+    in_pieces: usize,
+    wide: usize,
     /// A byte was in doubt: nothing more is read from this client.
     poisoned: bool,
     timer: Option<Pin<Box<Sleep>>>,
@@ -67,6 +71,8 @@ impl GuardedIo {
             framing: gate.is_none().then(Framing::default),
             gate,
             room,
+            in_pieces: 0,
+            wide: 0,
             poisoned: false,
             writer,
             activity,
@@ -90,7 +96,7 @@ impl GuardedIo {
     /// Bytes came, or a request ended: which clock runs now?
     fn note(&mut self, got_bytes: bool) {
         if self.activity.has_ended() {
-            self.room.shrink(self.room.amount());
+            self.room.shrink(self.room.amount() - self.wide);
             self.in_head = false;
             self.read_deadline = Instant::now() + self.keep_alive_timeout;
         }
@@ -124,8 +130,18 @@ impl GuardedIo {
         };
         // Its buffer is up to twice as long.
         let wanted = 2 * bytes.saturating_sub(node::HEAD_FREE_BYTES);
-        let more = wanted.saturating_sub(self.room.amount());
+        let more = wanted.saturating_sub(self.room.amount() - self.wide);
         more == 0 || self.room.grow(more.max(node::HEAD_FREE_BYTES))
+    }
+
+    /// How much is read at once: more of a client that sends much, as long as there is room for such buffers.
+    fn piece(&mut self) -> usize {
+        if self.wide == 0 && self.in_pieces >= node::HTTP1_WIDE_AFTER {
+            self.in_pieces = 0;
+            self.wide =
+                if self.room.grow(node::HTTP1_BUFFER_BYTES) { node::HTTP1_BUFFER_BYTES } else { 0 };
+        }
+        if self.wide > 0 { usize::MAX } else { node::HTTP1_PIECE_BYTES }
     }
 
     fn poll_read_timeout(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
@@ -199,12 +215,13 @@ impl AsyncRead for GuardedIo {
         }
         let before = buf.filled().len();
         let this = &mut *self;
+        let piece = this.piece();
         let polled = {
             let mut reader = this.activity.reader().lock();
             let Some(reader) = reader.as_mut() else { return Poll::Ready(Ok(())) };
             match &mut this.gate {
                 Some(gate) => gate.poll_read(cx, Pin::new(reader), buf),
-                None => read_piece(cx, Pin::new(reader), buf),
+                None => read_piece(cx, Pin::new(reader), buf, piece),
             }
         };
         match polled {
@@ -213,6 +230,7 @@ impl AsyncRead for GuardedIo {
             }
             Poll::Ready(done) => {
                 self.inspect(buf, before);
+                self.in_pieces += buf.filled().len() - before;
                 self.note(buf.filled().len() > before);
                 if self.has_room() {
                     Poll::Ready(done)
@@ -232,17 +250,18 @@ impl AsyncRead for GuardedIo {
     }
 }
 
-/// Reads no more than a piece. Hyper makes its buffer twice as large as what came at once, and keeps it while nothing comes:
+/// Reads `most` bytes at most. Hyper makes its buffer twice as large as what came at once, and keeps it while nothing comes:
 /// 9,000 clients that sent 72 KB of a body and no more held 98 KiB each.
 fn read_piece(
     cx: &mut Context<'_>,
     reader: Pin<&mut impl AsyncRead>,
     buf: &mut ReadBuf<'_>,
+    most: usize,
 ) -> Poll<io::Result<()>> {
-    if buf.remaining() <= node::HTTP1_PIECE_BYTES {
+    if buf.remaining() <= most {
         return reader.poll_read(cx, buf);
     }
-    let mut piece = ReadBuf::new(buf.initialize_unfilled_to(node::HTTP1_PIECE_BYTES));
+    let mut piece = ReadBuf::new(buf.initialize_unfilled_to(most));
     ready!(reader.poll_read(cx, &mut piece))?;
     let n = piece.filled().len();
     buf.advance(n);

@@ -33,12 +33,14 @@ caps! {
     REQUEST_HEAD_BYTES: usize = 64 << 10, written_size;
     /// Bytes of a head that are not counted.
     HEAD_FREE_BYTES: usize = 16 << 10, written_size;
-    /// Bytes of all heads beyond that, at twice their length; a client whose head finds no room is cut off.
+    /// Bytes of all heads beyond that, and of wide buffers, at twice their length; a client whose head finds no room is cut off.
     HEADS_BYTES: usize = 64 << 20, written_size;
     /// Bytes that an HTTP/1 connection buffers: a whole head.
     HTTP1_BUFFER_BYTES: usize = 72 << 10, written_size;
     /// Bytes that it reads at once; its buffer is twice as large, and stays while the client sends nothing.
-    HTTP1_PIECE_BYTES: usize = 16 << 10, written_size;
+    HTTP1_PIECE_BYTES: usize = 8 << 10, written_size;
+    /// Bytes after which it reads whole buffers, if they have room among the long heads.
+    HTTP1_WIDE_AFTER: usize = 128 << 10, written_size;
     /// Bytes of a request's path and query.
     URI_BYTES: usize = 8 << 10, written_size;
     /// Bytes of a request's method; the longest registered one has 17.

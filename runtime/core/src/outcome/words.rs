@@ -188,7 +188,7 @@ impl Outcome {
                 "look for unbounded recursion; WASM_STACK_BYTES in docs/limits.md is fixed"
             }
             Self::NoResponse => {
-                "a command writes its head and a blank line to stdout; see docs/abi.md"
+                "a command writes its head and a blank line to stdout, a reactor calls `response_start`; see docs/abi.md"
             }
             Self::Internal(_) => "this is a bug in Mayfly: please report it",
             Self::MemoryPressure { .. } => {
