@@ -126,6 +126,14 @@ impl Forest {
         let Draft { branches, leaves: count, mut weights, roots, sets } = draft;
         ensure!(!roots.is_empty(), "it has no tree");
         no_circles(&branches)?;
+        if targets == 1 {
+            // One that has none gives 0 to the only target, which a minimum sees.
+            let mut bare = vec![true; count];
+            weights.iter().for_each(|(leaf, _)| bare[(leaf.0 & !Place::LEAF) as usize] = false);
+            for at in (0..count).filter(|&at| bare[at]) {
+                weights.push((Place::leaf(at)?, Weight { target: 0, value: 0.0 }));
+            }
+        }
         // Stable: those of one leaf stay in the order of the file.
         weights.sort_by_key(|(leaf, _)| leaf.0);
         let mut leaves = vec![0u32; count + 1];

@@ -128,6 +128,21 @@ fn a_missing_value_goes_where_the_node_sends_it() {
 }
 
 #[test]
+fn a_leaf_without_a_weight_gives_0_to_the_only_target() {
+    let more = vec![
+        ints("target_treeids", &[0]),
+        ints("target_nodeids", &[2]),
+        ints("target_ids", &[0]),
+        numbers("target_weights", &[0.5]),
+        numbers("base_values", &[0.25]),
+        text("aggregate_function", "MIN"),
+    ];
+    let model = load("TreeEnsembleRegressor", [2, 1], &["y"], stump(more)).unwrap();
+    let y = run(&model, &[2, 1], &[-1.0, 1.0], "y");
+    assert_eq!(y.as_slice::<f32>().unwrap(), [0.25, 0.75]);
+}
+
+#[test]
 fn what_no_tree_is_says_which_node_and_why() {
     let refused = |more: Vec<AttributeProto>| {
         let attributes = stump([leaves("target", [0, 0], [1.0, 2.0]), more].concat());
