@@ -25,6 +25,7 @@ use crate::exchange::Guest;
 use crate::logs::LogSink;
 use crate::metrics::Metrics;
 use crate::revision::Revision;
+pub use lanes::Holding;
 use lanes::{Lane, Lanes};
 use pressure::Pressure;
 use resets::Resets;
@@ -212,22 +213,19 @@ impl Node {
         if self.pressure.is_full() {
             return Err(Outcome::MemoryFull);
         }
-        place.fly(self.lanes.modest);
-        let modest = place.is_modest();
+        place.fly();
         if let Some(claim) = self.claim(&place) {
-            if let Some(lane) = self.lanes.try_enter(place.instances()) {
+            if let Some(lane) = self.lanes.try_enter(&place.revision.holding) {
                 return Ok(Slot::new(self.clone(), lane, place, claim));
             }
             self.pressure.account().give(claim);
         }
-        let revision = place.revision.clone();
-        let waiting = Waiting::enter([&self.waiting, &revision.waiting]);
-        let [position, own] = waiting.positions;
-        // Half of the queue is for functions that hold few slots, or of which few wait: after a pause of the machine forty
-        // came at once, beside another function's two hundred.
-        let few = modest || own <= self.waiting_max / node::QUEUE_FEW_PARTS;
+        let waiting = Waiting::enter(&self.waiting);
+        // Half of the queue is for functions of which few wait.
+        let few = self.waiting_max / node::QUEUE_FEW_PARTS;
+        let few = place.revision.holding.waiting.load(Ordering::Relaxed) < few;
         let room = if few { self.waiting_max } else { self.waiting_max / 2 };
-        if position > room {
+        if waiting.position > room {
             return Err(Outcome::NodeFull);
         }
         let mut want = Outcome::NodeFull;
@@ -242,11 +240,11 @@ impl Node {
     async fn wait(&self, place: &Place, want: &mut Outcome) -> (Lane, u64) {
         loop {
             *want = Outcome::NodeFull;
-            let lane = self.lanes.enter(place.instances(), place.modest()).await;
+            let lane = self.lanes.enter(&place.revision.holding).await;
             if let Some(claim) = self.claim(place) {
                 return (lane, claim);
             }
-            self.lanes.leave(lane);
+            self.lanes.leave(lane, &place.revision.holding);
             *want = Outcome::MemoryFull;
             self.pressure.account().changed().await;
         }
@@ -263,24 +261,20 @@ impl Node {
     }
 }
 
-/// One that waits: which it is of all, and of its revision's.
 struct Waiting<'n> {
-    counts: [&'n AtomicUsize; 2],
-    positions: [usize; 2],
+    count: &'n AtomicUsize,
+    position: usize,
 }
 
 impl<'n> Waiting<'n> {
-    fn enter(counts: [&'n AtomicUsize; 2]) -> Self {
-        let positions = counts.map(|count| count.fetch_add(1, Ordering::Relaxed) + 1);
-        Self { counts, positions }
+    fn enter(count: &'n AtomicUsize) -> Self {
+        Self { count, position: count.fetch_add(1, Ordering::Relaxed) + 1 }
     }
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        for count in self.counts {
-            count.fetch_sub(1, Ordering::Relaxed);
-        }
+        self.count.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -13,7 +13,7 @@ use mayfly_core::router::Route;
 use mayfly_core::{ArtifactKey, Digest, FunctionName, Mac};
 use mayfly_oip::Model;
 use serde::{Deserialize, Serialize};
-use tokio::sync::{Notify, OnceCell, Semaphore};
+use tokio::sync::{OnceCell, Semaphore};
 
 use crate::abi::cgi;
 use crate::engine::LoadedModule;
@@ -21,7 +21,7 @@ use crate::engine::pages::{Footprint, Run};
 use crate::engine::warm::Warm;
 use crate::logs::Source;
 use crate::metrics::RevisionMetrics;
-use crate::node::Usage;
+use crate::node::{Holding, Usage};
 use crate::shares::Share;
 pub use tally::Tally;
 
@@ -273,10 +273,8 @@ pub struct Revision {
     pub usage: Arc<Usage>,
     /// Instances that are there, those that are being reset included.
     pub in_flight: AtomicUsize,
-    /// Invocations that wait for a slot.
-    pub waiting: AtomicUsize,
-    /// Told when the instances, and those that wait to be one, are few again.
-    pub fewer: Notify,
+    /// Slots that they have, and who waits for one.
+    pub holding: Holding,
     /// Invocations that are not answered yet: what the limit `concurrency` counts.
     pub unanswered: AtomicUsize,
     /// What it has of the node's rooms.
@@ -310,8 +308,7 @@ impl Revision {
             tally: Tally::default(),
             footprint: Footprint::default(),
             in_flight: AtomicUsize::new(0),
-            waiting: AtomicUsize::new(0),
-            fewer: Notify::new(),
+            holding: Holding::default(),
             unanswered: AtomicUsize::new(0),
             shares: Shares::default(),
             slow: AtomicBool::new(false),

@@ -5,6 +5,7 @@
 //! waits a second and is refused; without the third, three such functions do. Nobody need know who the others are, and an
 //! idle node pays nothing. In the end as many functions as there are slots of the third fill the pool all the same.
 
+use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 use tokio::sync::Notify;
@@ -57,44 +58,108 @@ impl Lanes {
         [&self.common, &self.reserved, &self.last].iter().map(|s| s.free.load(SeqCst)).sum()
     }
 
-    /// A slot for a function that will hold so many with it, if there is one now and nobody was here first.
-    pub fn try_enter(&self, holds: usize) -> Option<Lane> {
+    /// A slot for a function, if there is one now and nobody was here first.
+    pub fn try_enter(&self, function: &Holding) -> Option<Lane> {
         let unclaimed = |slots: &Slots| slots.waiting.load(SeqCst) == 0 && slots.take();
         if unclaimed(&self.common) {
+            function.add();
             return Some(Lane::Common);
         }
-        if holds <= self.modest && unclaimed(&self.reserved) {
-            return Some(Lane::Reserved);
+        for (lane, slots, most) in self.kept() {
+            if function.has_less(most) && unclaimed(slots) {
+                if function.take(most) {
+                    return Some(lane);
+                }
+                slots.give();
+            }
         }
-        (holds == 1 && unclaimed(&self.last)).then_some(Lane::Last)
+        None
     }
 
-    /// The next slot that becomes free, of the reserve once its function is `modest`: a burst of four is immodest in a
-    /// small pool, and a moment later three of them have ended.
-    pub async fn enter(&self, holds: usize, modest: impl Future<Output = ()>) -> Lane {
-        let reserved = async {
-            modest.await;
-            self.reserved.wait().await;
-        };
-        let last = async {
-            match holds {
-                1 => self.last.wait().await,
-                _ => std::future::pending().await,
-            }
-        };
+    /// The next slot that becomes free for a function: one of those that are kept as soon as it holds few, whoever else of
+    /// it waits.
+    pub async fn enter(&self, function: &Holding) -> Lane {
+        let _waits = Counted::new(&function.waiting);
+        let [reserved, last] = self.kept().map(|(_, slots, most)| few(slots, function, most));
         tokio::select! {
-            () = self.common.wait() => Lane::Common,
+            () = self.common.wait() => {
+                function.add();
+                Lane::Common
+            }
             () = reserved => Lane::Reserved,
             () = last => Lane::Last,
         }
     }
 
-    /// Gives a slot back.
-    pub fn leave(&self, lane: Lane) {
+    /// Gives a function's slot back.
+    pub fn leave(&self, lane: Lane, function: &Holding) {
         match lane {
             Lane::Common => self.common.give(),
             Lane::Reserved => self.reserved.give(),
             Lane::Last => self.last.give(),
+        }
+        function.give(self.modest);
+    }
+
+    /// What is not for all, and how many slots a function may hold with one of it.
+    fn kept(&self) -> [(Lane, &Slots, usize); 2] {
+        [(Lane::Reserved, &self.reserved, self.modest), (Lane::Last, &self.last, 1)]
+    }
+}
+
+/// Waits for one of these while the function holds less than `most`.
+async fn few(slots: &Slots, function: &Holding, most: usize) {
+    loop {
+        function.less(most).await;
+        slots.wait().await;
+        if function.take(most) {
+            return;
+        }
+        slots.give();
+    }
+}
+
+/// The slots of one function.
+#[derive(Debug, Default)]
+pub struct Holding {
+    slots: AtomicUsize,
+    /// Invocations that wait for one.
+    pub waiting: AtomicUsize,
+    /// Told when it holds less than what is modest.
+    fewer: Notify,
+}
+
+impl Holding {
+    fn add(&self) {
+        self.slots.fetch_add(1, SeqCst);
+    }
+
+    fn has_less(&self, most: usize) -> bool {
+        self.slots.load(SeqCst) < most
+    }
+
+    fn take(&self, most: usize) -> bool {
+        let more = |slots| (slots < most).then_some(slots + 1);
+        self.slots.fetch_update(SeqCst, SeqCst, more).is_ok()
+    }
+
+    /// One less. Those of a function that holds many are not woken: a thousand may wait.
+    fn give(&self, modest: usize) {
+        if self.slots.fetch_sub(1, SeqCst) <= modest && self.waiting.load(SeqCst) > 0 {
+            self.fewer.notify_waiters();
+        }
+    }
+
+    /// Waits until it holds less than `most`.
+    async fn less(&self, most: usize) {
+        loop {
+            let mut fewer = pin!(self.fewer.notified());
+            // Before the look: the last one to go may be gone between the two.
+            fewer.as_mut().enable();
+            if self.has_less(most) {
+                return;
+            }
+            fewer.await;
         }
     }
 }
@@ -162,41 +227,81 @@ impl Drop for Counted<'_> {
 mod tests {
     use super::*;
 
+    fn take(lanes: &Lanes, function: &Holding) -> Vec<Lane> {
+        std::iter::from_fn(|| lanes.try_enter(function)).collect()
+    }
+
     #[test]
     fn a_greedy_function_leaves_a_quarter_and_few_of_them_a_sixteenth() {
         let lanes = Lanes::new(32);
         assert_eq!((lanes.free(), lanes.modest), (32, 4));
-        let take = |holds| std::iter::from_fn(|| lanes.try_enter(holds)).count();
-        assert_eq!((take(5), lanes.free()), (24, 8));
-        assert_eq!((take(4), take(2), lanes.free()), (6, 0, 2));
-        assert_eq!((take(1), lanes.free()), (2, 0));
-        lanes.leave(Lane::Reserved);
-        assert_eq!(lanes.try_enter(5), None);
-        assert_eq!(lanes.try_enter(4), Some(Lane::Reserved));
-        lanes.leave(Lane::Last);
-        assert_eq!((lanes.try_enter(2), lanes.try_enter(1)), (None, Some(Lane::Last)));
+        let functions: [Holding; 5] = Default::default();
+        let held = functions.each_ref().map(|function| take(&lanes, function));
+        assert_eq!(held.each_ref().map(Vec::len), [24, 4, 2, 1, 1]);
+        assert_eq!(held[4], [Lane::Last]);
+        lanes.leave(Lane::Reserved, &functions[1]);
+        assert_eq!(lanes.try_enter(&functions[0]), None);
+        assert_eq!(lanes.try_enter(&functions[2]), Some(Lane::Reserved));
+        lanes.leave(Lane::Last, &functions[4]);
+        assert_eq!(lanes.try_enter(&functions[2]), None);
+        assert_eq!(lanes.try_enter(&functions[4]), Some(Lane::Last));
+        assert_eq!(lanes.free(), 0);
     }
 
     #[test]
     fn the_smallest_pools_have_no_reserve() {
         for slots in 1..4 {
-            let lanes = Lanes::new(slots);
-            assert_eq!(std::iter::from_fn(|| lanes.try_enter(5)).count(), slots);
+            assert_eq!(take(&Lanes::new(slots), &Holding::default()).len(), slots);
         }
     }
 
     #[tokio::test]
     async fn who_waits_gets_what_is_given_back() {
         let lanes = Lanes::new(16);
-        while lanes.try_enter(1).is_some() {}
-        let leave = async |lane| lanes.leave(lane);
-        for back in [Lane::Common, Lane::Reserved, Lane::Last] {
-            let (lane, ()) = tokio::join!(lanes.enter(1, std::future::ready(())), leave(back));
-            assert_eq!(lane, back);
+        let [greedy, other, single, none]: [Holding; 4] = Default::default();
+        for function in [&greedy, &other, &single] {
+            take(&lanes, function);
         }
-        let never = lanes.enter(2, std::future::pending());
-        let (lane, (), (), ()) =
-            tokio::join!(never, leave(Lane::Last), leave(Lane::Reserved), leave(Lane::Common));
-        assert_eq!((lane, lanes.free()), (Lane::Common, 2));
+        let leave = async |lane, function: &Holding| lanes.leave(lane, function);
+        for (back, of) in [(Lane::Common, &greedy), (Lane::Reserved, &other), (Lane::Last, &single)]
+        {
+            assert_eq!(tokio::join!(lanes.enter(&none), leave(back, of)).0, back);
+            lanes.leave(back, &none);
+            assert_eq!(lanes.try_enter(of), Some(back));
+        }
+        // What it may not have is no reason to wake it.
+        let both = async {
+            leave(Lane::Reserved, &other).await;
+            leave(Lane::Common, &greedy).await;
+        };
+        let mut waits = std::pin::pin!(lanes.enter(&greedy));
+        let first = tokio::select! { biased; lane = &mut waits => lane, () = both => waits.await };
+        assert_eq!(first, Lane::Common);
+    }
+
+    #[tokio::test]
+    async fn of_a_burst_that_waits_as_many_are_let_in_as_are_modest_one_behind_the_other() {
+        let lanes = Lanes::new(32);
+        let [greedy, burst]: [Holding; 2] = Default::default();
+        while lanes.free() > 8 {
+            lanes.try_enter(&greedy).unwrap();
+        }
+        let (most, now) = (std::cell::Cell::new(0), std::cell::Cell::new(0));
+        let one = async || {
+            let lane = lanes.enter(&burst).await;
+            now.set(now.get() + 1);
+            most.set(most.get().max(now.get()));
+            tokio::task::yield_now().await;
+            now.set(now.get() - 1);
+            lanes.leave(lane, &burst);
+        };
+        // Forty never become four: each that ends lets the next one in.
+        let mut all: Vec<_> = (0..40).map(|_| Box::pin(one())).collect();
+        std::future::poll_fn(|cx| {
+            all.retain_mut(|one| one.as_mut().poll(cx).is_pending());
+            if all.is_empty() { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+        })
+        .await;
+        assert_eq!((most.get(), now.get(), lanes.free()), (4, 0, 8));
     }
 }

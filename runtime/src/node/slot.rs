@@ -1,6 +1,5 @@
 //! What an admitted invocation holds of the node: a slot of the pool, a place in its function, a promise of memory.
 
-use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -115,61 +114,35 @@ impl Drop for Slot {
             self.node.pressure.registry().remove(key);
         }
         self.node.pressure.account().give(self.claim);
-        self.node.lanes.leave(self.lane);
+        self.node.lanes.leave(self.lane, &self.place.revision.holding);
     }
 }
 
 /// One invocation among its revision's.
 pub struct Place {
     pub(super) revision: Arc<Revision>,
-    flight: Option<Flight>,
+    /// Which one it is of the revision's instances and of those that wait to be one; none before.
+    in_flight: Option<usize>,
     /// Which one it is of the revision's invocations without an answer.
     pub(super) unanswered: usize,
     answered: bool,
 }
 
-/// What it is among the revision's instances and those that wait to be one.
-struct Flight {
-    /// Which one it was when it came.
-    number: usize,
-    /// Up to how many are few.
-    few: usize,
-}
-
 impl Place {
     pub(super) fn take(revision: Arc<Revision>) -> Self {
         let unanswered = revision.unanswered.fetch_add(1, Ordering::Relaxed) + 1;
-        Self { revision, flight: None, unanswered, answered: false }
+        Self { revision, in_flight: None, unanswered, answered: false }
     }
 
-    /// Counts it as an instance, now that it is about to be one; up to `few` of its revision are modest.
-    pub(super) fn fly(&mut self, few: usize) {
-        let number = self.revision.in_flight.fetch_add(1, Ordering::SeqCst) + 1;
-        self.flight = Some(Flight { number, few });
+    /// Counts it as an instance, now that it is about to be one.
+    pub(super) fn fly(&mut self) {
+        self.in_flight = Some(self.revision.in_flight.fetch_add(1, Ordering::Relaxed) + 1);
     }
 
     /// How many of the revision's instances count before it, with itself: fewer, once those that came first have ended.
     pub(super) fn instances(&self) -> usize {
-        let all = self.revision.in_flight.load(Ordering::SeqCst);
-        self.flight.as_ref().map_or(1, |flight| flight.number.min(all))
-    }
-
-    /// Whether its function holds few instances before it.
-    pub(super) fn is_modest(&self) -> bool {
-        self.flight.as_ref().is_none_or(|flight| self.instances() <= flight.few)
-    }
-
-    /// Waits until it does.
-    pub(super) async fn modest(&self) {
-        loop {
-            let mut fewer = pin!(self.revision.fewer.notified());
-            // Before the look: the last one to go may be gone between the two.
-            fewer.as_mut().enable();
-            if self.is_modest() {
-                return;
-            }
-            fewer.await;
-        }
+        let all = self.revision.in_flight.load(Ordering::Relaxed);
+        self.in_flight.map_or(1, |mine| mine.min(all))
     }
 
     fn answer(&mut self) {
@@ -182,10 +155,8 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         self.answer();
-        let Some(flight) = &self.flight else { return };
-        // Only at this step can one that waits have become modest: a thousand of a greedy function wait and are not woken.
-        if self.revision.in_flight.fetch_sub(1, Ordering::SeqCst) == flight.few + 1 {
-            self.revision.fewer.notify_waiters();
+        if self.in_flight.is_some() {
+            self.revision.in_flight.fetch_sub(1, Ordering::Relaxed);
         }
     }
 }

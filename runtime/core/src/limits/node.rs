@@ -76,7 +76,7 @@ caps! {
     QUEUE_TIMEOUT: Duration = Duration::from_secs(1), written_duration;
     /// Waiting requests per slot.
     QUEUE_PER_SLOT: usize = 2, written_count;
-    /// A function with more than one part in so many of that queue, or many slots, may only come to its first half.
+    /// A function with more than one part in so many of that queue may only come to its first half.
     QUEUE_FEW_PARTS: usize = 8, written_count;
     /// Requests per slot whose JSON, or whose body for a command that came without a length, may be received at once; one
     /// function gets half of what is free at most.
