@@ -157,9 +157,13 @@ fn a_picture_is_described_by_what_is_given_and_by_the_shape() {
 fn model_and_configuration_become_assets_of_the_runner() {
     let dir = tempfile::tempdir().unwrap();
     let runner = dir.path().join(RUNNER);
-    std::fs::write(&runner, b"\0asm\x01\0\0\0").unwrap();
-    let args = ModelArgs { runner: Some(runner), ..args(&[], &["N=2"]) };
+    let args = ModelArgs { runner: Some(runner.clone()), ..args(&[], &["N=2"]) };
     let model = model(&[("x", &["N", "64"])]);
+    std::fs::write(&runner, b"\0asm\x01\0\0\0").unwrap();
+    let refused = args.pack(Path::new("m.onnx"), &model).err().unwrap().text;
+    assert!(refused.contains("is no runner"), "{refused}");
+    let module = r#"(module (func (export "mayfly_tensors_1")))"#;
+    std::fs::write(&runner, wat::parse_str(module).unwrap()).unwrap();
     let packed = args.pack(Path::new("m.onnx"), &model).unwrap();
     assert_eq!((packed.memory_bytes, packed.notes.len()), (256 * MIB, 0));
     let sections: BTreeMap<String, Vec<u8>> = wasmparser::Parser::new(0)
