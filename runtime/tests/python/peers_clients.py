@@ -99,9 +99,9 @@ class Hey(Tool):
         status, size = expected.split()
         total = re.search(r"Total data:\s+(\d+) bytes", told)
         # Of several statuses the sum says nothing; then something is lost anyway. An answer whose length was not told
-        # (a command's now and then) counts as -1 bytes.
+        # (a command's, and any that took longer than a tick) counts as nothing.
         missing = answers[status] * int(size) - int(total[1]) if total else 1
-        if set(answers) == {status} and missing % (int(size) + 1):
+        if set(answers) == {status} and missing % int(size):
             size = "and another length"
         answers = {f"{got} {size if got == status else ''}".strip(): count for got, count in answers.items()}
         for count, words in re.findall(r"^\s+\[(\d+)\]\t(\D.*)$", told, re.M):
