@@ -4,6 +4,7 @@ mod bench;
 mod check;
 mod client;
 mod completions;
+mod connector;
 mod deploy;
 mod failure;
 mod health;
@@ -84,6 +85,9 @@ pub(crate) struct Connection {
     /// The admin API [default: admin.listen of the configuration, http://127.0.0.1:3001].
     #[arg(long, env = "MAYFLY_ADMIN", value_name = "URL", help_heading = "Node")]
     admin: Option<String>,
+    /// Certificates to trust in place of the system's, as PEM; for a node behind TLS.
+    #[arg(long, env = "MAYFLY_CA", value_name = "FILE", help_heading = "Node")]
+    ca: Option<PathBuf>,
     /// Where the node keeps its state; the token is there [default: state-dir of the configuration].
     #[arg(long, env = "MAYFLY_STATE_DIR", value_name = "DIR", help_heading = "Node")]
     state_dir: Option<PathBuf>,

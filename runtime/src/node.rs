@@ -221,11 +221,8 @@ impl Node {
             self.pressure.account().give(claim);
         }
         let waiting = Waiting::enter(&self.waiting);
-        // Half of the queue is for functions of which few wait.
-        let few = self.waiting_max / node::QUEUE_FEW_PARTS;
-        let few = place.revision.holding.waiting.load(Ordering::Relaxed) < few;
-        let room = if few { self.waiting_max } else { self.waiting_max / 2 };
-        if waiting.position > room {
+        let of_it = place.revision.holding.waiting.load(Ordering::Relaxed);
+        if waiting.position > room(self.waiting_max, of_it) {
             return Err(Outcome::NodeFull);
         }
         let mut want = Outcome::NodeFull;
@@ -259,6 +256,13 @@ impl Node {
         }
         account.claim(bytes, modest)
     }
+}
+
+/// Places of a queue of `all` that a function may use of which so many wait: half is for functions of which few do. One
+/// is few in the smallest queue too, or a busy function would have all that anybody may use.
+fn room(all: usize, of_it: usize) -> usize {
+    let few = (all / node::QUEUE_FEW_PARTS).max(1);
+    if of_it < few { all } else { all / 2 }
 }
 
 struct Waiting<'n> {
@@ -362,6 +366,20 @@ impl<T> Drop for Task<T> {
     fn drop(&mut self) {
         if let Some(handle) = &self.0 {
             handle.abort();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn half_of_every_queue_is_for_functions_of_which_few_wait() {
+        for slots in [1, 2, 3, 8, 512] {
+            let all = slots * node::QUEUE_PER_SLOT;
+            assert_eq!(room(all, 0), all, "{slots} slots");
+            assert_eq!(room(all, (all / node::QUEUE_FEW_PARTS).max(1)), all / 2, "{slots} slots");
         }
     }
 }

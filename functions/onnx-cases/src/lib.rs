@@ -25,6 +25,7 @@ impl Function for Cases {
         // On zeros a model may fail that runs on the inputs of its case.
         let model = Model::options()
             .warm_up(false)
+            .check(false)
             .parse("case", model)
             .map_err(|why| Error::unprocessable(format!("{why:#}")))?;
         let request = HttpRequest::post("/")

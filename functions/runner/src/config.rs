@@ -10,13 +10,27 @@ use serde::Deserialize;
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Config {
     /// Sizes of named dimensions.
-    pub(crate) dims: BTreeMap<String, usize>,
-    /// Whole shapes of inputs.
-    pub(crate) shapes: BTreeMap<String, Vec<usize>>,
+    pub(crate) dims: BTreeMap<String, Sizes>,
+    /// Whole shapes of inputs; nothing for a size that is left open.
+    pub(crate) shapes: BTreeMap<String, Vec<Option<usize>>>,
+    /// Shapes of all inputs that requests came with.
+    pub(crate) met: Vec<BTreeMap<String, Vec<usize>>>,
+    /// Whether one plan is made for any size, if that is possible.
+    pub(crate) open_plan: Option<bool>,
     /// How a picture becomes the input, if it does.
     pub(crate) image: Option<Image>,
     /// Whether there is an asset with a label a line.
     pub(crate) labels: bool,
+}
+
+/// The sizes that a dimension may have.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Sizes {
+    /// Those that plans are made ready for.
+    sizes: Vec<usize>,
+    /// Whether it may have others.
+    any: bool,
 }
 
 /// How a picture becomes the model's input.
@@ -61,12 +75,18 @@ impl Config {
 
     pub(crate) fn options(&self) -> Options {
         let mut options = Model::options();
-        for (name, size) in &self.dims {
-            options = options.dim(name, *size);
+        for (name, Sizes { sizes, any }) in &self.dims {
+            options = match any {
+                true => options.any(name, sizes.clone()),
+                false => options.dims(name, sizes.clone()),
+            };
         }
         for (name, shape) in &self.shapes {
-            options = options.shape(name, shape.clone());
+            options = options.open_shape(name, shape.clone());
         }
-        options
+        for shapes in &self.met {
+            options = options.met(shapes.clone());
+        }
+        options.open_plan(self.open_plan.unwrap_or(true))
     }
 }

@@ -5,6 +5,8 @@
 //! hole of 47 MB.
 
 use std::cmp::Reverse;
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use tract_onnx::tract_core::internal::*;
 use tract_onnx::tract_core::ops::konst::Const;
@@ -19,13 +21,38 @@ const LARGE: usize = 4 << 10;
 /// What a pass leaves free, the next one can use; models need two.
 const PASSES: usize = 4;
 
-/// Makes a new copy of each tensor where that is lower in memory, the highest first, and drops the old one.
-pub fn relocate(model: &mut TypedModel) {
+/// Lets models hold equal tensors together, then makes a new copy of each tensor where that is lower in memory, the
+/// highest first, and drops the old one.
+pub fn relocate(models: &mut [TypedModel]) {
+    if models.len() > 1 {
+        share(models);
+    }
     for _ in 0..PASSES {
-        if !pass(model) {
+        if !pass(models) {
             return;
         }
     }
+}
+
+/// Plans for other shapes have the same weights.
+fn share(models: &mut [TypedModel]) {
+    let mut known: HashMap<u64, Vec<Arc<Tensor>>> = HashMap::new();
+    visit_all(models, &mut |slot| {
+        if large(slot).is_none() {
+            return;
+        }
+        let mut hasher = DefaultHasher::new();
+        slot.datum_type().hash(&mut hasher);
+        slot.shape().hash(&mut hasher);
+        if let Ok(plain) = slot.try_as_plain_ram() {
+            plain.as_bytes().hash(&mut hasher);
+        }
+        let alike = known.entry(hasher.finish()).or_default();
+        match alike.iter().find(|known| Arc::ptr_eq(known, slot) || *known == slot) {
+            Some(equal) => *slot = equal.clone(),
+            None => alike.push(slot.clone()),
+        }
+    });
 }
 
 /// A tensor, the address of its numbers, who holds it, and how many of those are places in the graph.
@@ -37,9 +64,9 @@ struct Found {
 }
 
 /// Whether anything was moved.
-fn pass(model: &mut TypedModel) -> bool {
+fn pass(models: &mut [TypedModel]) -> bool {
     let mut found: Vec<Found> = Vec::new();
-    visit(model, &mut |slot| {
+    visit_all(models, &mut |slot| {
         let Some(data) = large(slot) else { return };
         let tensor = Arc::as_ptr(slot);
         match found.iter_mut().find(|known| known.tensor == tensor) {
@@ -55,7 +82,7 @@ fn pass(model: &mut TypedModel) -> bool {
     let mut moved = false;
     for old in found {
         let mut copy: Option<Arc<Tensor>> = None;
-        visit(model, &mut |slot| {
+        visit_all(models, &mut |slot| {
             if Arc::as_ptr(slot) != old.tensor {
                 return;
             }
@@ -73,6 +100,10 @@ fn pass(model: &mut TypedModel) -> bool {
 fn large(tensor: &Tensor) -> Option<usize> {
     let bytes = tensor.try_as_plain_ram().ok()?.as_bytes();
     (bytes.len() >= LARGE).then(|| bytes.as_ptr().addr())
+}
+
+fn visit_all(models: &mut [TypedModel], look: &mut dyn FnMut(&mut Arc<Tensor>)) {
+    models.iter_mut().for_each(|model| visit(model, look));
 }
 
 /// Shows every place that holds a tensor known at load; what is put there instead must be equal.

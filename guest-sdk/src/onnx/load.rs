@@ -1,41 +1,86 @@
 use anyhow::{Context, Result};
-use tract_onnx::Onnx;
 use tract_onnx::pb::ModelProto;
-use tract_onnx::prelude::*;
 
-use super::ml;
-use super::model::{Model, Port};
-use super::operators;
-use super::proto;
-use super::tensor::Tensor;
+use super::check::Grain;
+use super::model::Model;
+use super::source::Source;
+use super::{branch, ml, operators, proto, shapes};
 
 /// How to load a [`Model`]. Made by [`Model::options`].
 #[derive(Debug, Clone)]
 pub struct Options {
-    dims: Vec<(String, usize)>,
-    shapes: Vec<(String, Vec<usize>)>,
+    pub(super) dims: Vec<(String, Vec<usize>)>,
+    /// Sizes of dimensions that may have others as well.
+    pub(super) any: Vec<(String, Vec<usize>)>,
+    shapes: Vec<(String, Vec<Option<usize>>)>,
+    pub(super) met: Vec<Vec<(String, Vec<usize>)>>,
     ignore_value_info: bool,
-    warm_up: bool,
+    pub(super) warm_up: bool,
+    pub(super) check: bool,
+    pub(super) open_plan: bool,
 }
 
 impl Options {
     pub(super) fn new() -> Self {
-        Self { dims: Vec::new(), shapes: Vec::new(), ignore_value_info: true, warm_up: true }
+        Self {
+            dims: Vec::new(),
+            any: Vec::new(),
+            shapes: Vec::new(),
+            met: Vec::new(),
+            ignore_value_info: true,
+            warm_up: true,
+            check: true,
+            open_plan: true,
+        }
     }
 
     /// Fixes the named dimension `name`, wherever an input has it, to `size`.
     ///
     /// A model whose dimensions are all fixed is optimised further than one that leaves some open.
     #[must_use]
-    pub fn dim(mut self, name: impl Into<String>, size: usize) -> Self {
-        self.dims.push((name.into(), size));
+    pub fn dim(self, name: impl Into<String>, size: usize) -> Self {
+        self.dims(name, [size])
+    }
+
+    /// Lets the named dimension `name` have each of these sizes, and no other: a plan is made ready for each, and all
+    /// share what weights they can.
+    #[must_use]
+    pub fn dims(mut self, name: impl Into<String>, sizes: impl Into<Vec<usize>>) -> Self {
+        self.dims.push((name.into(), sizes.into()));
+        self
+    }
+
+    /// Makes plans ready for these sizes of a dimension that may have any other as well. Without it, one plan is made
+    /// ready for a dimension that is left open, of a size that suits the model.
+    #[must_use]
+    pub fn any(mut self, name: impl Into<String>, ready: impl Into<Vec<usize>>) -> Self {
+        self.any.push((name.into(), ready.into()));
         self
     }
 
     /// Fixes the whole shape of the input `name`; goes before [`dim`](Self::dim).
     #[must_use]
-    pub fn shape(mut self, name: impl Into<String>, shape: impl Into<Vec<usize>>) -> Self {
+    pub fn shape(self, name: impl Into<String>, shape: impl Into<Vec<usize>>) -> Self {
+        let shape: Vec<usize> = shape.into();
+        self.open_shape(name, shape.into_iter().map(Some).collect::<Vec<_>>())
+    }
+
+    /// As [`shape`](Self::shape), with `None` for each dimension that is left open.
+    #[must_use]
+    pub fn open_shape(
+        mut self,
+        name: impl Into<String>,
+        shape: impl Into<Vec<Option<usize>>>,
+    ) -> Self {
         self.shapes.push((name.into(), shape.into()));
+        self
+    }
+
+    /// Makes a plan ready for these shapes of all inputs, each with its name, beside those that were asked for. One that
+    /// does not do is left out.
+    #[must_use]
+    pub fn met(mut self, shapes: impl IntoIterator<Item = (String, Vec<usize>)>) -> Self {
+        self.met.push(shapes.into_iter().collect());
         self
     }
 
@@ -48,11 +93,26 @@ impl Options {
     }
 
     /// Whether to run the model once, on zeros, so that what it makes on its first run is in the
-    /// snapshot. On by default; a model with open dimensions is not run, so call
-    /// [`Model::run`] in init yourself with inputs of a usual size.
+    /// snapshot. On by default.
     #[must_use]
     pub fn warm_up(mut self, warm_up: bool) -> Self {
         self.warm_up = warm_up;
+        self
+    }
+
+    /// Whether to compare what the model gives on drawn numbers with what it gives before it is made fast, and to refuse
+    /// it if that is something else. On by default; it costs a few runs.
+    #[must_use]
+    pub fn check(mut self, check: bool) -> Self {
+        self.check = check;
+        self
+    }
+
+    /// Whether to try one plan for all sizes of the dimensions that are open. On by default; without it, or where it does
+    /// not give what plans for single sizes do, a plan is made for each size that is met.
+    #[must_use]
+    pub fn open_plan(mut self, open: bool) -> Self {
+        self.open_plan = open;
         self
     }
 
@@ -62,7 +122,10 @@ impl Options {
     /// When there is no such asset, and as [`parse`](Self::parse).
     pub fn load(self, asset: &str) -> Result<Model> {
         let bytes = crate::asset(asset)?;
-        self.decode(asset, bytes)
+        let proto = proto::decode(&bytes).with_context(|| asset.to_owned())?;
+        // The file is as large as the weights: it goes before the optimiser makes copies of them.
+        drop(bytes);
+        self.build(asset, proto)
     }
 
     /// Loads the model from the bytes of an ONNX file; `name` stands for it in errors.
@@ -71,65 +134,42 @@ impl Options {
     /// When the bytes are no ONNX model, keep weights in other files, or use operators that tract
     /// does not have (each is listed with its node's name); when [`dim`](Self::dim) or
     /// [`shape`](Self::shape) name nothing in the model; when shapes do not fit together; when the
-    /// warm-up fails. Says which node it was.
+    /// warm-up fails, or the [check](Self::check). Says which node it was.
     pub fn parse(self, name: &str, bytes: &[u8]) -> Result<Model> {
         let proto = proto::decode(bytes).with_context(|| name.to_owned())?;
         self.build(name, proto)
     }
 
-    fn decode(self, name: &str, bytes: Vec<u8>) -> Result<Model> {
-        let proto = proto::decode(&bytes).with_context(|| name.to_owned())?;
-        // The file is as large as the weights: it goes before the optimiser makes copies of them.
-        drop(bytes);
-        self.build(name, proto)
-    }
-
-    fn build(self, name: &str, proto: ModelProto) -> Result<Model> {
-        let warm_up = self.warm_up;
+    fn build(mut self, name: &str, proto: ModelProto) -> Result<Model> {
         super::blame::watch();
-        let model = self.optimise(name, proto).with_context(|| name.to_owned())?;
-        if warm_up && let Some(inputs) = zeros(model.inputs())? {
-            match model.run(inputs) {
-                // Zeros are of no category, for instance, and a request's numbers are.
-                Err(error) if ml::of_numbers(&error) => {}
-                run => drop(run.context("the warm-up run, on zeros")?),
-            }
-            crate::kernels::release_scratch();
-        }
-        Ok(model)
+        let read = self.read(proto).with_context(|| name.to_owned())?;
+        let made = shapes::prepare(name, &self, read);
+        made.with_context(|| name.to_owned())
     }
 
-    fn optimise(self, name: &str, mut proto: ModelProto) -> Result<Model> {
+    fn read(&mut self, mut proto: ModelProto) -> Result<Read> {
         let mut onnx = tract_onnx::onnx().with_ignore_value_info(self.ignore_value_info);
         operators::register(&mut onnx);
+        branch::register(&mut onnx);
         ml::register(&mut onnx);
         operators::expand(&mut proto)?;
         proto::check(&onnx, &proto)?;
         proto::repair(&mut proto);
-        proto::fix_dims(&mut proto, &self.dims, &self.shapes)?;
+        let open = self.any.iter().map(|(name, _)| (name.clone(), Vec::new()));
+        let known: Vec<_> = self.dims.iter().cloned().chain(open).collect();
+        proto::fix_dims(&mut proto, &known, &self.shapes)?;
+        for (name, _) in self.dims.iter_mut().chain(&mut self.any) {
+            *name = proto::plain_name(name);
+        }
+        let grain = Grain::of(proto::operators(&proto).iter().map(String::as_str));
         let outputs = proto::output_names(&proto);
-        let typed = infer(&onnx, proto)?.into_typed().context("working out types and shapes")?;
-        let fast = crate::kernels::rewrite(typed).context("choosing kernels")?;
-        let mut optimised = fast.into_optimized().context("optimising")?;
-        crate::kernels::relocate(&mut optimised);
-        let inputs = Port::inputs(&optimised)?;
-        let outputs = Port::outputs(&optimised, outputs)?;
-        let plan = optimised.into_runnable().context("planning")?;
-        Ok(Model::new(name.into(), plan, inputs, outputs))
+        Ok(Read { source: Source::read(&onnx, proto)?, outputs, grain })
     }
 }
 
-/// Takes the file's content by value, so that it is gone before the optimiser starts.
-fn infer(onnx: &Onnx, proto: ModelProto) -> Result<InferenceModel> {
-    onnx.model_for_proto_model(&proto).context("reading the graph")
-}
-
-/// An input of zeros for each port, or nothing if a dimension is open.
-fn zeros(ports: &[Port]) -> Result<Option<Vec<(String, Tensor)>>> {
-    let mut inputs = Vec::with_capacity(ports.len());
-    for port in ports {
-        let Some(shape) = port.fixed_shape() else { return Ok(None) };
-        inputs.push((port.name().to_owned(), Tensor::zeros(port.datum(), &shape)?));
-    }
-    Ok(Some(inputs))
+/// What is known of a file before any plan is made.
+pub(super) struct Read {
+    pub(super) source: Source,
+    pub(super) outputs: Vec<String>,
+    pub(super) grain: Grain,
 }

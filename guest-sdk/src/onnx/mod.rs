@@ -35,12 +35,17 @@
 //! the file smaller and the arithmetic no slower.
 
 mod blame;
+mod branch;
+mod check;
 mod load;
 mod ml;
 mod model;
 mod operators;
+mod plan;
 mod proto;
 mod serve;
+mod shapes;
+mod source;
 mod tensor;
 mod text;
 

@@ -3,16 +3,18 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
 use tract_onnx::prelude::*;
-use tract_onnx::tract_core::internal::{DimLike, TDim};
+use tract_onnx::tract_core::internal::DimLike;
 
 use super::load::Options;
+use super::shapes::{Open, Ready};
 use super::tensor::{Tensor, type_name};
 
 /// A model that is ready to run.
 #[derive(Debug, Clone)]
 pub struct Model {
     name: String,
-    plan: Arc<TypedRunnableModel>,
+    ready: Vec<Ready>,
+    open: Option<Arc<Open>>,
     inputs: Vec<Port>,
     outputs: Vec<Port>,
     parameters: Vec<(String, String)>,
@@ -23,7 +25,33 @@ pub struct Model {
 pub struct Port {
     name: String,
     datum: DatumType,
-    shape: Vec<TDim>,
+    pub(super) dims: Vec<Dim>,
+}
+
+/// The size of a dimension.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Dim {
+    Fixed(usize),
+    /// Any, with what the file says of it.
+    Open(String),
+}
+
+impl Dim {
+    fn size(&self) -> Option<usize> {
+        match self {
+            Self::Fixed(size) => Some(*size),
+            Self::Open(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Dim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fixed(size) => size.fmt(f),
+            Self::Open(name) => name.fmt(f),
+        }
+    }
 }
 
 /// What a run of a [`Model`] gives, by name.
@@ -50,11 +78,17 @@ impl Model {
 
     pub(super) fn new(
         name: String,
-        plan: Arc<TypedRunnableModel>,
+        ready: Vec<Ready>,
+        open: Option<Open>,
         inputs: Vec<Port>,
         outputs: Vec<Port>,
     ) -> Self {
-        Self { name, plan, inputs, outputs, parameters: Vec::new() }
+        Self { name, ready, open: open.map(Arc::new), inputs, outputs, parameters: Vec::new() }
+    }
+
+    /// The inputs' shapes that plans are ready for.
+    pub(super) fn ready_shapes(&self) -> impl Iterator<Item = &[Vec<usize>]> {
+        self.ready.iter().map(|ready| &*ready.shapes)
     }
 
     /// Says something of the model to its clients that is none of its inputs and outputs, such as how a picture becomes
@@ -90,9 +124,30 @@ impl Model {
     ) -> Result<Outputs<'_>> {
         let values = self.arrange(inputs).with_context(|| self.name.clone())?;
         // In init this is what says how much memory a request needs.
-        let values = crate::alloc::rehearse(|| self.plan.run(values));
+        let values = crate::alloc::rehearse(|| self.run_on(values));
         let values = values.with_context(|| self.name.clone())?;
         Ok(Outputs { model: self, tensors: values.into_iter().map(Tensor::from_inner).collect() })
+    }
+
+    fn run_on(&self, values: TVec<TValue>) -> Result<TVec<TValue>> {
+        let fits = |ready: &&Ready| {
+            ready.shapes.iter().zip(&values).all(|(shape, value)| shape == value.shape())
+        };
+        if let Some(ready) = self.ready.iter().find(fits) {
+            return ready.plan.run(values);
+        }
+        match &self.open {
+            Some(open) => open.run(values),
+            None => bail!("the model was deployed for the shapes {}", self.list_ready()),
+        }
+    }
+
+    /// `[1, 16], [1, 16] or [1, 64], [1, 64]`
+    fn list_ready(&self) -> String {
+        let shapes = |shapes: &[Vec<usize>]| {
+            shapes.iter().map(|shape| format!("{shape:?}")).collect::<Vec<_>>().join(", ")
+        };
+        self.ready_shapes().map(shapes).collect::<Vec<_>>().join(" or ")
     }
 
     /// The inputs in the model's own order.
@@ -149,27 +204,19 @@ impl Port {
     /// The size of each dimension, or nothing if one of them is open.
     #[must_use]
     pub fn fixed_shape(&self) -> Option<Vec<usize>> {
-        self.shape.iter().map(|dim| dim.to_usize().ok()).collect()
+        self.sizes().collect()
     }
 
     /// The size of each dimension, outermost first; nothing for an open one.
     pub fn sizes(&self) -> impl Iterator<Item = Option<usize>> + '_ {
-        self.shape.iter().map(|dim| dim.to_usize().ok())
+        self.dims.iter().map(Dim::size)
     }
 
     pub(super) fn datum(&self) -> DatumType {
         self.datum
     }
 
-    pub(super) fn inputs(model: &TypedModel) -> Result<Vec<Self>> {
-        let ports = model.inputs.iter().map(|outlet| {
-            let name = model.nodes()[outlet.node].name.clone();
-            Self::new(name, model.outlet_fact(*outlet)?)
-        });
-        ports.collect()
-    }
-
-    pub(super) fn outputs(model: &TypedModel, names: Vec<String>) -> Result<Vec<Self>> {
+    pub(super) fn outputs(model: &TypedModel, names: &[String]) -> Result<Vec<Self>> {
         ensure!(
             names.len() == model.outputs.len(),
             "optimising changed the number of outputs from {} to {}",
@@ -177,21 +224,29 @@ impl Port {
             model.outputs.len()
         );
         let facts = model.outputs.iter().map(|outlet| model.outlet_fact(*outlet));
-        names.into_iter().zip(facts).map(|(name, fact)| Self::new(name, fact?)).collect()
+        let ports = names.iter().zip(facts).map(|(name, fact)| {
+            let fact = fact?;
+            let dims = fact.shape.iter().map(|dim| match dim.to_usize() {
+                Ok(size) => Dim::Fixed(size),
+                Err(_) => Dim::Open(dim.to_string()),
+            });
+            Ok(Self::new(name.clone(), fact.datum_type, dims.collect()))
+        });
+        ports.collect()
     }
 
-    fn new(name: String, fact: &TypedFact) -> Result<Self> {
-        Ok(Self { name, datum: fact.datum_type, shape: fact.shape.to_tvec().to_vec() })
+    pub(super) fn new(name: String, datum: DatumType, dims: Vec<Dim>) -> Self {
+        Self { name, datum, dims }
     }
 
     fn check(&self, tensor: &Tensor) -> Result<()> {
-        let (expected, given) = (&self.shape, tensor.shape());
+        let (expected, given) = (&self.dims, tensor.shape());
+        // An open dimension takes any size; whether two of one name are equal is seen when a plan is looked for.
         let fits = expected.len() == given.len()
-            && expected.iter().zip(given).all(|(dim, &size)| match dim.to_usize() {
-                Ok(fixed) => fixed == size,
-                // An open dimension takes any size; two of one name are held to be equal by tract.
-                Err(_) => true,
-            });
+            && expected
+                .iter()
+                .zip(given)
+                .all(|(dim, &size)| dim.size().is_none_or(|fixed| fixed == size));
         ensure!(
             fits && self.datum == tensor.datum(),
             "input {:?}: expected {}, got {}",
@@ -206,7 +261,7 @@ impl Port {
 /// `"name" f32 [1, 3, 224, 224]`
 impl fmt::Display for Port {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?} {}", self.name, describe(self.datum, &self.shape))
+        write!(f, "{:?} {}", self.name, describe(self.datum, &self.dims))
     }
 }
 

@@ -61,8 +61,8 @@ pub(crate) fn repair(proto: &mut ModelProto) {
 /// Writes sizes into the inputs' shapes.
 pub(crate) fn fix_dims(
     proto: &mut ModelProto,
-    dims: &[(String, usize)],
-    shapes: &[(String, Vec<usize>)],
+    dims: &[(String, Vec<usize>)],
+    shapes: &[(String, Vec<Option<usize>>)],
 ) -> Result<()> {
     let Some(graph) = &mut proto.graph else { return Ok(()) };
     for (name, shape) in shapes {
@@ -71,15 +71,25 @@ pub(crate) fn fix_dims(
             bail!("no input {name:?} to give a shape to; the inputs are {inputs}");
         };
         let Some(old) = shape_of(input) else { bail!("the input {name:?} is not a tensor") };
-        let new = shape.iter().map(|&size| fixed(size)).collect::<Result<_>>()?;
-        *old = TensorShapeProto { dim: new };
+        let named = old.dim.len() == shape.len();
+        let new = shape.iter().enumerate().map(|(axis, size)| match size {
+            Some(size) => fixed(*size),
+            // Keeps the name that it has in the file, by which other inputs share it.
+            None if named && matches!(old.dim[axis].value, Some(Dim::DimParam(_))) => {
+                Ok(old.dim[axis].clone())
+            }
+            None => Ok(Dimension::default()),
+        });
+        *old = TensorShapeProto { dim: new.collect::<Result<_>>()? };
     }
-    for (name, size) in dims {
+    for (name, sizes) in dims {
         let mut found = false;
         for dim in graph.input.iter_mut().filter_map(shape_of).flat_map(|shape| &mut shape.dim) {
             if matches!(&dim.value, Some(Dim::DimParam(param)) if param == name) {
-                *dim = fixed(*size)?;
                 found = true;
+                if let [size] = sizes[..] {
+                    *dim = fixed(size)?;
+                }
             }
         }
         if !found {
@@ -89,12 +99,38 @@ pub(crate) fn fix_dims(
             );
         }
     }
+    // tract reads the names as sums and products of others, and leaves unknown what it cannot read so.
+    for dim in graph.input.iter_mut().filter_map(shape_of).flat_map(|shape| &mut shape.dim) {
+        if let Some(Dim::DimParam(name)) = &mut dim.value {
+            *name = plain_name(name);
+        }
+    }
     Ok(())
+}
+
+/// The name of a dimension as tract takes it for one; sums and products stay.
+pub(crate) fn plain_name(name: &str) -> String {
+    if name.contains(['+', '*', '/', '(']) || name.contains(" - ") || name == "?" {
+        return name.to_owned();
+    }
+    let plain = name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' });
+    let plain: String = plain.collect();
+    // A whole number would be a size.
+    if plain.starts_with(|c: char| c.is_ascii_digit()) { format!("_{plain}") } else { plain }
 }
 
 pub(crate) fn output_names(proto: &ModelProto) -> Vec<String> {
     let outputs = proto.graph.iter().flat_map(|graph| &graph.output);
     outputs.map(|output| output.name.clone()).collect()
+}
+
+/// Every operator of the model, in subgraphs too.
+pub(crate) fn operators(proto: &ModelProto) -> Vec<String> {
+    let mut all = Vec::new();
+    if let Some(graph) = &proto.graph {
+        walk(graph, &mut |node| all.push(node.op_type.clone()));
+    }
+    all
 }
 
 fn walk(graph: &GraphProto, visit: &mut impl FnMut(&NodeProto)) {

@@ -205,6 +205,7 @@ fn a_tensor_holds_to_its_shape_and_type() {
 mod indices;
 mod kernels;
 mod ml;
+mod shapes;
 
 mod serving {
     use http::{Method, Request};

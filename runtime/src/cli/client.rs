@@ -1,41 +1,28 @@
 //! Talking to a node.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
-use hyper_util::client::legacy::Client as Legacy;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
 use mayfly_core::auth::Token;
 use mayfly_runtime::admin::{base_url, parse_token, read_token, read_token_file};
 use mayfly_runtime::config::{NodeAddress, Process};
 use serde_json::Value;
 
+use super::connector::{self, Http};
 use super::output::text;
 use super::{Connection, Failure, code};
 
-/// Until a connection stands.
-const CONNECT: Duration = Duration::from_secs(5);
 /// Bytes of an answer that is read whole; the list of 10,000 functions has about 8 MiB.
 const ANSWER_BYTES: usize = 64 << 20;
 
 /// A node's admin API.
 pub(super) struct Client {
-    http: Legacy<HttpConnector, Full<Bytes>>,
+    http: Http,
     base: String,
     token: Option<Token>,
-}
-
-/// A client for any address.
-pub(super) fn http() -> Legacy<HttpConnector, Full<Bytes>> {
-    let mut connector = HttpConnector::new();
-    connector.set_connect_timeout(Some(CONNECT));
-    connector.set_nodelay(true);
-    Legacy::builder(TokioExecutor::new()).build(connector)
 }
 
 impl Connection {
@@ -50,17 +37,17 @@ impl Connection {
             Some(url) => url.trim_end_matches('/').to_owned(),
             None => base_url(configuration()?.admin),
         };
-        if !base.starts_with("http://") {
-            let why = match base.starts_with("https://") {
-                true => format!(
-                    "'{base}': the verbs speak no TLS; reach the admin API through a tunnel, as by `ssh -L \
-                     3001:127.0.0.1:3001 HOST`, and write http://127.0.0.1:3001"
-                ),
-                false => format!("'{base}' is not an admin URL: write http://HOST:PORT"),
-            };
+        if !base.starts_with("http://") && !base.starts_with("https://") {
+            let why =
+                format!("'{base}' is not an admin URL: write http://HOST:PORT or https://HOST");
             return Err(Failure::new(code::USAGE, why));
         }
-        Ok(Client { http: http(), base, token: None })
+        Ok(Client { http: self.http(&base)?, base, token: None })
+    }
+
+    /// A client for a URL, which trusts what was named.
+    pub(super) fn http(&self, url: &str) -> Result<Http, Failure> {
+        connector::http(url, self.ca.as_deref())
     }
 
     fn find_token(&self) -> Result<Token, Failure> {
@@ -137,14 +124,14 @@ impl Client {
     }
 
     fn unreachable(&self, why: &hyper_util::client::legacy::Error) -> Failure {
-        let cause = std::error::Error::source(why).map_or_else(String::new, |c| format!(" ({c})"));
+        let (cause, distrusts) = connector::cause(why);
+        let hint = match distrusts {
+            true => "--ca or MAYFLY_CA names a file with the certificate to trust, as PEM",
+            false => "is `mayfly serve` running? --admin or MAYFLY_ADMIN names another address",
+        };
         Failure::new(
             code::UNREACHABLE,
-            format!(
-                "cannot reach the node at {}: {why}{cause}\nhint: is `mayfly serve` running? --admin or MAYFLY_ADMIN \
-                 names another address",
-                self.base
-            ),
+            format!("cannot reach the node at {}: {why}{cause}\nhint: {hint}", self.base),
         )
     }
 }

@@ -9,7 +9,7 @@ use mayfly_core::{FunctionName, Outcome};
 use serde_json::{Value, json};
 
 use super::output::{self, text};
-use super::{Connection, Failure, Printing, client, code};
+use super::{Connection, Failure, Printing, code};
 
 /// Bytes of a body that may be a problem of Mayfly's.
 const PROBLEM_BYTES: usize = 4 << 10;
@@ -54,7 +54,7 @@ impl Invoke {
             }
         };
         let request = self.request(&gateway, body)?;
-        let response = client::http().request(request).await.map_err(|why| {
+        let response = self.connection.http(&gateway)?.request(request).await.map_err(|why| {
             Failure::new(code::UNREACHABLE, format!("cannot reach the gateway at {gateway}: {why}"))
         })?;
         let status = response.status();

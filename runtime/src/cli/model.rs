@@ -26,11 +26,11 @@ const MIB: u64 = 1 << 20;
 /// What a model needs to be told beside its file.
 #[derive(Debug, Default, Args)]
 pub(crate) struct ModelArgs {
-    /// The shape of one of the model's inputs, as in input=1x3x224x224; may be repeated.
+    /// The shape of one of the model's inputs, as in input=1x3x224x224, with ? for a size that is left open; may be repeated.
     #[arg(long, value_name = "NAME=SHAPE", help_heading = "Models")]
     input: Vec<String>,
-    /// The size of one of the model's named dimensions, or "any" to leave it open; may be repeated.
-    #[arg(long, value_name = "NAME=SIZE", help_heading = "Models")]
+    /// The size of one of the model's named dimensions, several sizes as in seq=16,64, or "any"; may be repeated.
+    #[arg(long, value_name = "NAME=SIZES", help_heading = "Models")]
     dim: Vec<String>,
     /// What is taken off each colour of a picture: one number, or three for red, green and blue.
     #[arg(long, value_name = "NUMBERS", allow_hyphen_values = true, help_heading = "Models")]
@@ -50,6 +50,21 @@ pub(crate) struct ModelArgs {
     /// The stock runner [default: runner.wasm beside mayfly, or in ../share/mayfly].
     #[arg(long, value_name = "FILE", env = "MAYFLY_RUNNER", help_heading = "Models")]
     runner: Option<PathBuf>,
+}
+
+/// Sizes of the inputs' dimensions, each its input's; none for one that is left open.
+type Shapes = BTreeMap<String, Vec<Option<u64>>>;
+
+/// What was said of named dimensions.
+type Dims = BTreeMap<String, Sizes>;
+
+/// The sizes that a dimension may have.
+#[derive(Debug, Default, Clone, PartialEq, Eq, serde::Serialize)]
+struct Sizes {
+    /// Those to make ready.
+    sizes: Vec<u64>,
+    /// Whether any other will do as well.
+    any: bool,
 }
 
 /// A module that serves a model.
@@ -107,9 +122,8 @@ impl ModelArgs {
         let image = self.image(&onnx, &shapes).map_err(usage)?;
         notes.extend(picture::note(&onnx, &shapes, image.as_ref()));
         let labels = self.labels.as_ref().map(|path| read(path)).transpose()?;
-        let fixed: BTreeMap<_, _> = dims.iter().filter_map(|(k, v)| Some((k, (*v)?))).collect();
         let config = json!({
-            "dims": fixed, "shapes": shapes, "image": image, "labels": labels.is_some(),
+            "dims": dims, "shapes": shapes, "image": image, "labels": labels.is_some(),
         });
         let mut wasm = self.runner()?;
         add(&mut wasm, "config.json", config.to_string().as_bytes());
@@ -128,7 +142,7 @@ impl ModelArgs {
         Ok(Packed { wasm, memory_bytes: memory.min(4096 * MIB), notes })
     }
 
-    fn shapes(&self, onnx: &Onnx) -> Result<BTreeMap<String, Vec<u64>>, String> {
+    fn shapes(&self, onnx: &Onnx) -> Result<Shapes, String> {
         let mut shapes = BTreeMap::new();
         for given in &self.input {
             // A name may hold '=' or ':'; a shape does not.
@@ -141,10 +155,15 @@ impl ModelArgs {
                     onnx.list()
                 )
             })?;
-            let sizes: Result<Vec<u64>, _> =
-                shape.split(['x', ',']).map(|n| n.trim().parse()).collect();
+            let size = |word: &str| match word.trim() {
+                "?" => Ok(None),
+                word => word.parse().map(Some),
+            };
+            let sizes: Result<Vec<Option<u64>>, _> = shape.split(['x', ',']).map(size).collect();
             let sizes = sizes.map_err(|_| {
-                format!("--input {given}: '{shape}' is no shape; write 1x3x224x224")
+                format!(
+                    "--input {given}: '{shape}' is no shape; write 1x3x224x224, with ? for what is left open"
+                )
             })?;
             input.check(&sizes).map_err(|why| format!("--input {given}: {why}"))?;
             shapes.insert(name.to_owned(), sizes);
@@ -152,10 +171,10 @@ impl ModelArgs {
         Ok(shapes)
     }
 
-    fn dims(&self, onnx: &Onnx) -> Result<BTreeMap<String, Option<u64>>, String> {
-        let mut dims = BTreeMap::new();
+    fn dims(&self, onnx: &Onnx) -> Result<Dims, String> {
+        let mut dims = Dims::new();
         for given in &self.dim {
-            let (name, size) = given
+            let (name, words) = given
                 .rsplit_once('=')
                 .ok_or_else(|| format!("--dim {given}: write NAME=SIZE, as in batch=1"))?;
             let known = onnx.inputs.iter().flat_map(|input| &input.shape);
@@ -166,15 +185,19 @@ impl ModelArgs {
                     "--dim {given}: no input has a dimension '{name}'; there are: {names}"
                 ));
             }
-            let size = match size {
-                "any" => None,
-                size => {
-                    Some(size.parse::<u64>().ok().filter(|size| *size > 0).ok_or_else(|| {
-                        format!("--dim {given}: '{size}' is no size; write a whole number, or any")
-                    })?)
+            let mut sizes = Sizes::default();
+            for word in words.split(',').map(str::trim) {
+                match word.parse::<u64>() {
+                    Ok(size) if size > 0 => sizes.sizes.push(size),
+                    _ if word == "any" => sizes.any = true,
+                    _ => {
+                        return Err(format!(
+                            "--dim {given}: '{word}' is no size; write a whole number, several as in 16,64, or any"
+                        ));
+                    }
                 }
-            };
-            dims.insert(name.to_owned(), size);
+            }
+            dims.insert(name.to_owned(), sizes);
         }
         Ok(dims)
     }
@@ -232,11 +255,7 @@ fn add(wasm: &mut Vec<u8>, name: &str, data: &[u8]) {
 }
 
 /// What to say when dimensions have no size yet: which, and a command that would do.
-fn missing(
-    onnx: &Onnx,
-    shapes: &BTreeMap<String, Vec<u64>>,
-    dims: &BTreeMap<String, Option<u64>>,
-) -> Option<String> {
+fn missing(onnx: &Onnx, shapes: &Shapes, dims: &Dims) -> Option<String> {
     let open = |dim: &Dim| match dim {
         Dim::Fixed(_) => false,
         Dim::Named(name) => !dims.contains_key(name),
@@ -277,7 +296,8 @@ fn missing(
     suggestions.retain(|suggestion| seen.insert(suggestion.clone()));
     let inputs: Vec<_> = asked.iter().map(|input| format!("  {input}")).collect();
     Some(format!(
-        "these inputs have dimensions without a size:\n{}\nsay how large they are, for instance with\n  {}",
+        "these inputs have dimensions without a size:\n{}\nsay how large they are, for instance with\n  {}\nor which \
+         sizes they may have: --dim NAME=any, --dim NAME=16,64, or --input NAME=?x4 with ? for what is left open",
         inputs.join("\n"),
         suggestions.join(" ")
     ))

@@ -51,7 +51,7 @@ def setUpModule():
     node.deploy(wasm, "env")
     subprocess.run(
         ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", f"/CN={HOST}",
-         "-addext", f"subjectAltName=DNS:{HOST}", "-keyout", scratch / "key.pem", "-out", scratch / "cert.pem"],
+         "-addext", f"subjectAltName=DNS:{HOST},DNS:localhost,IP:127.0.0.1", "-keyout", scratch / "key.pem", "-out", scratch / "cert.pem"],
         check=True, capture_output=True,
     )
     both = (scratch / "cert.pem").read_text() + (scratch / "key.pem").read_text()
@@ -101,7 +101,7 @@ def ask(port, path, headers):
 
 
 class Proxied(unittest.TestCase):
-    def start(self, *command):
+    def start(self, *command, path="/env"):
         log = open(scratch / "proxy.log", "w+")
         process = subprocess.Popen(list(map(str, command)), stdout=log, stderr=log, env={"HOME": str(scratch), "PATH": "/usr/bin:/bin"})
         self.addCleanup(log.close)
@@ -110,7 +110,7 @@ class Proxied(unittest.TestCase):
         until = time.monotonic() + 20
         while time.monotonic() < until and process.poll() is None:
             try:
-                ask(self.port, "/env", {})
+                ask(self.port, path, {})
                 return
             except OSError:
                 time.sleep(0.1)
@@ -140,14 +140,44 @@ class Proxied(unittest.TestCase):
             snippet("nginx"), ("127.0.0.1:3000", node.gateway), ("listen 443 ssl", f"listen 127.0.0.1:{self.port} ssl"),
             ("/etc/ssl/shop.example.pem", str(scratch / "cert.pem")), ("/etc/ssl/shop.example.key", str(scratch / "key.pem")),
         )
+        self.start(nginx, "-e", "stderr", "-p", scratch, "-c", self.nginx(block))
+        self.check()
+
+    def test_the_admin_api_behind_nginx(self):
+        nginx = self.installed("nginx", "nginx-light")
+        block = put(
+            snippet("nginx-admin"), ("http://127.0.0.1:3001", node.env["MAYFLY_ADMIN"]), ("listen 3443 ssl", f"listen {self.port} ssl"),
+            ("/etc/ssl/admin.example.pem", str(scratch / "cert.pem")), ("/etc/ssl/admin.example.key", str(scratch / "key.pem")),
+        )
+        self.start(nginx, "-e", "stderr", "-p", scratch, "-c", self.nginx(block), path="/healthz")
+        wasm, token = scratch / "env.wasm", node.state / "token"
+
+        def mayfly(*arguments, url=f"https://localhost:{self.port}", trust=scratch / "cert.pem"):
+            command = [sys.argv[1], *map(str, arguments), "--admin", url, "--token-file", str(token)]
+            return subprocess.run(command + (["--ca", str(trust)] if trust else []), capture_output=True, text=True)
+
+        deployed = mayfly("deploy", wasm, "--name", "secure")
+        self.assertEqual(deployed.returncode, 0, deployed.stderr)
+        for url in (f"https://localhost:{self.port}", f"https://127.0.0.1:{self.port}/"):
+            self.assertIn("secure", mayfly("list", url=url).stdout)
+        # A certificate that nobody here knows, one for other names, and plain words where TLS is spoken.
+        unknown = mayfly("list", trust=None)
+        self.assertNotEqual(unknown.returncode, 0)
+        self.assertIn("--ca or MAYFLY_CA", unknown.stderr)
+        other = mayfly("list", url=f"https://127.0.0.2:{self.port}")
+        self.assertIn("certificate", other.stderr)
+        self.assertNotEqual(mayfly("list", url=f"http://localhost:{self.port}").returncode, 0)
+        self.assertEqual(mayfly("remove", "secure").returncode, 0)
+
+    def nginx(self, block):
+        """A whole configuration around a block of one."""
         kinds = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         paths = "".join(f"{kind}_temp_path {scratch}/{kind};\n" for kind in kinds)
         configuration = scratch / "nginx.conf"
         configuration.write_text(
             f"daemon off;\npid {scratch}/nginx.pid;\nerror_log stderr;\nevents {{}}\nhttp {{\naccess_log off;\n{paths}{block}}}\n"
         )
-        self.start(nginx, "-e", "stderr", "-p", scratch, "-c", configuration)
-        self.check()
+        return configuration
 
     def test_haproxy(self):
         haproxy = self.installed("haproxy", "haproxy")

@@ -7,7 +7,8 @@ use http::{Method, Request, header};
 use http_body_util::Full;
 use serde_json::{Value, json};
 
-use super::super::client::{self, json as read_json};
+use super::super::client::json as read_json;
+use super::super::connector;
 use super::super::output::{self, text};
 use super::super::{Failure, code};
 
@@ -116,7 +117,10 @@ async fn send(
             .header(header::CONTENT_TYPE, "application/octet-stream");
     }
     let request = request.body(Full::new(body)).map_err(|why| failed(why.to_string()))?;
-    let response = client::http().request(request).await.map_err(|why| failed(why.to_string()))?;
+    let response = connector::http(url, None)?
+        .request(request)
+        .await
+        .map_err(|why| failed(why.to_string()))?;
     let status = response.status();
     if status.is_success() && json_bytes.is_some() {
         use http_body_util::BodyExt as _;

@@ -147,14 +147,14 @@ impl Input {
     }
 
     /// Whether a shape goes with what the model says.
-    pub(super) fn check(&self, sizes: &[u64]) -> Result<(), String> {
+    pub(super) fn check(&self, sizes: &[Option<u64>]) -> Result<(), String> {
         let fits = self.shape.len() == sizes.len()
             && self
                 .shape
                 .iter()
                 .zip(sizes)
-                .all(|(dim, size)| dim.size().is_none_or(|mine| mine == *size))
-            && !sizes.contains(&0);
+                .all(|(dim, size)| dim.size().is_none_or(|mine| Some(mine) == *size))
+            && !sizes.contains(&Some(0));
         if fits { Ok(()) } else { Err(format!("it does not fit {self}")) }
     }
 

@@ -1,19 +1,13 @@
 //! How a picture becomes a model's input: what was said of it, what can be seen of it, and what to say where nothing was.
 
-use std::collections::BTreeMap;
-
 use serde_json::{Value, json};
 
-use super::ModelArgs;
 use super::onnx::{Dim, Onnx};
+use super::{ModelArgs, Shapes};
 
 impl ModelArgs {
     /// What was said of pictures, for the runner.
-    pub(super) fn image(
-        &self,
-        onnx: &Onnx,
-        shapes: &BTreeMap<String, Vec<u64>>,
-    ) -> Result<Option<Value>, String> {
+    pub(super) fn image(&self, onnx: &Onnx, shapes: &Shapes) -> Result<Option<Value>, String> {
         let Self { mean, scale, layout, fit, .. } = self;
         if [mean, scale, layout, fit].iter().all(|given| given.is_none()) {
             if self.labels.is_some() {
@@ -49,7 +43,7 @@ fn three(flag: &str, text: &str) -> Result<[f32; 3], String> {
     }
 }
 
-fn guess_layout(onnx: &Onnx, shapes: &BTreeMap<String, Vec<u64>>) -> Result<&'static str, String> {
+fn guess_layout(onnx: &Onnx, shapes: &Shapes) -> Result<&'static str, String> {
     let [input] = onnx.inputs.as_slice() else {
         return Err(format!(
             "a model that takes pictures has one input, and this one has\n{}",
@@ -57,7 +51,7 @@ fn guess_layout(onnx: &Onnx, shapes: &BTreeMap<String, Vec<u64>>) -> Result<&'st
         ));
     };
     let size = |i: usize| match shapes.get(&input.name) {
-        Some(shape) => shape.get(i).copied(),
+        Some(shape) => shape.get(i).copied().flatten(),
         None => input.shape.get(i).and_then(Dim::size),
     };
     match (size(1), size(3)) {
@@ -71,11 +65,7 @@ fn guess_layout(onnx: &Onnx, shapes: &BTreeMap<String, Vec<u64>>) -> Result<&'st
 }
 
 /// What is to be said at deploy: how a picture becomes the input, or that one could.
-pub(super) fn note(
-    onnx: &Onnx,
-    shapes: &BTreeMap<String, Vec<u64>>,
-    image: Option<&Value>,
-) -> Option<String> {
+pub(super) fn note(onnx: &Onnx, shapes: &Shapes, image: Option<&Value>) -> Option<String> {
     match image {
         Some(image) => {
             let fit = match image["fit"].as_str() {

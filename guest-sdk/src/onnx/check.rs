@@ -1,0 +1,315 @@
+//! A model beside its plain self: on drawn numbers the fast one must give what the file says.
+//!
+//! What this can see is a wrong rewrite, kernel or packing, of ours or of tract's. It cannot see an operator that tract
+//! reads otherwise than the standard has it: both would be wrong alike.
+
+use std::fmt;
+
+use anyhow::{Context, Result, bail};
+use tract_onnx::prelude::*;
+use tract_onnx::tract_core::internal::TDim;
+use tract_onnx::tract_core::ops::konst::Const;
+
+use super::plan::{Plan, optimise, plain};
+use super::tensor::type_name;
+
+/// Of a float: this part of itself, and of the largest number beside it.
+const RELATIVE: f64 = 1e-3;
+const OF_LARGEST: f64 = 2e-4;
+/// Where numbers are quantised or half as long, one step of a scale in the middle of a model is more than that.
+const OF_LARGEST_COARSE: f64 = 5e-2;
+
+/// Draws of which the majority must agree: a whole number that is the index of one of two equal ones may be either.
+const DRAWS: u64 = 3;
+
+/// How exact the numbers of a model are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Grain {
+    Fine,
+    Coarse,
+    /// Some of them are drawn anew in each run.
+    Random,
+}
+
+impl Grain {
+    /// By the operators of a file.
+    pub(super) fn of<'a>(operators: impl Iterator<Item = &'a str>) -> Self {
+        let mut grain = Self::Fine;
+        for operator in operators {
+            if operator.starts_with("Random") || ["Bernoulli", "Multinomial"].contains(&operator) {
+                return Self::Random;
+            }
+            let coarse = operator.contains("Quantize")
+                || operator.contains("QLinear")
+                || operator.ends_with("Integer");
+            if coarse {
+                grain = Self::Coarse;
+            }
+        }
+        grain
+    }
+}
+
+/// Numbers, and what the plain model gives on them.
+pub(super) struct Expected {
+    seed: u64,
+    inputs: TVec<TValue>,
+    outputs: TVec<TValue>,
+}
+
+/// What the plain model gives; nothing if it cannot be run as it stands, or takes none of the numbers that are drawn.
+pub(super) fn expect(typed: &TypedModel, grain: Grain) -> Result<Option<Expected>> {
+    if grain == Grain::Random {
+        return Ok(None);
+    }
+    let Ok(plain) = plain(typed.clone()) else { return Ok(None) };
+    for seed in 0..DRAWS {
+        let Some(inputs) = draw(typed, seed)? else { return Ok(None) };
+        // An index out of its table, for instance.
+        if let Ok(outputs) = plain.run(inputs.clone()) {
+            return Ok(Some(Expected { seed, inputs, outputs }));
+        }
+    }
+    Ok(None)
+}
+
+/// Refuses a fast model that does not give what was expected; `typed` makes the model anew if that has to be found out.
+pub(super) fn confirm(
+    fast: &Plan,
+    expected: &Expected,
+    names: &[String],
+    grain: Grain,
+    typed: impl FnOnce() -> Result<TypedModel>,
+) -> Result<()> {
+    let given = fast.run(expected.inputs.clone()).context("on drawn numbers")?;
+    let Some(difference) = compare(names, &given, &expected.outputs, grain) else { return Ok(()) };
+    let typed = typed()?;
+    let plain = plain(typed.clone())?;
+    let mut differing = 1;
+    for seed in (0..DRAWS).filter(|seed| *seed != expected.seed) {
+        let Some(inputs) = draw(&typed, seed)? else { continue };
+        let Ok(expected) = plain.run(inputs.clone()) else { continue };
+        differing += usize::from(compare(names, &fast.run(inputs)?, &expected, grain).is_some());
+    }
+    if differing <= 1 {
+        return Ok(());
+    }
+    drop(plain);
+    let node = first(&typed, &expected.inputs, grain);
+    let node =
+        node.map_or_else(String::new, |node| format!("; the first node that differs is {node}"));
+    bail!(
+        "the model as it was made fast does not give what it gives as it stands: {difference}{node}. A wrong number is \
+         worse than none, so it is refused; this is a defect of Mayfly's, please report it with the model"
+    )
+}
+
+/// Whether two runs gave the same, and if not, where.
+pub(super) fn compare(
+    names: &[String],
+    given: &[TValue],
+    expected: &[TValue],
+    grain: Grain,
+) -> Option<Difference> {
+    let pairs = names.iter().zip(given.iter().zip(expected));
+    pairs.filter_map(|(name, (given, expected))| differs(name, given, expected, grain)).next()
+}
+
+/// An element that is not what it should be.
+#[derive(Debug)]
+pub(super) struct Difference(String);
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+fn differs(name: &str, given: &Tensor, expected: &Tensor, grain: Grain) -> Option<Difference> {
+    let say = |what: String| Some(Difference(format!("output {name:?} {what}")));
+    if given.shape() != expected.shape() {
+        return say(format!("has the shape {:?}, not {:?}", given.shape(), expected.shape()));
+    }
+    let datum = expected.datum_type();
+    if datum == DatumType::String || given.datum_type() == DatumType::String {
+        return if given == expected { None } else { say("has other texts".to_owned()) };
+    }
+    let (Ok(a), Ok(b)) = (numbers(given), numbers(expected)) else {
+        let types = (type_name(given.datum_type()), type_name(datum));
+        return say(format!("holds {}, not {}", types.0, types.1));
+    };
+    let coarse = grain == Grain::Coarse || datum == DatumType::F16;
+    let largest = b.iter().filter(|x| x.is_finite()).fold(0f64, |all, x| all.max(x.abs()));
+    let room = largest * if coarse { OF_LARGEST_COARSE } else { OF_LARGEST } + f64::MIN_POSITIVE;
+    let same = |a: f64, b: f64| {
+        a == b
+            || (a.is_nan() && b.is_nan())
+            || match datum.is_float() {
+                true => (a - b).abs() <= room + RELATIVE * b.abs(),
+                // Quantised numbers that leave the model: a step more or less.
+                false => coarse && datum.size_of() == 1 && (a - b).abs() <= 1.0,
+            }
+    };
+    let at = a.iter().zip(&b).position(|(&a, &b)| !same(a, b))?;
+    say(format!("has {} as number {at} of {}, not {}", a[at], b.len(), b[at]))
+}
+
+fn numbers(tensor: &Tensor) -> TractResult<Vec<f64>> {
+    // Wide whole numbers lose their last digits in a float, but not those that differ.
+    let tensor = match tensor.datum_type() {
+        datum if datum == TDim::datum_type() => tensor.cast_to::<i64>()?.into_owned(),
+        datum => tensor.cast_to_dt(datum.unquantized())?.into_owned(),
+    };
+    let wide = tensor.cast_to::<f64>()?;
+    Ok(wide.try_as_plain_ram()?.as_slice::<f64>()?.to_vec())
+}
+
+/// Numbers for each input; nothing if a shape is open.
+pub(super) fn draw(model: &TypedModel, seed: u64) -> Result<Option<TVec<TValue>>> {
+    let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x6d61_7966_6c79);
+    let mut inputs = TVec::new();
+    for &outlet in &model.inputs {
+        let fact = model.outlet_fact(outlet)?;
+        let Some(shape) = fact.shape.as_concrete() else { return Ok(None) };
+        inputs.push(drawn(fact.datum_type, shape, &mut random)?.into_tvalue());
+    }
+    Ok(Some(inputs))
+}
+
+fn drawn(datum: DatumType, shape: &[usize], random: &mut Random) -> Result<Tensor> {
+    let len: usize = shape.iter().product();
+    if datum == DatumType::String {
+        let texts: Vec<_> =
+            (0..len).map(|_| ["a", "the", "7"][random.below(3)].to_owned()).collect();
+        return Ok(tensor1(&texts).into_shape(shape)?);
+    }
+    // Whole numbers are most often indices and masks: two of each table's rows are always there.
+    let whole = !datum.is_float();
+    let bytes = datum.size_of() == 1 && datum != DatumType::Bool;
+    let numbers: Vec<f32> = (0..len)
+        .map(|_| match (whole, bytes) {
+            (true, true) => random.below(100) as f32,
+            (true, false) => random.below(2) as f32,
+            (false, _) => random.unit() * 2.0 - 1.0,
+        })
+        .collect();
+    let tensor = tensor1(&numbers).into_shape(shape)?;
+    Ok(tensor.cast_to_dt(datum)?.into_owned())
+}
+
+/// Knuth's and Steele's split-mix: the same numbers in every deploy.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, most: u64) -> usize {
+        (self.next() % most) as usize
+    }
+
+    fn unit(&mut self) -> f32 {
+        (self.next() >> 40) as f32 / (1u64 << 24) as f32
+    }
+}
+
+/// The first node whose numbers differ, by halving: the model is cut off behind a node and made fast anew.
+fn first(typed: &TypedModel, inputs: &TVec<TValue>, grain: Grain) -> Option<String> {
+    let order = typed.eval_order().ok()?;
+    let computes = |id: &usize| {
+        let node = typed.node(*id);
+        !TypedModel::is_source(&node.op) && !node.op_is::<Const>() && node.outputs.len() == 1
+    };
+    let nodes: Vec<usize> = order.into_iter().filter(computes).collect();
+    // Whether a model cut off behind this node differs; one that cannot be cut there says nothing.
+    let differs = |at: usize| -> bool {
+        let cut = || -> TractResult<bool> {
+            let mut cut = typed.clone();
+            cut.select_output_outlets(&[nodes[at].into()])?;
+            let fast = optimise(cut.clone())?.into_runnable()?.run(inputs.clone())?;
+            let plain = plain(cut)?.run(inputs.clone())?;
+            Ok(compare(&[String::new()], &fast, &plain, grain).is_some())
+        };
+        cut().unwrap_or(false)
+    };
+    let (mut low, mut high) = (0, nodes.len().checked_sub(1)?);
+    while low < high {
+        let middle = (low + high) / 2;
+        if differs(middle) {
+            high = middle;
+        } else {
+            low = middle + 1;
+        }
+    }
+    if !differs(low) {
+        return None;
+    }
+    let node = typed.node(nodes[low]);
+    Some(format!("{:?} ({})", node.name, node.op.name()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tract_onnx::tract_core::ops::math;
+
+    /// `y` = x op x, over two numbers.
+    fn pair(op: impl Into<Box<dyn TypedOp>>) -> TypedModel {
+        let mut model = TypedModel::default();
+        let x = model.add_source("x", f32::fact([2])).unwrap();
+        let y = model.wire_node("y", op, &[x, x]).unwrap();
+        model.select_output_outlets(&y).unwrap();
+        model
+    }
+
+    #[test]
+    fn a_model_that_is_made_into_another_is_refused_with_the_numbers() {
+        let names = ["y".to_owned()];
+        let fast = |model: TypedModel| optimise(model).unwrap().into_runnable().unwrap();
+        let right = fast(pair(math::add()));
+        let expected = expect(&pair(math::add()), Grain::Fine).unwrap().unwrap();
+        let confirmed =
+            |fast: &Plan| confirm(fast, &expected, &names, Grain::Fine, || Ok(pair(math::add())));
+        confirmed(&right).unwrap();
+        let refused = confirmed(&fast(pair(math::mul()))).unwrap_err();
+        assert!(refused.to_string().contains("output \"y\" has "), "{refused}");
+        // What is drawn anew in each run has nothing to be compared with.
+        assert!(expect(&pair(math::add()), Grain::Random).unwrap().is_none());
+    }
+
+    #[test]
+    fn what_is_drawn_is_the_same_in_every_deploy_and_another_in_every_draw() {
+        let model = pair(math::add());
+        let drawn = |seed| draw(&model, seed).unwrap().unwrap();
+        assert_eq!(drawn(0), drawn(0));
+        assert_ne!(drawn(0), drawn(1));
+    }
+
+    fn floats(numbers: &[f32]) -> TVec<TValue> {
+        tvec!(tensor1(numbers).into_tvalue())
+    }
+
+    #[test]
+    fn floats_may_differ_a_little_and_whole_numbers_not_at_all() {
+        let names = ["y".to_owned()];
+        let same =
+            |a: TVec<TValue>, b: TVec<TValue>, grain| compare(&names, &a, &b, grain).is_none();
+        let right = || floats(&[100.0, 1.0, f32::NAN, f32::INFINITY]);
+        let near = || floats(&[100.05, 1.01, f32::NAN, f32::INFINITY]);
+        assert!(same(near(), right(), Grain::Fine));
+        assert!(!same(floats(&[100.0, 1.1, f32::NAN, f32::INFINITY]), right(), Grain::Fine));
+        assert!(same(floats(&[100.0, 1.1, f32::NAN, f32::INFINITY]), right(), Grain::Coarse));
+        assert!(!same(floats(&[100.0, 1.0, 2.0, f32::INFINITY]), right(), Grain::Fine));
+        assert!(!same(floats(&[100.0, 1.0, f32::NAN]), right(), Grain::Fine));
+        let whole = |x: i64| -> TVec<TValue> { tvec!(tensor1(&[x]).into_tvalue()) };
+        assert!(!same(whole(1), whole(0), Grain::Coarse));
+        let text = |x: &str| -> TVec<TValue> { tvec!(tensor1(&[x.to_owned()]).into_tvalue()) };
+        assert!(same(text("cat"), text("cat"), Grain::Fine));
+        assert!(!same(text("cat"), text("dog"), Grain::Fine));
+    }
+}

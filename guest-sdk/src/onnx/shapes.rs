@@ -1,0 +1,348 @@
+//! Which plans a model has: one if its shapes are fixed, one for each of a list, and for open dimensions one for any size,
+//! if that holds, or one that is made when a size is met.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result, bail, ensure};
+use tract_onnx::prelude::*;
+
+use super::check::{self, Grain};
+use super::load::{Options, Read};
+use super::ml;
+use super::model::{Dim, Model, Port};
+use super::plan::{Plan, optimise};
+use super::source::{Sizes, Source};
+use super::tensor::Tensor;
+
+/// Plans made ready at most: each takes its share of init's time and of the image.
+const READY: usize = 16;
+
+/// Sizes that are tried for a dimension of which nobody said what suits the model: the outermost, which is a batch; those
+/// of pictures; others. Two that work are needed.
+const BATCHES: [usize; 6] = [1, 2, 3, 4, 1, 2];
+const PICTURES: [usize; 6] = [224, 256, 64, 320, 32, 512];
+const OTHERS: [usize; 6] = [16, 5, 8, 32, 3, 64];
+/// An input of so many dimensions is a picture.
+const PICTURE_RANK: usize = 4;
+
+/// A plan for these shapes of the inputs.
+#[derive(Debug, Clone)]
+pub(super) struct Ready {
+    pub(super) shapes: Vec<Vec<usize>>,
+    pub(super) plan: Plan,
+}
+
+/// What answers shapes that no plan was made ready for.
+#[derive(Debug, Clone)]
+pub(super) struct Open {
+    source: Source,
+    plan: Option<Plan>,
+    /// Names of dimensions that may only have the sizes of their list.
+    listed: BTreeMap<String, Vec<usize>>,
+}
+
+impl Open {
+    pub(super) fn run(&self, inputs: TVec<TValue>) -> Result<TVec<TValue>> {
+        let shapes: Vec<_> = inputs.iter().map(|input| input.shape()).collect();
+        let sizes = self.source.sizes(&shapes)?;
+        for (name, listed) in &self.listed {
+            let size = sizes.get(name).copied().unwrap_or_default();
+            ensure!(
+                listed.contains(&size),
+                "the dimension {name:?} has size {size}, and the model was deployed for {listed:?}"
+            );
+        }
+        match &self.plan {
+            Some(plan) => plan.run(inputs),
+            None => self.plan_for(&sizes)?.run(inputs),
+        }
+    }
+
+    /// Takes as long as the model's deploy did, but for its file.
+    fn plan_for(&self, sizes: &Sizes) -> Result<Plan> {
+        let typed = self.source.with(sizes).with_context(|| format!("for {}", said(sizes)))?;
+        Ok(optimise(typed)?.into_runnable()?)
+    }
+}
+
+fn said(sizes: &Sizes) -> String {
+    sizes.iter().map(|(name, size)| format!("{name}={size}")).collect::<Vec<_>>().join(", ")
+}
+
+/// A plan in the making.
+struct Made {
+    sizes: Sizes,
+    shapes: Vec<Vec<usize>>,
+    model: TypedModel,
+}
+
+pub(super) fn prepare(name: &str, options: &Options, read: Read) -> Result<Model> {
+    let Read { source, outputs, grain } = read;
+    let chosen = Choice::of(options, &source)?;
+    let maker = Maker { options, outputs: &outputs, grain };
+    let inputs = source.ports();
+    let mut made = Vec::new();
+    for sizes in &chosen.ready {
+        made.push(maker.make(&source, sizes).map_err(|error| match sizes.is_empty() {
+            true => error,
+            false => error.context(format!("for {}", said(sizes))),
+        })?);
+    }
+    for met in &options.met {
+        // Those were met once, and may have been refused.
+        let Some(sizes) = chosen.met(&source, met) else { continue };
+        if made.len() < READY && !made.iter().any(|made: &Made| made.sizes == sizes) {
+            made.extend(maker.make(&source, &sizes));
+        }
+    }
+    let (ports, open) = match chosen.open {
+        false => {
+            // Weights move down to where its were.
+            drop(source);
+            (maker.ports(&made)?, None)
+        }
+        true => {
+            let (ports, model) = maker.open(&source, &chosen, &mut made)?;
+            (ports, Some((source, model)))
+        }
+    };
+    let (source, open_model) = open.map_or((None, None), |(source, model)| (Some(source), model));
+    let (shapes, mut models): (Vec<_>, Vec<_>) =
+        made.into_iter().map(|made| (made.shapes, made.model)).unzip();
+    let has_open_model = open_model.is_some();
+    models.extend(open_model);
+    crate::kernels::relocate(&mut models);
+    let mut plans = models.into_iter().map(|model| model.into_runnable().context("planning"));
+    let mut ready = Vec::new();
+    for shapes in shapes {
+        ready.push(Ready { shapes, plan: plans.next().context("a plan for each")?? });
+    }
+    let plan = if has_open_model { plans.next().transpose()? } else { None };
+    let open = source.map(|source| Open { source, plan, listed: chosen.listed });
+    let model = Model::new(name.into(), ready, open, inputs, ports);
+    if options.warm_up {
+        warm_up(&model)?;
+    }
+    Ok(model)
+}
+
+/// Runs each plan that is ready on zeros.
+fn warm_up(model: &Model) -> Result<()> {
+    for shapes in model.ready_shapes() {
+        let inputs =
+            model.inputs().iter().zip(shapes).map(|(port, shape)| {
+                Ok((port.name().to_owned(), Tensor::zeros(port.datum(), shape)?))
+            });
+        match model.run(inputs.collect::<Result<Vec<_>>>()?) {
+            // Zeros are of no category, for instance, and a request's numbers are.
+            Err(error) if ml::of_numbers(&error) => {}
+            run => drop(run.context("the warm-up run, on zeros")?),
+        }
+    }
+    crate::kernels::release_scratch();
+    Ok(())
+}
+
+/// The sizes to make ready.
+struct Choice {
+    ready: Vec<Sizes>,
+    listed: BTreeMap<String, Vec<usize>>,
+    /// Whether a dimension may have any size.
+    open: bool,
+    names: Vec<String>,
+}
+
+impl Choice {
+    fn of(options: &Options, source: &Source) -> Result<Self> {
+        let names = source.open();
+        let mut listed = BTreeMap::new();
+        let mut ready = vec![Sizes::new()];
+        let mut open = false;
+        for name in &names {
+            let given = |all: &[(String, Vec<usize>)]| {
+                all.iter().find(|(given, _)| given == name).map(|(_, sizes)| sizes.clone())
+            };
+            let sizes = match given(&options.dims) {
+                Some(sizes) => {
+                    ensure!(
+                        !sizes.is_empty(),
+                        "the list of sizes for the dimension {name:?} is empty"
+                    );
+                    listed.insert(name.clone(), sizes.clone());
+                    sizes
+                }
+                None => {
+                    open = true;
+                    given(&options.any).unwrap_or_default()
+                }
+            };
+            if !sizes.is_empty() {
+                let with = |known: &Sizes| {
+                    let known = known.clone();
+                    sizes.iter().map(move |&size| (known.clone(), size)).collect::<Vec<_>>()
+                };
+                ready = ready
+                    .iter()
+                    .flat_map(with)
+                    .map(|(mut known, size)| {
+                        known.insert(name.clone(), size);
+                        known
+                    })
+                    .collect();
+            }
+            ensure!(
+                ready.len() <= READY,
+                "the lists of sizes make {} shapes or more together, and at most {READY} are made ready",
+                ready.len()
+            );
+        }
+        // A dimension without sizes gets one that is tried.
+        ready.retain(|sizes| sizes.len() == names.len());
+        Ok(Self { ready, listed, open, names })
+    }
+
+    /// The sizes of shapes that requests came with, if the model may have them.
+    fn met(&self, source: &Source, met: &[(String, Vec<usize>)]) -> Option<Sizes> {
+        let ports = source.ports();
+        let shape = |port: &Port| {
+            let of_it = |(name, _): &&(String, Vec<usize>)| name == port.name();
+            let shape = met.iter().find(of_it).map(|(_, shape)| &**shape);
+            shape.filter(|shape| shape.len() == port.sizes().count())
+        };
+        let shapes: Option<Vec<&[usize]>> = ports.iter().map(shape).collect();
+        let sizes = source.sizes(&shapes?).ok()?;
+        let listed = self.listed.iter().all(|(name, listed)| listed.contains(&sizes[name]));
+        listed.then_some(sizes)
+    }
+
+    /// Sizes to try, some of which suit any model.
+    fn rung(&self, source: &Source, given: &Options, rung: usize) -> Sizes {
+        let size = |name: &String| {
+            let known = [&given.dims, &given.any].into_iter().flatten();
+            let known = known.filter(|(given, _)| given == name).flat_map(|(_, sizes)| sizes);
+            let ladder = match (source.is_batch(name), source.rank(name) >= PICTURE_RANK) {
+                (true, _) => BATCHES,
+                (false, true) => PICTURES,
+                (false, false) => OTHERS,
+            };
+            let listed = self.listed.contains_key(name);
+            let mut sizes = known.copied().chain(ladder.into_iter().filter(|_| !listed));
+            let count = known_len(given, name);
+            let at = if listed { rung % count.max(1) } else { rung };
+            (name.clone(), sizes.nth(at).unwrap_or(ladder[0]))
+        };
+        self.names.iter().map(size).collect()
+    }
+}
+
+fn known_len(options: &Options, name: &str) -> usize {
+    let all = [&options.dims, &options.any].into_iter().flatten();
+    all.filter(|(given, _)| given == name).map(|(_, sizes)| sizes.len()).sum()
+}
+
+struct Maker<'a> {
+    options: &'a Options,
+    outputs: &'a [String],
+    grain: Grain,
+}
+
+impl Maker<'_> {
+    /// A fast model for these sizes, which gives what the plain one does.
+    fn make(&self, source: &Source, sizes: &Sizes) -> Result<Made> {
+        let typed = source.with(sizes)?;
+        let shapes = source.shapes(sizes)?;
+        let expected = match self.options.check {
+            true => check::expect(&typed, self.grain)?,
+            false => None,
+        };
+        let model = optimise(typed)?;
+        if let Some(expected) = expected {
+            let plan = model.clone().into_runnable().context("planning")?;
+            let typed = || source.with(sizes);
+            check::confirm(&plan, &expected, self.outputs, self.grain, typed)?;
+        }
+        Ok(Made { sizes: sizes.clone(), shapes, model })
+    }
+
+    /// Outputs of models with fixed shapes: a size in which they differ is open.
+    fn ports(&self, made: &[Made]) -> Result<Vec<Port>> {
+        let first = made.first().context("no plan was made")?;
+        let ports = Port::outputs(&first.model, self.outputs)?;
+        let mut rest = made[1..].iter().map(|made| Port::outputs(&made.model, self.outputs));
+        rest.try_fold(ports, |ports, other| {
+            Ok(ports.into_iter().zip(other?).map(|(port, other)| port.or(&other)).collect())
+        })
+    }
+
+    /// The model for any size, if tract can keep it open and it gives what the ones for two sizes give; these two are made
+    /// for it if need be, and the first stays if nobody asked for another.
+    fn open(
+        &self,
+        source: &Source,
+        choice: &Choice,
+        made: &mut Vec<Made>,
+    ) -> Result<(Vec<Port>, Option<TypedModel>)> {
+        let asked = made.len();
+        let mut why = None;
+        for rung in 0..OTHERS.len() {
+            let sizes = choice.rung(source, self.options, rung);
+            if made.len() >= asked.max(1) + 1 && made.len() >= 2 {
+                break;
+            }
+            if made.iter().any(|made| made.sizes == sizes) {
+                continue;
+            }
+            match self.make(source, &sizes) {
+                Ok(model) => made.push(model),
+                Err(error) => why = why.or(Some((sizes, error))),
+            }
+        }
+        if made.is_empty() {
+            let Some((sizes, error)) = why else { bail!("no size could be tried") };
+            let names = choice.names.join(", ");
+            return Err(error.context(format!(
+                "open dimensions ({names}): no size that was tried works, {} first; name one that does with --dim \
+                 NAME=any,SIZE",
+                said(&sizes)
+            )));
+        }
+        let ports = self.ports(made)?;
+        let open = if self.options.open_plan && made.len() > 1 {
+            self.open_model(source, made)
+        } else {
+            None
+        };
+        made.truncate(asked.max(1));
+        Ok((ports, open))
+    }
+
+    /// Nothing if it fails or gives something else.
+    fn open_model(&self, source: &Source, made: &[Made]) -> Option<TypedModel> {
+        let model = optimise(source.clone().open_model().ok()?).ok()?;
+        if !self.options.check || self.grain == Grain::Random {
+            return Some(model);
+        }
+        let plan = model.clone().into_runnable().ok()?;
+        let agrees = made.iter().all(|made| self.agrees(&plan, &made.model).unwrap_or(false));
+        agrees.then_some(model)
+    }
+
+    fn agrees(&self, open: &Plan, fixed: &TypedModel) -> Result<bool> {
+        let Some(inputs) = check::draw(fixed, 0)? else { return Ok(false) };
+        let expected = fixed.clone().into_runnable()?.run(inputs.clone())?;
+        let given = open.run(inputs)?;
+        Ok(check::compare(self.outputs, &given, &expected, self.grain).is_none())
+    }
+}
+
+impl Port {
+    /// A port as this one and that one: a size in which they differ is open.
+    fn or(mut self, other: &Self) -> Self {
+        for (dim, other) in self.dims.iter_mut().zip(&other.dims) {
+            if dim != other {
+                *dim = Dim::Open("?".to_owned());
+            }
+        }
+        self
+    }
+}

@@ -1,0 +1,111 @@
+//! Connections to a node: plain, or with TLS to the proxy in front of it.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper_rustls::{ConfigBuilderExt as _, HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::{Client, Error};
+use hyper_util::rt::TokioExecutor;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::{ClientConfig, RootCertStore};
+
+use super::{Failure, code};
+
+/// Until a connection stands.
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// What requests go by.
+pub(super) type Http = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
+
+/// A client for a URL that trusts the certificates of a file, or else the system's.
+pub(super) fn http(url: &str, trusted: Option<&Path>) -> Result<Http, Failure> {
+    let mut connector = HttpConnector::new();
+    connector.set_connect_timeout(Some(CONNECT));
+    connector.set_nodelay(true);
+    // What is not http goes through it to TLS.
+    connector.enforce_http(false);
+    let https = HttpsConnectorBuilder::new()
+        .with_tls_config(tls(url, trusted)?)
+        .https_or_http()
+        .enable_http1()
+        .wrap_connector(connector);
+    Ok(Client::builder(TokioExecutor::new()).build(https))
+}
+
+fn tls(url: &str, trusted: Option<&Path>) -> Result<ClientConfig, Failure> {
+    let failed = |why: &dyn std::fmt::Display| Failure::new(code::CONFIG, why.to_string());
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|why| failed(&why))?;
+    let builder = match trusted {
+        Some(file) => builder.with_root_certificates(read(file)?),
+        // The system's are 140 files or so, and most nodes are on this machine and speak plainly.
+        None if !is_tls(url) => builder.with_root_certificates(RootCertStore::empty()),
+        None => builder.with_native_roots().map_err(|why| {
+            failed(&format_args!(
+                "the system's certificates cannot be had: {why}\nhint: install the package ca-certificates, or name \
+                 a file with --ca or MAYFLY_CA"
+            ))
+        })?,
+    };
+    Ok(builder.with_no_client_auth())
+}
+
+/// Whether a URL asks for TLS.
+pub(super) fn is_tls(url: &str) -> bool {
+    url.starts_with("https://")
+}
+
+fn read(file: &Path) -> Result<RootCertStore, Failure> {
+    let broken = |why: &dyn std::fmt::Display| {
+        Failure::new(code::CONFIG, format!("--ca {}: {why}", file.display()))
+    };
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_file_iter(file).map_err(|why| broken(&why))? {
+        let certificate = certificate.map_err(|why| broken(&why))?;
+        roots.add(certificate).map_err(|why| broken(&why))?;
+    }
+    if roots.is_empty() {
+        return Err(broken(
+            &"no certificate is in it: it should have '-----BEGIN CERTIFICATE-----'",
+        ));
+    }
+    Ok(roots)
+}
+
+/// Why a request failed, as deep as it is known, and whether it is that the node's certificate is not trusted.
+pub(super) fn cause(error: &Error) -> (String, bool) {
+    let first = std::error::Error::source(error);
+    let Some(last) = std::iter::successors(first, |cause| cause.source()).last() else {
+        return (String::new(), false);
+    };
+    let words = last.to_string();
+    let distrusts = words.contains("certificate");
+    (format!(" ({words})"), distrusts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_without_certificates_is_refused_by_name() {
+        for (content, why) in
+            [("", "no certificate is in it"), ("-----BEGIN CERTIFICATE-----\n", "")]
+        {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            std::fs::write(file.path(), content).unwrap();
+            let refused = http("https://localhost", Some(file.path())).err().unwrap().text;
+            assert!(refused.contains(&*file.path().to_string_lossy()), "{refused}");
+            assert!(refused.contains(why), "{refused}");
+        }
+        let refused = http("https://localhost", Some(Path::new("/none"))).err().unwrap().text;
+        assert!(refused.starts_with("--ca /none: "), "{refused}");
+    }
+}
