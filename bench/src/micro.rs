@@ -209,6 +209,7 @@ impl Micro {
             settings: prepared.settings.clone(),
             created_unix_s: 0,
             stages: Vec::new(),
+            learned_from: None,
         };
         let metrics = self.metrics.revision(&name, 1);
         let log = self.logs.source(&name, &metrics);

@@ -69,6 +69,7 @@ mod tests {
             settings,
             created_unix_s: 0,
             stages: Vec::new(),
+            learned_from: None,
         }
     }
 

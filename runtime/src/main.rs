@@ -284,6 +284,8 @@ impl Parts {
         // After it, because what has to be made anew is tried out in the same pool.
         let found = self.publisher.restore().await.context("cannot read what was deployed")?;
         self.restored.store(true, Ordering::Release);
+        let (publisher, node) = (self.publisher.clone(), self.node.clone());
+        tokio::spawn(async move { publisher.learn(node, node::LEARN_PAUSE).await });
         tracing::info!(ready = found.ready, preparing = found.preparing, "functions restored");
         let gateway = self.gateway.lock().take().context("the gateway was started already")?;
         self.node.set_starting(true);
@@ -335,7 +337,8 @@ impl Parts {
 
     fn current(&self, name: &FunctionName) -> Option<Digest> {
         let history = self.publisher.history(name).ok()?;
-        Some(history.into_iter().next()?.wasm)
+        let current = history.into_iter().next()?;
+        Some(current.learned_from.unwrap_or(current.wasm))
     }
 
     /// Says on stdout where to go; for people, so it is not a log line.

@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use mayfly_core::Outcome;
 use mayfly_core::limits::node;
+use tokio::sync::Notify;
 
 use crate::catalog::Catalog;
 use crate::engine::Engine;
@@ -94,6 +95,8 @@ pub struct Node {
     pub lists_models: bool,
     /// Between two pieces of a request's body.
     pub body_idle_timeout: Duration,
+    /// Told when a model's requests have shapes that should be made ready.
+    pub met: Notify,
     /// Takes large instances down.
     pub resets: Resets,
     lanes: Lanes,
@@ -131,6 +134,7 @@ impl Node {
             server_timing: config.server_timing,
             lists_models: config.lists_models,
             body_idle_timeout: config.body_idle_timeout,
+            met: Notify::new(),
             resets: Resets::start()?,
             lanes: Lanes::new(slots),
             pressure,

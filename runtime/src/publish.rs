@@ -20,6 +20,7 @@ mod build;
 mod change;
 mod flow;
 mod init_host;
+mod learn;
 mod turns;
 
 use std::path::{Path, PathBuf};
@@ -167,7 +168,7 @@ impl Publisher {
     ) -> Result<PublishReport, PublishError> {
         let shared = self.shared.clone();
         let work = tokio::spawn(async move {
-            let result = shared.publish(request, &progress).await;
+            let result = shared.publish(flow::Wanted::Deploy(request), &progress).await;
             let label = result.as_ref().map_or_else(|error| error.stage.name(), |_| "ok");
             shared.metrics.publishes.with_label_values(&[label]).inc();
             result

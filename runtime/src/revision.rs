@@ -1,5 +1,6 @@
 //! What a deploy makes: an immutable revision of a function, as it is recorded and as it is served.
 
+mod met;
 mod tally;
 
 use std::collections::{BTreeMap, HashSet};
@@ -23,6 +24,7 @@ use crate::logs::Source;
 use crate::metrics::RevisionMetrics;
 use crate::node::{Holding, Usage};
 use crate::shares::Share;
+pub use met::{Due, Met};
 pub use tally::Tally;
 
 /// What a deploy says beside the module's bytes.
@@ -215,6 +217,9 @@ pub struct RevisionRecord {
     pub created_unix_s: u64,
     /// How long each stage took.
     pub stages: Vec<StageTime>,
+    /// The module as it was deployed, if shapes that requests had were added to it since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub learned_from: Option<Digest>,
 }
 
 impl RevisionRecord {
@@ -267,6 +272,8 @@ pub struct Revision {
     pub model: OnceCell<Arc<Model>>,
     /// What its inferences took, if it is a model.
     pub tally: Tally,
+    /// Shapes that they had and nothing is ready for.
+    pub met: Met,
     /// What requests leave of their instances' memory.
     pub footprint: Footprint,
     /// What its instances take of the node's memory.
@@ -306,6 +313,7 @@ impl Revision {
             env,
             model: OnceCell::new(),
             tally: Tally::default(),
+            met: Met::default(),
             footprint: Footprint::default(),
             in_flight: AtomicUsize::new(0),
             holding: Holding::default(),

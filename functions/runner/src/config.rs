@@ -15,8 +15,8 @@ pub(crate) struct Config {
     pub(crate) shapes: BTreeMap<String, Vec<Option<usize>>>,
     /// Shapes of all inputs that requests came with.
     pub(crate) met: Vec<BTreeMap<String, Vec<usize>>>,
-    /// Whether one plan is made for any size, if that is possible.
-    pub(crate) open_plan: Option<bool>,
+    /// What panicked in init when it was tried.
+    pub(crate) left_out: Vec<String>,
     /// How a picture becomes the input, if it does.
     pub(crate) image: Option<Image>,
     /// Whether there is an asset with a label a line.
@@ -87,6 +87,9 @@ impl Config {
         for shapes in &self.met {
             options = options.met(shapes.clone());
         }
-        options.open_plan(self.open_plan.unwrap_or(true))
+        for what in &self.left_out {
+            options = options.leave_out(what);
+        }
+        options
     }
 }

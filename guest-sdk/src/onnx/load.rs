@@ -6,6 +6,9 @@ use super::model::Model;
 use super::source::Source;
 use super::{branch, ml, operators, proto, shapes};
 
+/// For [`Options::leave_out`].
+pub const ALL_SIZES: &str = "all sizes";
+
 /// How to load a [`Model`]. Made by [`Model::options`].
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -17,7 +20,7 @@ pub struct Options {
     ignore_value_info: bool,
     pub(super) warm_up: bool,
     pub(super) check: bool,
-    pub(super) open_plan: bool,
+    left_out: Vec<String>,
 }
 
 impl Options {
@@ -30,7 +33,7 @@ impl Options {
             ignore_value_info: true,
             warm_up: true,
             check: true,
-            open_plan: true,
+            left_out: Vec::new(),
         }
     }
 
@@ -108,12 +111,17 @@ impl Options {
         self
     }
 
-    /// Whether to try one plan for all sizes of the dimensions that are open. On by default; without it, or where it does
-    /// not give what plans for single sizes do, a plan is made for each size that is met.
+    /// Does not try this in init: [`ALL_SIZES`], one plan for all sizes of the dimensions that are open, or sizes, as in
+    /// `h=224, w=224`. Where there is no plan for all sizes, or it does not give what plans for single sizes do, a plan is
+    /// made for each size that is met.
     #[must_use]
-    pub fn open_plan(mut self, open: bool) -> Self {
-        self.open_plan = open;
+    pub fn leave_out(mut self, what: impl Into<String>) -> Self {
+        self.left_out.push(what.into());
         self
+    }
+
+    pub(super) fn tries(&self, what: &str) -> bool {
+        !self.left_out.iter().any(|left_out| left_out == what)
     }
 
     /// Loads the model from an [asset](crate::asset!). In init only.

@@ -9,6 +9,11 @@ use super::load::Options;
 use super::shapes::{Open, Ready};
 use super::tensor::{Tensor, type_name};
 
+/// What a model whose shapes are not fixed says of those that plans are ready for, and of what others get. The gateway
+/// reads both.
+const READY_SHAPES: &str = "ready_shapes";
+const OTHER_SHAPES: &str = "other_shapes";
+
 /// A model that is ready to run.
 #[derive(Debug, Clone)]
 pub struct Model {
@@ -83,7 +88,27 @@ impl Model {
         inputs: Vec<Port>,
         outputs: Vec<Port>,
     ) -> Self {
-        Self { name, ready, open: open.map(Arc::new), inputs, outputs, parameters: Vec::new() }
+        let open = open.map(Arc::new);
+        let mut model = Self { name, ready, open, inputs, outputs, parameters: Vec::new() };
+        if model.inputs.iter().any(|port| port.fixed_shape().is_none()) {
+            let ready = model.describe_ready();
+            model.set_parameter(READY_SHAPES, ready);
+            let others = model.open.as_ref().map_or("refused", |open| open.others());
+            model.set_parameter(OTHER_SHAPES, others);
+        }
+        model
+    }
+
+    /// `[{"ids":[1,16],"mask":[1,16]}]`
+    fn describe_ready(&self) -> String {
+        let all = self.ready.iter().map(|ready| {
+            let shapes = self.inputs.iter().zip(&ready.shapes).map(|(port, shape)| {
+                let sizes = shape.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+                format!("{}:[{sizes}]", crate::error::quoted(&port.name))
+            });
+            format!("{{{}}}", shapes.collect::<Vec<_>>().join(","))
+        });
+        format!("[{}]", all.collect::<Vec<_>>().join(","))
     }
 
     /// The inputs' shapes that plans are ready for.

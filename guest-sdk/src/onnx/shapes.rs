@@ -7,12 +7,12 @@ use anyhow::{Context, Result, bail, ensure};
 use tract_onnx::prelude::*;
 
 use super::check::{self, Grain};
-use super::load::{Options, Read};
-use super::ml;
+use super::load::{ALL_SIZES, Options, Read};
 use super::model::{Dim, Model, Port};
 use super::plan::{Plan, optimise};
 use super::source::{Sizes, Source};
 use super::tensor::Tensor;
+use super::{blame, ml};
 
 /// Plans made ready at most: each takes its share of init's time and of the image.
 const READY: usize = 16;
@@ -55,6 +55,14 @@ impl Open {
         match &self.plan {
             Some(plan) => plan.run(inputs),
             None => self.plan_for(&sizes)?.run(inputs),
+        }
+    }
+
+    /// What shapes get that no plan is ready for, in the metadata.
+    pub(super) fn others(&self) -> &'static str {
+        match self.plan {
+            Some(_) => "one plan for all",
+            None => "a plan when they are met",
         }
     }
 
@@ -292,7 +300,11 @@ impl Maker<'_> {
             if made.iter().any(|made| made.sizes == sizes) {
                 continue;
             }
-            match self.make(source, &sizes) {
+            let label = said(&sizes);
+            if !self.options.tries(&label) {
+                continue;
+            }
+            match blame::trial(&label, || self.make(source, &sizes)) {
                 Ok(model) => made.push(model),
                 Err(error) => why = why.or(Some((sizes, error))),
             }
@@ -307,10 +319,9 @@ impl Maker<'_> {
             )));
         }
         let ports = self.ports(made)?;
-        let open = if self.options.open_plan && made.len() > 1 {
-            self.open_model(source, made)
-        } else {
-            None
+        let open = match made.len() > 1 && self.options.tries(ALL_SIZES) {
+            true => blame::trial(ALL_SIZES, || self.open_model(source, made)),
+            false => None,
         };
         made.truncate(asked.max(1));
         Ok((ports, open))

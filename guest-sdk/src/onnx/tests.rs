@@ -242,7 +242,11 @@ mod serving {
         let port = |name: &str| format!(r#"{{"name":"{name}","datatype":"FP32","shape":[-1,2]}}"#);
         let ports = |a, b| format!("[{},{}]", port(a), port(b));
         let (inputs, outputs) = (ports("x", "y"), ports("sum", "product"));
-        assert_eq!(json, format!(r#"{{"inputs":{inputs},"outputs":{outputs}}}"#));
+        let ready = r#"[{\"x\":[1,2],\"y\":[1,2]}]"#;
+        let said = format!(
+            r#""parameters":{{"ready_shapes":"{ready}","other_shapes":"one plan for all"}}"#
+        );
+        assert_eq!(json, format!(r#"{{"inputs":{inputs},"outputs":{outputs},{said}}}"#));
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod numbers;
 mod path;
 mod request;
 mod response;
+mod shapes;
 mod stats;
 mod text;
 
@@ -20,6 +21,7 @@ pub use model::{Model, Port};
 pub use path::{ModelPath, Resource};
 pub use request::{Bounds, Data, InferRequest, Input, Wanted};
 pub use response::{Encoded, Output, decode_frame, encode, most_bytes};
+pub use shapes::{InputShapes, Others, READY, Shapes};
 pub use stats::{Spent, Stats};
 
 /// Header that says how many bytes of a body are JSON, when tensors follow it.

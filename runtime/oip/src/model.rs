@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::error::shown;
+use crate::shapes::Shapes;
 use crate::{CONFIG_PLATFORM, Error, PLATFORM};
 
 /// Inputs and outputs of a model at most, each.
@@ -33,6 +34,8 @@ pub struct Model {
     pub outputs: Vec<Port>,
     /// What it says beside that, such as how a picture becomes an input.
     pub parameters: BTreeMap<String, String>,
+    /// Which shapes it is ready for, if they are not fixed.
+    pub shapes: Option<Shapes>,
 }
 
 #[derive(Deserialize)]
@@ -62,7 +65,8 @@ impl Model {
             return Err(Error::Frame(format!("its metadata: more than {PARAMETERS} parameters")));
         }
         let (inputs, outputs) = (ports(raw.inputs)?, ports(raw.outputs)?);
-        Ok(Self { inputs, outputs, parameters: raw.parameters })
+        let shapes = Shapes::of(&raw.parameters);
+        Ok(Self { inputs, outputs, parameters: raw.parameters, shapes })
     }
 
     /// The protocol's model metadata.

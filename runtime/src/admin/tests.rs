@@ -34,6 +34,7 @@ fn record(name: &FunctionName, number: u64, wasm: &[u8], settings: Settings) -> 
         settings,
         created_unix_s: 1_700_000_000,
         stages: vec![StageTime { stage: "validate".into(), us: 12 }],
+        learned_from: None,
     }
 }
 

@@ -199,6 +199,7 @@ mod tests {
                 settings: Settings { routes: texts(routes), ..Settings::default() },
                 created_unix_s: 0,
                 stages: Vec::new(),
+                learned_from: None,
             };
             let entry = Entry::Preparing(Arc::new(Preparing { record, failed: None }));
             catalog.insert(name(function), entry);

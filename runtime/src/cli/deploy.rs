@@ -95,19 +95,48 @@ impl Deploy {
         let name = self.function()?;
         let human = !self.printing.json();
         let is_model = model::is_model(&self.path);
-        let file = self.module()?;
+        let mut file = self.module()?;
         let size = human_size(file.len() as u64);
         let client = self.connection.open()?;
         let (wasm, notes) = match is_model {
             true => self.pack(&file, &name, &client).await?,
-            false => (file, Vec::new()),
+            false => (std::mem::take(&mut file), Vec::new()),
         };
         let target = self.target(&name)?;
         if human {
             output::line(format_args!("{name}: {} ({size})", self.path.display()))?;
             notes.iter().try_for_each(|note| output::line(format_args!("  note: {note}")))?;
         }
-        let answer = client.send(Method::PUT, &target, "application/x-ndjson", wasm.into()).await?;
+        let mut published = self.publish(&client, &target, wasm).await;
+        while let Err(failure) = &published
+            && is_model
+            && self.model.leaves_out(&failure.text)
+        {
+            if human {
+                output::line(
+                    "  note: something that was tried of its own accord failed; once more without it",
+                )?;
+            }
+            let wasm = self.model.pack(&self.path, &file)?.wasm;
+            published = self.publish(&client, &target, wasm).await;
+        }
+        let published = published?;
+        if !human {
+            return output::json(&published);
+        }
+        show(&published)?;
+        if is_model { model::try_out(text(&published, "/url")).await } else { Ok(()) }
+    }
+
+    /// Sends a module and prints how far it is; gives what the node says of it in the end.
+    async fn publish(
+        &self,
+        client: &Client,
+        target: &str,
+        wasm: Vec<u8>,
+    ) -> Result<Value, Failure> {
+        let human = !self.printing.json();
+        let answer = client.send(Method::PUT, target, "application/x-ndjson", wasm.into()).await?;
         let mut published = None;
         lines(answer.into_body(), |line| {
             let line: Value = serde_json::from_str(line).map_err(|why| {
@@ -132,17 +161,12 @@ impl Deploy {
             Ok(())
         })
         .await?;
-        let published = published.ok_or_else(|| {
+        published.ok_or_else(|| {
             Failure::new(
                 code::UNREACHABLE,
                 "the node closed the connection before the deploy ended",
             )
-        })?;
-        if !human {
-            return output::json(&published);
-        }
-        show(&published)?;
-        if is_model { model::try_out(text(&published, "/url")).await } else { Ok(()) }
+        })
     }
 
     /// The runner with this model in it, and what there is to say of it; sets the memory that a model needs, unless that

@@ -22,6 +22,10 @@ use onnx::{Dim, Input, Onnx};
 /// The stock runner's file.
 const RUNNER: &str = "runner.wasm";
 const MIB: u64 = 1 << 20;
+/// What the runner writes when something panics that it tries, with what it was; `guest-sdk/src/onnx/blame.rs`.
+const PANICKED: &str = "mayfly: a panic while trying: ";
+/// Deploys that are tried once more at most.
+const LEFT_OUT: usize = 4;
 
 /// What a model needs to be told beside its file.
 #[derive(Debug, Default, Args)]
@@ -47,6 +51,9 @@ pub(crate) struct ModelArgs {
     /// A file with one line for each of the model's classes: pictures are then answered with the likeliest.
     #[arg(long, value_name = "FILE", help_heading = "Models")]
     labels: Option<PathBuf>,
+    /// What a deploy before this one found out that it should not try.
+    #[arg(skip)]
+    left_out: Vec<String>,
     /// The stock runner [default: runner.wasm beside mayfly, or in ../share/mayfly].
     #[arg(long, value_name = "FILE", env = "MAYFLY_RUNNER", help_heading = "Models")]
     runner: Option<PathBuf>,
@@ -90,11 +97,24 @@ pub(super) fn describe(model: &[u8]) -> Result<Vec<String>, String> {
 impl ModelArgs {
     /// Whether anything was said that only a model understands.
     pub(super) fn given(&self) -> bool {
-        let Self { input, dim, mean, scale, fit, layout, labels, runner: _ } = self;
+        let Self { input, dim, mean, scale, fit, layout, labels, left_out: _, runner: _ } = self;
         !input.is_empty()
             || !dim.is_empty()
             || [mean, scale, fit, layout].iter().any(|given| given.is_some())
             || labels.is_some()
+    }
+
+    /// Whether a deploy that failed for this should be tried once more: then it was something that the runner tried of its
+    /// own accord, and it is left out.
+    pub(super) fn leaves_out(&mut self, failure: &str) -> bool {
+        let tried = failure.lines().find_map(|line| line.trim().split_once(PANICKED));
+        let Some((_, what)) = tried else { return false };
+        if self.left_out.len() == LEFT_OUT || self.left_out.iter().any(|left_out| left_out == what)
+        {
+            return false;
+        }
+        self.left_out.push(what.to_owned());
+        true
     }
 
     /// The runner with the model in it.
@@ -124,6 +144,7 @@ impl ModelArgs {
         let labels = self.labels.as_ref().map(|path| read(path)).transpose()?;
         let config = json!({
             "dims": dims, "shapes": shapes, "image": image, "labels": labels.is_some(),
+            "left_out": self.left_out,
         });
         let mut wasm = self.runner()?;
         add(&mut wasm, "config.json", config.to_string().as_bytes());

@@ -130,6 +130,11 @@ impl Admitted {
         let (parsed, time) = self.aside(node, json_bytes, parse).await?;
         placed.spend(time);
         let mut request = parsed?;
+        if let Some(shapes) = &model.shapes
+            && self.revision.met.note(shapes, &request)
+        {
+            node.met.notify_one();
+        }
         self.hold.shrink(json_bytes);
         let head = request.frame_head()?;
         let length = head.len() as u64 + request.data_bytes();

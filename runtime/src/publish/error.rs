@@ -70,6 +70,9 @@ pub enum PublishErrorKind {
     /// Too many publishes wait already.
     #[error("{max} deploys are waiting already", max = node::PUBLISH_QUEUE)]
     QueueFull,
+    /// What was to be made better is not what serves any more.
+    #[error("another revision was deployed meanwhile")]
+    Superseded,
     /// The node has as many functions as it may.
     #[error("this node has {max} functions already")]
     TooManyFunctions {
@@ -170,7 +173,8 @@ impl PublishError {
     pub fn status(&self) -> u16 {
         match &self.kind {
             PublishErrorKind::QueueFull | PublishErrorKind::Engine(EngineError::PoolFull) => 503,
-            PublishErrorKind::RouteTaken { .. }
+            PublishErrorKind::Superseded
+            | PublishErrorKind::RouteTaken { .. }
             | PublishErrorKind::RouteConfigured { .. }
             | PublishErrorKind::NameTaken { .. }
             | PublishErrorKind::NameConfigured { .. } => 409,
@@ -253,6 +257,7 @@ impl PublishError {
             "this is a bug in Mayfly or a fault of its machine: the node's log has more";
         match &self.kind {
             PublishErrorKind::QueueFull => "try again in a moment".into(),
+            PublishErrorKind::Superseded => "nothing: the newer one serves".into(),
             PublishErrorKind::TooManyFunctions { max: node::FUNCTIONS.. } => {
                 "remove functions that are not used".into()
             }

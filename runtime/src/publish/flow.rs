@@ -20,7 +20,7 @@ use crate::artifact::store::{Kind, Pins};
 use crate::artifact::{Reject, VerifiedArtifact};
 use crate::catalog::{Clash, ClashKind, Entry, Leaves, Takes};
 use crate::records::ArtifactRow;
-use crate::revision::{RevisionRecord, Settings, Snapshot, StageTime};
+use crate::revision::{Revision, RevisionRecord, Settings, Snapshot, StageTime};
 
 /// One deploy among those that wait or run.
 struct Waiting<'s>(&'s AtomicUsize);
@@ -39,6 +39,25 @@ pub(super) struct Upload {
     pub(super) key: ArtifactKey,
 }
 
+/// What is to be published.
+pub(super) enum Wanted {
+    Deploy(PublishRequest),
+    /// What a revision has become, in its place.
+    Learned {
+        revision: Arc<Revision>,
+        wasm: Bytes,
+    },
+}
+
+impl Wanted {
+    fn name(&self) -> &FunctionName {
+        match self {
+            Self::Deploy(request) => &request.name,
+            Self::Learned { revision, .. } => &revision.record.function,
+        }
+    }
+}
+
 /// A deploy whose settings are known.
 struct Order {
     name: FunctionName,
@@ -46,6 +65,8 @@ struct Order {
     settings: Settings,
     /// What of them was kept, in words.
     kept: Vec<String>,
+    /// The revision that this one takes the place of, number and all.
+    learned: Option<Arc<Revision>>,
 }
 
 /// Code on disk that was verified, and what is known of it.
@@ -60,7 +81,7 @@ pub(super) struct Stored {
 impl Shared {
     pub(super) async fn publish(
         &self,
-        request: PublishRequest,
+        wanted: Wanted,
         progress: &(dyn Fn(&StageTime) + Send + Sync),
     ) -> Result<PublishReport, PublishError> {
         let waiting = self.waiting.fetch_add(1, Ordering::Relaxed);
@@ -69,11 +90,11 @@ impl Shared {
             return Err(PublishErrorKind::QueueFull.at(Stage::Queue));
         }
         // One name at a time, and in the order of arrival.
-        let _turn = self.names.turn(&request.name).await;
+        let _turn = self.names.turn(wanted.name()).await;
         let slot = self.slots.acquire().await;
         let _slot = slot.map_err(|e| PublishErrorKind::Internal(e.to_string()).at(Stage::Queue))?;
         let mut times = Times::new(progress);
-        let order = self.order(request)?;
+        let order = self.order(wanted)?;
         let (module, upload) = self.validate(&order, &mut times).await?;
         let _key = self.keys.turn(&upload.key).await;
         let _pins = self.pin(&upload);
@@ -91,14 +112,33 @@ impl Shared {
     }
 
     /// What is to be published. With the name's turn, so that nothing changes what is kept before it is replaced.
-    fn order(&self, request: PublishRequest) -> Result<Order, PublishError> {
-        let PublishRequest { name, wasm, change } = request;
+    fn order(&self, wanted: Wanted) -> Result<Order, PublishError> {
         let view = self.catalog.load();
+        let (name, wasm, change) = match wanted {
+            Wanted::Deploy(PublishRequest { name, wasm, change }) => (name, wasm, change),
+            Wanted::Learned { revision, wasm } => {
+                let record = &revision.record;
+                let current = view.get(record.function.as_str()).map(Entry::record);
+                if !current
+                    .is_some_and(|now| now.number == record.number && now.wasm == record.wasm)
+                {
+                    return Err(PublishErrorKind::Superseded.at(Stage::Queue));
+                }
+                let (name, settings) = (record.function.clone(), record.settings.clone());
+                return Ok(Order {
+                    name,
+                    wasm,
+                    settings,
+                    kept: Vec::new(),
+                    learned: Some(revision),
+                });
+            }
+        };
         let current = view.get(name.as_str()).map(|entry| &entry.record().settings);
         let settled = change.onto(current);
         let (settings, kept) =
             settled.map_err(|error| PublishErrorKind::from(error).at(Stage::Validate))?;
-        Ok(Order { name, wasm, settings, kept })
+        Ok(Order { name, wasm, settings, kept, learned: None })
     }
 
     async fn validate(
@@ -194,7 +234,7 @@ impl Shared {
     ) -> Result<PublishReport, PublishError> {
         let start = Instant::now();
         let at = |kind: PublishErrorKind| kind.at(Stage::Activate);
-        let Order { name, settings, kept, .. } = order;
+        let Order { name, settings, kept, learned, .. } = order;
         let replaced = self.records.current_number(&name).map_err(|error| at(error.into()))?;
         let mut record = RevisionRecord {
             function: name.clone(),
@@ -209,7 +249,13 @@ impl Shared {
             settings,
             created_unix_s: RevisionRecord::now_unix_s(),
             stages: Vec::new(),
+            learned_from: None,
         };
+        if let Some(before) = &learned {
+            let before = &before.record;
+            (record.number, record.created_unix_s) = (before.number, before.created_unix_s);
+            record.learned_from = Some(before.learned_from.unwrap_or(before.wasm));
+        }
         // Before the trial, because it takes time, and after it, because others have gone on meanwhile.
         self.check_routes(&record)?;
         let assets = assets_at_run_time(&record.snapshot, &module.assets);

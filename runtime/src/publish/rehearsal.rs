@@ -97,6 +97,7 @@ impl Shared {
             settings: Settings::default(),
             created_unix_s: RevisionRecord::now_unix_s(),
             stages: Vec::new(),
+            learned_from: None,
         };
         Ok(self.revision(record, loaded))
     }

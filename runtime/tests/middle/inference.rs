@@ -30,9 +30,15 @@ fn head(content_type: &str) -> Vec<u8> {
 
 /// `GET` gives the metadata, `POST` the request's body, piece by piece.
 pub fn model() -> String {
+    model_that_says("{}")
+}
+
+/// The same with parameters in its metadata.
+pub fn model_that_says(parameters: &str) -> String {
     let escape = |bytes: &[u8]| bytes.iter().map(|b| format!("\\{b:02x}")).collect::<String>();
     let (describe, answer) = (head(CONTENT_TYPE_MODEL), head(CONTENT_TYPE_TENSORS));
-    let metadata = format!("{{\"inputs\":{PORTS},\"outputs\":{PORTS}}}");
+    let metadata =
+        format!("{{\"inputs\":{PORTS},\"outputs\":{PORTS},\"parameters\":{parameters}}}");
     format!(
         r#"(module
         (import "mayfly_http_v1" "request_head" (func $head (param i32 i32) (result i32)))

@@ -8,6 +8,7 @@ mod faults;
 mod harness;
 mod host_work;
 mod inference;
+mod learn;
 mod lengths;
 mod logs;
 mod memory;

@@ -242,6 +242,18 @@ caps! {
     CLOCK_GRANULARITY: Duration = Duration::from_millis(1), written_duration;
     /// Bytes of one request body to the admin API that is not a module.
     ADMIN_BODY_BYTES: usize = 1 << 20, written_size;
+    /// Shapes of a model that plans were made ready for because requests had them; the one that was not asked for the
+    /// longest is forgotten.
+    LEARNED_SHAPES: usize = 8, written_count;
+    /// Requests of a shape after which a plan is made ready for it, if the model answers it by one that is made anew each
+    /// time.
+    LEARN_AFTER: u32 = 2, written_count;
+    /// The same, if it answers by a plan for all shapes.
+    LEARN_AFTER_SLOWER: u32 = 64, written_count;
+    /// Shapes of a model that are counted.
+    SHAPES_COUNTED: usize = 64, written_count;
+    /// Between two shapes that one model learns: each is a publish, which anybody may ask for.
+    LEARN_PAUSE: Duration = Duration::from_secs(30), written_duration;
     /// Models that are listed at once, in the repository index and in the statistics of all.
     MODELS_LISTED: usize = 1_000, written_count;
     /// Bytes of JSON of one inference request; larger tensors follow it in binary.

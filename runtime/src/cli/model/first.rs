@@ -25,7 +25,9 @@ pub(in super::super) async fn show(url: &str) -> Result<(), Failure> {
     };
     ports(&described)?;
     let Some((body, json_bytes)) = zeros(&described) else {
-        return output::line("  its inputs have open dimensions: not tried out");
+        return output::line(
+            "  its inputs have dimensions that nothing is made ready for: not tried out",
+        );
     };
     let mut times = Vec::with_capacity(RUNS + 1);
     for _ in 0..=RUNS {
@@ -81,13 +83,24 @@ fn ms(duration: Duration) -> String {
     format!("{:.1} ms", duration.as_secs_f64() * 1e3)
 }
 
+/// The shape of an input: its own, or the first that a plan is ready for.
+fn shape(described: &Value, port: &Value) -> Option<Vec<u64>> {
+    let sizes = |shape: &Value| -> Option<Vec<u64>> {
+        shape.as_array()?.iter().map(Value::as_u64).collect()
+    };
+    sizes(&port["shape"]).or_else(|| {
+        let ready = described.pointer("/parameters/ready_shapes")?.as_str()?;
+        let ready: Value = serde_json::from_str(ready).ok()?;
+        sizes(&ready[0][port["name"].as_str()?])
+    })
+}
+
 /// A request with zeros for every input, in binary.
 fn zeros(described: &Value) -> Option<(Bytes, usize)> {
     let mut inputs = Vec::new();
     let mut total = 0;
     for port in described["inputs"].as_array()? {
-        let sizes: Option<Vec<u64>> = port["shape"].as_array()?.iter().map(Value::as_u64).collect();
-        let sizes = sizes?;
+        let sizes = shape(described, port)?;
         let size = mayfly_abi::DataType::from_name(text(port, "/datatype"))?.size()?;
         let bytes = sizes.iter().product::<u64>() * size as u64;
         total += usize::try_from(bytes).ok()?;
@@ -133,4 +146,25 @@ async fn send(
     }
     let error = mayfly_runtime::logs::escape(text(&answer, "/error").as_bytes()).to_string();
     Err(failed(format!("{status}: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_open_shape_is_tried_out_with_one_that_is_ready() {
+        let described = |shape: Value, ready: &str| {
+            json!({
+                "inputs": [{"name": "x", "datatype": "FP32", "shape": shape}],
+                "parameters": {"ready_shapes": ready},
+            })
+        };
+        let bytes = |described: &Value| zeros(described).map(|(body, json)| body.len() - json);
+        assert_eq!(bytes(&described(json!([2, 3]), "")), Some(24));
+        assert_eq!(bytes(&described(json!([-1, 3]), r#"[{"x":[5,3]},{"x":[7,3]}]"#)), Some(60));
+        for ready in ["", "[]", "{}", r#"[{"x":[-1]}]"#, r#"[{"y":[1]}]"#] {
+            assert_eq!(bytes(&described(json!([-1, 3]), ready)), None, "{ready}");
+        }
+    }
 }

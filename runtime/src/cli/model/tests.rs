@@ -90,6 +90,18 @@ fn sizes_are_one_or_several_or_any() {
 }
 
 #[test]
+fn what_panicked_when_it_was_tried_is_left_out_the_next_time() {
+    let mut args = ModelArgs::default();
+    let failure =
+        |what: &str| format!("why\ninit wrote: thread panicked\n  {PANICKED}{what}\nhint");
+    assert!(!args.leaves_out("init wrote: thread panicked"));
+    assert!(args.leaves_out(&failure("all sizes")) && args.leaves_out(&failure("h=224, w=224")));
+    assert!(!args.leaves_out(&failure("all sizes")), "that was left out");
+    assert_eq!(args.left_out, ["all sizes", "h=224, w=224"]);
+    assert!((0..9).filter(|n| args.leaves_out(&failure(&n.to_string()))).count() == LEFT_OUT - 2);
+}
+
+#[test]
 fn a_dimension_without_a_usable_name_is_asked_for_by_the_whole_shape() {
     let onnx = onnx(&[("x", &["p.0", "3", "?", "p.1"])]);
     let asked = missing(&onnx, &BTreeMap::new(), &BTreeMap::new()).unwrap();
@@ -192,5 +204,8 @@ fn model_and_configuration_become_assets_of_the_runner() {
     assert_eq!(sections["mayfly.asset/model.onnx"], model);
     let config: Value = serde_json::from_slice(&sections["mayfly.asset/config.json"]).unwrap();
     let dims = json!({"N": {"sizes": [2], "any": false}});
-    assert_eq!(config, json!({"dims": dims, "shapes": {}, "image": null, "labels": false}));
+    assert_eq!(
+        config,
+        json!({"dims": dims, "shapes": {}, "image": null, "labels": false, "left_out": []})
+    );
 }

@@ -1,0 +1,218 @@
+//! A model that learns: a shape that requests had and that nothing was ready for is made ready behind them.
+//!
+//! The stock runner reads from its asset `config.json` which shapes plans are made for. To one more of them it is
+//! published anew, in place of the same revision and under its number: what it answers stays as it was, but for the time
+//! that it takes. Any other function with open shapes is left alone.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use mayfly_abi::ASSET_SECTION_PREFIX;
+use mayfly_core::limits::node as limits;
+use mayfly_oip::{InputShapes, Shapes};
+use serde_json::{Value, json};
+use wasm_encoder::{CustomSection, Section as _};
+
+use super::error::{PublishError, Stage};
+use super::flow::Wanted;
+use super::{Publisher, Shared, blocking};
+use crate::catalog::Entry;
+use crate::node::Node;
+use crate::revision::{Due, Revision};
+
+/// The asset of the stock runner, and what in it lists shapes that were met.
+const CONFIG: &str = "config.json";
+const MET: &str = "met";
+
+impl Publisher {
+    /// Makes ready what requests ask for again and again, one shape at a time, until the node ends. Between two it rests
+    /// as long as the last one took: deploys go on beside it.
+    pub async fn learn(&self, node: Arc<Node>, pause: Duration) {
+        loop {
+            node.met.notified().await;
+            // One of each model at a time, and until there is none: a word that comes meanwhile is kept once only.
+            loop {
+                let due = all_due(&node, pause);
+                if due.is_empty() {
+                    break;
+                }
+                for (revision, shapes, due) in due {
+                    let began = Instant::now();
+                    self.learn_one(&revision, &shapes, &due).await;
+                    tokio::time::sleep(began.elapsed()).await;
+                }
+            }
+        }
+    }
+
+    async fn learn_one(&self, revision: &Arc<Revision>, shapes: &Shapes, due: &Due) {
+        let (function, met) = (&revision.record.function, &due.shapes);
+        match self.shared.learn(revision, shapes, due).await {
+            Ok(true) => tracing::info!(%function, shapes = ?met, "made ready"),
+            Ok(false) => {}
+            Err(error) => {
+                tracing::warn!(%function, shapes = ?met, "cannot be made ready: {error}");
+            }
+        }
+    }
+}
+
+fn all_due(node: &Node, pause: Duration) -> Vec<(Arc<Revision>, Shapes, Due)> {
+    let view = node.catalog.load();
+    let ready = view.iter().filter_map(|(_, entry)| match entry {
+        Entry::Ready(revision) => Some(revision),
+        Entry::Preparing(_) => None,
+    });
+    ready
+        .filter_map(|revision| due(revision, pause).map(|(s, d)| (revision.clone(), s, d)))
+        .collect()
+}
+
+fn due(revision: &Revision, pause: Duration) -> Option<(Shapes, Due)> {
+    let shapes = revision.model.get()?.shapes.clone()?;
+    let due = revision.met.due(shapes.others, pause)?;
+    Some((shapes, due))
+}
+
+impl Shared {
+    /// Publishes a revision anew with one more shape; false if it is nothing that could learn it.
+    async fn learn(
+        &self,
+        revision: &Arc<Revision>,
+        shapes: &Shapes,
+        due: &Due,
+    ) -> Result<bool, PublishError> {
+        let (store, digest) = (self.store.clone(), revision.record.wasm);
+        let (shapes, wanted, used) = (shapes.ready.clone(), due.shapes.clone(), due.used);
+        let package = blocking(Stage::Validate, move || {
+            let Ok(wasm) = store.read_wasm(digest) else { return Ok(None) };
+            let last_used = |met: &InputShapes| {
+                let at = shapes.iter().position(|ready| ready == met);
+                at.map_or(0, |at| used[at])
+            };
+            Ok(rewrite(&wasm, |config| add(config, &wanted, last_used)))
+        });
+        let Some(wasm) = package.await? else { return Ok(false) };
+        let wanted = Wanted::Learned { revision: revision.clone(), wasm: wasm.into() };
+        self.publish(wanted, &|_| ()).await.map(|_| true)
+    }
+}
+
+/// A package whose configuration is changed; nothing if it has none, or `change` says so.
+fn rewrite(wasm: &Bytes, change: impl Fn(&mut Value) -> bool) -> Option<Vec<u8>> {
+    let name = format!("{ASSET_SECTION_PREFIX}{CONFIG}");
+    let found = wasmparser::Parser::new(0).parse_all(wasm).find_map(|payload| match payload {
+        Ok(wasmparser::Payload::CustomSection(section)) if section.name() == name => {
+            Some((section.range(), section.data().to_vec()))
+        }
+        _ => None,
+    });
+    let (content, data) = found?;
+    let mut config: Value = serde_json::from_slice(&data).ok()?;
+    if !change(&mut config) {
+        return None;
+    }
+    // Before its content a section has its kind and its length.
+    let head = 1 + leb_bytes(content.end - content.start);
+    let start = content.start.checked_sub(head)?;
+    let mut out = wasm[..start].to_vec();
+    let data = config.to_string().into_bytes();
+    CustomSection { name: name.into(), data: data.into() }.append_to(&mut out);
+    out.extend_from_slice(&wasm[content.end..]);
+    Some(out)
+}
+
+/// Bytes of a number in LEB128, as an encoder writes it that wastes none.
+fn leb_bytes(number: usize) -> usize {
+    let bits = (usize::BITS - number.leading_zeros()).max(1) as usize;
+    bits.div_ceil(7)
+}
+
+/// Adds a shape in place of the one that was not asked for the longest; false if this is no runner's configuration or the
+/// shape is in it, and its model would not have it.
+fn add(config: &mut Value, wanted: &InputShapes, last_used: impl Fn(&InputShapes) -> u32) -> bool {
+    let Some(config) = config.as_object_mut() else { return false };
+    if !config.contains_key("dims") || !config.contains_key("shapes") {
+        return false;
+    }
+    let met = config.entry(MET).or_insert_with(|| json!([]));
+    let known: Result<Vec<InputShapes>, _> = serde_json::from_value(met.clone());
+    let Ok(mut known) = known else { return false };
+    if known.contains(wanted) {
+        return false;
+    }
+    if known.len() >= limits::LEARNED_SHAPES {
+        let oldest = (0..known.len()).min_by_key(|&at| last_used(&known[at]));
+        oldest.map(|oldest| known.remove(oldest));
+    }
+    known.push(wanted.clone());
+    *met = json!(known);
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shapes(size: u64) -> InputShapes {
+        [("x".to_owned(), vec![1, size])].into()
+    }
+
+    fn package(config: &str) -> Bytes {
+        let mut wasm = wat::parse_str("(module (func (export \"f\")))").unwrap();
+        for (name, data) in [("mayfly.asset/config.json", config), ("mayfly.asset/model.onnx", "m")]
+        {
+            CustomSection { name: name.into(), data: data.as_bytes().into() }.append_to(&mut wasm);
+        }
+        wasm.into()
+    }
+
+    fn config(wasm: &[u8]) -> Value {
+        let sections =
+            wasmparser::Parser::new(0).parse_all(wasm).filter_map(|payload| {
+                match payload.unwrap() {
+                    wasmparser::Payload::CustomSection(section) => {
+                        Some((section.name(), section.data()))
+                    }
+                    _ => None,
+                }
+            });
+        let sections: Vec<_> = sections.collect();
+        assert_eq!(sections[1], ("mayfly.asset/model.onnx", &b"m"[..]));
+        serde_json::from_slice(sections[0].1).unwrap()
+    }
+
+    #[test]
+    fn a_runner_is_told_of_one_more_shape_and_nothing_else_changes() {
+        let wasm = package(r#"{"dims":{},"shapes":{},"labels":false}"#);
+        let learned = rewrite(&wasm, |config| add(config, &shapes(5), |_| 0)).unwrap();
+        let told = config(&learned);
+        assert_eq!(
+            told,
+            json!({"dims": {}, "shapes": {}, "labels": false, "met": [{"x": [1, 5]}]})
+        );
+        // Longer than a length of one byte can say.
+        let mut long = learned.into();
+        for size in 6..60 {
+            long = rewrite(&long, |config| add(config, &shapes(size), |_| 0)).unwrap().into();
+        }
+        assert_eq!(config(&long)["met"].as_array().unwrap().len(), limits::LEARNED_SHAPES);
+        assert!(rewrite(&long, |config| add(config, &shapes(59), |_| 0)).is_none(), "it knows it");
+        for other in ["{}", "[]", "no json", r#"{"dims":{},"shapes":{},"met":7}"#] {
+            assert!(rewrite(&package(other), |config| add(config, &shapes(5), |_| 0)).is_none());
+        }
+    }
+
+    #[test]
+    fn the_shape_that_was_not_asked_for_the_longest_is_forgotten() {
+        let mut config = json!({"dims": {}, "shapes": {}});
+        for size in 0..limits::LEARNED_SHAPES as u64 {
+            assert!(add(&mut config, &shapes(size), |_| 0));
+        }
+        let last_used = |met: &InputShapes| if met["x"][1] == 3 { 1 } else { 7 };
+        assert!(add(&mut config, &shapes(99), last_used));
+        let known: Vec<InputShapes> = serde_json::from_value(config["met"].clone()).unwrap();
+        assert!(!known.contains(&shapes(3)) && known.contains(&shapes(99)), "{known:?}");
+    }
+}

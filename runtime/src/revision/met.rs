@@ -1,0 +1,141 @@
+//! Shapes that requests to a model had and that no plan is ready for.
+
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use mayfly_core::limits::node;
+use mayfly_oip::{InferRequest, InputShapes, Others, READY, Shapes};
+use parking_lot::Mutex;
+
+/// What a revision's requests asked for. Only models whose shapes are open have any of it.
+#[derive(Debug)]
+pub struct Met {
+    since: Instant,
+    /// Seconds since then at which each shape that is ready was last asked for.
+    used: [AtomicU32; READY],
+    unready: Mutex<Vec<Unready>>,
+}
+
+#[derive(Debug)]
+struct Unready {
+    shapes: InputShapes,
+    times: u32,
+}
+
+/// A shape to make ready, and when each of those that are was last asked for.
+#[derive(Debug)]
+pub struct Due {
+    /// What requests came with.
+    pub shapes: InputShapes,
+    /// In the order in which the model lists them.
+    pub used: [u32; READY],
+}
+
+impl Default for Met {
+    fn default() -> Self {
+        Self { since: Instant::now(), used: Default::default(), unready: Mutex::default() }
+    }
+}
+
+impl Met {
+    /// Counts a request; whether its shapes should be made ready.
+    pub fn note(&self, shapes: &Shapes, request: &InferRequest) -> bool {
+        if let Some(at) = shapes.position(request) {
+            let seconds = self.since.elapsed().as_secs();
+            self.used[at].store(u32::try_from(seconds).unwrap_or(u32::MAX), Relaxed);
+            return false;
+        }
+        let Some(after) = after(shapes.others) else { return false };
+        let met = Shapes::of_request(request);
+        let mut unready = self.unready.lock();
+        if let Some(known) = unready.iter_mut().find(|known| known.shapes == met) {
+            known.times = known.times.saturating_add(1);
+            return known.times >= after;
+        }
+        if unready.len() == node::SHAPES_COUNTED {
+            // One that was seen least: a client that tries them all makes no other shape forgotten that is in use.
+            let least = (0..unready.len()).min_by_key(|&at| unready[at].times);
+            least.map(|least| unready.swap_remove(least));
+        }
+        unready.push(Unready { shapes: met, times: 1 });
+        after == 1
+    }
+
+    /// What to make ready now, once the revision has served for `pause`; it is not said twice.
+    pub fn due(&self, others: Others, pause: Duration) -> Option<Due> {
+        if self.since.elapsed() < pause {
+            return None;
+        }
+        let after = after(others)?;
+        let mut unready = self.unready.lock();
+        let most = (0..unready.len()).max_by_key(|&at| unready[at].times)?;
+        if unready[most].times < after {
+            return None;
+        }
+        let shapes = unready.swap_remove(most).shapes;
+        Some(Due { shapes, used: self.used.each_ref().map(|used| used.load(Relaxed)) })
+    }
+}
+
+/// Requests of a shape after which it is made ready.
+fn after(others: Others) -> Option<u32> {
+    match others {
+        Others::Refused => None,
+        Others::OnePlan => Some(node::LEARN_AFTER_SLOWER),
+        Others::WhenMet => Some(node::LEARN_AFTER),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mayfly_oip::{Bounds, Model};
+    use serde_json::json;
+
+    use super::*;
+
+    fn model(others: &str) -> Model {
+        let said = json!({"ready_shapes": r#"[{"x":[1]}]"#, "other_shapes": others});
+        let x = json!({"name": "x", "datatype": "FP32", "shape": [-1]});
+        let model = json!({"inputs": [x], "outputs": [], "parameters": said});
+        Model::parse(model.to_string().as_bytes()).unwrap()
+    }
+
+    fn note(met: &Met, model: &Model, length: usize) -> bool {
+        let data = vec!["0"; length].join(",");
+        let json = format!(
+            r#"{{"inputs":[{{"name":"x","datatype":"FP32","shape":[{length}],"data":[{data}]}}]}}"#
+        );
+        let bounds = Bounds { binary_bytes: 0, frame_bytes: 1 << 20 };
+        let request = InferRequest::parse(json.as_bytes(), model, bounds).unwrap();
+        met.note(model.shapes.as_ref().unwrap(), &request)
+    }
+
+    #[test]
+    fn a_shape_that_comes_again_is_due_once() {
+        let (met, model) = (Met::default(), model("a plan when they are met"));
+        assert!(!note(&met, &model, 1), "it is ready");
+        assert!(!note(&met, &model, 5));
+        assert!(!note(&met, &model, 6));
+        assert!(note(&met, &model, 5));
+        assert!(met.due(Others::WhenMet, Duration::from_secs(600)).is_none(), "too early");
+        let due = met.due(Others::WhenMet, Duration::ZERO).unwrap();
+        assert_eq!(due.shapes["x"], [5]);
+        assert!(met.due(Others::WhenMet, Duration::ZERO).is_none());
+    }
+
+    #[test]
+    fn what_is_refused_is_not_learned_and_many_shapes_take_bounded_room() {
+        let met = Met::default();
+        let refused = model("refused");
+        assert!((0..9).all(|_| !note(&met, &refused, 5)));
+        let slower = model("one plan for all");
+        for _ in 0..node::LEARN_AFTER_SLOWER {
+            note(&met, &slower, 3);
+        }
+        for length in 0..1000 {
+            note(&met, &slower, length + 4);
+        }
+        assert!(met.unready.lock().len() <= node::SHAPES_COUNTED);
+        assert_eq!(met.due(Others::OnePlan, Duration::ZERO).unwrap().shapes["x"], [3]);
+    }
+}
