@@ -16,6 +16,8 @@ use super::tensor::type_name;
 /// Of a float: this part of itself, and of the largest number beside it.
 const RELATIVE: f64 = 1e-3;
 const OF_LARGEST: f64 = 2e-4;
+/// What a sigmoid of a large number may be off by in 32 bits; nobody asks for it.
+const FLOOR: f64 = 5e-6;
 /// Where numbers are quantised or half as long, one step of a scale in the middle of a model is more than that.
 const OF_LARGEST_COARSE: f64 = 5e-2;
 
@@ -140,7 +142,7 @@ fn differs(name: &str, given: &Tensor, expected: &Tensor, grain: Grain) -> Optio
     };
     let coarse = grain == Grain::Coarse || datum == DatumType::F16;
     let largest = b.iter().filter(|x| x.is_finite()).fold(0f64, |all, x| all.max(x.abs()));
-    let room = largest * if coarse { OF_LARGEST_COARSE } else { OF_LARGEST } + f64::MIN_POSITIVE;
+    let room = (largest * if coarse { OF_LARGEST_COARSE } else { OF_LARGEST }).max(FLOOR);
     let same = |a: f64, b: f64| {
         a == b
             || (a.is_nan() && b.is_nan())

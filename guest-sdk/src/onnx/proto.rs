@@ -65,17 +65,18 @@ pub(crate) fn fix_dims(
     shapes: &[(String, Vec<Option<usize>>)],
 ) -> Result<()> {
     let Some(graph) = &mut proto.graph else { return Ok(()) };
+    let named = open_dims(graph);
     for (name, shape) in shapes {
         let Some(input) = graph.input.iter_mut().find(|input| input.name == *name) else {
             let inputs = quoted(graph.input.iter().map(|input| &input.name));
             bail!("no input {name:?} to give a shape to; the inputs are {inputs}");
         };
         let Some(old) = shape_of(input) else { bail!("the input {name:?} is not a tensor") };
-        let named = old.dim.len() == shape.len();
+        let alike = old.dim.len() == shape.len();
         let new = shape.iter().enumerate().map(|(axis, size)| match size {
             Some(size) => fixed(*size),
             // Keeps the name that it has in the file, by which other inputs share it.
-            None if named && matches!(old.dim[axis].value, Some(Dim::DimParam(_))) => {
+            None if alike && matches!(old.dim[axis].value, Some(Dim::DimParam(_))) => {
                 Ok(old.dim[axis].clone())
             }
             None => Ok(Dimension::default()),
@@ -83,20 +84,17 @@ pub(crate) fn fix_dims(
         *old = TensorShapeProto { dim: new.collect::<Result<_>>()? };
     }
     for (name, sizes) in dims {
-        let mut found = false;
         for dim in graph.input.iter_mut().filter_map(shape_of).flat_map(|shape| &mut shape.dim) {
             if matches!(&dim.value, Some(Dim::DimParam(param)) if param == name) {
-                found = true;
                 if let [size] = sizes[..] {
                     *dim = fixed(size)?;
                 }
             }
         }
-        if !found {
-            bail!(
-                "no input has a dimension {name:?}; the open ones are {}",
-                quoted(open_dims(graph).iter())
-            );
+        // One that a shape has fixed by now was there all the same.
+        if !named.contains(name) {
+            let named = quoted(named.iter());
+            bail!("no input has a dimension {name:?}; the open ones are {named}");
         }
     }
     // tract reads the names as sums and products of others, and leaves unknown what it cannot read so.

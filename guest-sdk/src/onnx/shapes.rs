@@ -20,7 +20,7 @@ const READY: usize = 16;
 /// Sizes that are tried for a dimension of which nobody said what suits the model: the outermost, which is a batch; those
 /// of pictures; others. Two that work are needed.
 const BATCHES: [usize; 6] = [1, 2, 3, 4, 1, 2];
-const PICTURES: [usize; 6] = [224, 256, 64, 320, 32, 512];
+const PICTURES: [usize; 6] = [64, 96, 224, 256, 32, 320];
 const OTHERS: [usize; 6] = [16, 5, 8, 32, 3, 64];
 /// An input of so many dimensions is a picture.
 const PICTURE_RANK: usize = 4;
