@@ -100,11 +100,25 @@ pub(super) fn confirm(
     let node = first(&typed, &expected.inputs, grain);
     let node =
         node.map_or_else(String::new, |node| format!("; the first node that differs is {node}"));
-    bail!(
-        "the model as it was made fast does not give what it gives as it stands: {difference}{node}. A wrong number is \
-         worse than none, so it is refused; this is a defect of Mayfly's, please report it with the model"
-    )
+    bail!(Wrong(format!("{difference}{node}")))
 }
+
+/// A model that was made into another one.
+#[derive(Debug)]
+pub(super) struct Wrong(String);
+
+impl fmt::Display for Wrong {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "the model as it was made fast does not give what it gives as it stands: {}. A wrong number is worse than \
+             none, so it is refused; this is a defect of Mayfly's, please report it with the model",
+            self.0
+        )
+    }
+}
+
+impl std::error::Error for Wrong {}
 
 /// Whether two runs gave the same, and if not, where.
 pub(super) fn compare(

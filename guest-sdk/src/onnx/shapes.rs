@@ -294,7 +294,7 @@ impl Maker<'_> {
         let mut why = None;
         for rung in 0..OTHERS.len() {
             let sizes = choice.rung(source, self.options, rung);
-            if made.len() >= asked.max(1) + 1 && made.len() >= 2 {
+            if made.len() >= 2 {
                 break;
             }
             if made.iter().any(|made| made.sizes == sizes) {
@@ -306,6 +306,10 @@ impl Maker<'_> {
             }
             match blame::trial(&label, || self.make(source, &sizes)) {
                 Ok(model) => made.push(model),
+                // Nobody asked for these sizes, but somebody will for others.
+                Err(error) if error.is::<check::Wrong>() => {
+                    return Err(error.context(format!("for {label}")));
+                }
                 Err(error) => why = why.or(Some((sizes, error))),
             }
         }
