@@ -15,7 +15,7 @@ PEERS := $(TARGET_DIR)/peers
 # Programs of others that `make peers-http` tries, each with its Debian package.
 PEERS_DEBIAN := hey:hey ab:apache2-utils curl:curl node:nodejs nginx:nginx-light haproxy:haproxy caddy:caddy varnishd:varnish
 
-.PHONY: peers-http peers-http-ready peers-proxied test-bodies cgi-go soak soak-guard soak-http soak-nginx soak-h2 soak-slow soak-aborts soak-imports soak-isolation soak-deploys soak-crowds \
+.PHONY: peers-http peers-http-ready peers-proxied test-bodies cgi-go soak soak-guard soak-http soak-nginx soak-h2 soak-slow soak-aborts soak-imports soak-isolation soak-deploys soak-deploy-memory soak-crowds \
 	soak-mutants soak-tenants soak-storage soak-clients soak-pressure soak-load soak-slow-clients soak-fuzz soak-pictures soak-long hostile-python
 
 soak: soak-guard soak-http soak-nginx peers-proxied test-bodies soak-h2 soak-slow soak-slow-clients soak-aborts soak-imports soak-fuzz soak-isolation soak-deploys \
@@ -83,6 +83,9 @@ soak-isolation: build ## 100,000 instances and hashes while memory is compacted 
 
 soak-deploys: ## Mutants, random modules, compile bombs
 	timeout 1800 $(HOSTILE) mutants
+
+soak-deploy-memory: build guests $(TOOLCHAINS)/onnx/installed ## What a node keeps of a model of 86 MiB after 100 deploys and removals
+	timeout 3600 $(TOOLCHAINS)/onnx/bin/python runtime/tests/python/test_deploy_memory.py $(MAYFLY)
 
 soak-crowds: ## Functions that crowd others out
 	timeout 900 $(HOSTILE) crowds
