@@ -45,7 +45,7 @@ where
         return Err(too_large());
     }
     let permit = state.uploads.turn().await?;
-    let reading = tokio::time::timeout(node::ADMIN_UPLOAD_TIMEOUT, read(body));
+    let reading = tokio::time::timeout(node::ADMIN_UPLOAD_TIMEOUT, read(body, declared));
     let wasm = reading.await.map_err(|_| {
         Problem::new(408, "upload-timeout", "The module took too long to arrive").close()
     })??;
@@ -88,7 +88,9 @@ fn too_slow() -> Problem {
     Problem::new(408, "upload-timeout", "The module stopped arriving, or comes too slowly").close()
 }
 
-async fn read<B>(body: B) -> Result<Bytes, Problem>
+/// A body that grows takes twice its length at the end, so what is declared is taken at once: it has its turn, and comes
+/// at a pace that holds.
+async fn read<B>(body: B, declared: Option<u64>) -> Result<Bytes, Problem>
 where
     B: Body<Data = Bytes> + Unpin,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -100,7 +102,9 @@ where
     };
     let max = usize::try_from(node::PACKAGE_BYTES).unwrap_or(usize::MAX);
     let mut body = Limited::new(body, max);
-    let (mut wasm, mut pace, mut since) = (BytesMut::new(), Pace::default(), Instant::now());
+    let declared = declared.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(0);
+    let mut wasm = BytesMut::with_capacity(declared.min(max));
+    let (mut pace, mut since) = (Pace::default(), Instant::now());
     loop {
         let next = tokio::time::timeout(node::BODY_IDLE_TIMEOUT, body.frame()).await;
         let Some(frame) = next.map_err(|_| too_slow())? else {
