@@ -145,12 +145,14 @@ impl InferenceOp for If {
             }
             return Ok((inputs, outputs, observed));
         }
-        // A condition that is made of shapes is known later than types are: nothing is demanded of the branches yet.
-        if self.exchange(0, &mut inputs.clone()).is_ok()
-            && self.exchange(1, &mut inputs.clone()).is_ok()
+        // A condition that is made of shapes is known later than types are: nothing is demanded of the branches yet, and
+        // what one of them cannot take is no reason to refuse the other.
+        let mut trial = self.clone();
+        if trial.exchange(0, &mut inputs.clone()).is_ok()
+            && trial.exchange(1, &mut inputs.clone()).is_ok()
         {
             for (at, output) in outputs.iter_mut().enumerate() {
-                if let Ok(fact) = self.either(at) {
+                if let Ok(fact) = trial.either(at) {
                     output.unify_with(&fact)?;
                 }
             }
@@ -180,8 +182,18 @@ impl InferenceOp for If {
             let inputs: TVec<_> = self.inputs[branch].iter().map(|&at| inputs[at]).collect();
             self.typed(branch, target, &inputs)
         });
-        let [a, b] = bodies;
-        let bodies = [Arc::new(a?), Arc::new(b?)];
+        // A detector of voices has a branch for each rate of sampling, and takes pieces of one length only.
+        let bodies = match bodies {
+            [Err(a), Err(b)] => {
+                let why =
+                    format!("neither branch of the If that makes {:?} does: {b:#}", self.name);
+                return Err(a.context(why));
+            }
+            bodies => bodies.map(|body| {
+                let body = body.map(Arc::new);
+                body.map_err(|why| format!("it cannot be made for these shapes: {why:#}").into())
+            }),
+        };
         let branch = Branch {
             name: self.name.clone(),
             bodies,
@@ -254,9 +266,10 @@ fn inline(
 #[derive(Debug, Clone)]
 pub(super) struct Branch {
     name: String,
-    bodies: [Arc<TypedModel>; 2],
+    /// Or why there is none; of one of them at most.
+    bodies: [Result<Arc<TypedModel>, Arc<str>>; 2],
     /// The branches ready to run, once they are.
-    plans: Option<[Arc<TypedRunnableModel>; 2]>,
+    plans: Option<[Result<Arc<TypedRunnableModel>, Arc<str>>; 2]>,
     inputs: [Vec<usize>; 2],
     /// For sizes that depend on the branch.
     open: SymbolScope,
@@ -277,10 +290,13 @@ pub(super) fn plan(
 ) -> TractResult<()> {
     for node in &mut model.nodes {
         let Some(branch) = node.op.downcast_mut::<Branch>() else { continue };
-        let plan = |body: &Arc<TypedModel>| {
-            let mut body = optimise((**body).clone())?;
-            plan(&mut body, optimise)?;
-            body.into_runnable()
+        let plan = |body: &Result<Arc<TypedModel>, Arc<str>>| match body {
+            Ok(body) => {
+                let mut body = optimise((**body).clone())?;
+                plan(&mut body, optimise)?;
+                TractResult::Ok(Ok(body.into_runnable()?))
+            }
+            Err(why) => Ok(Err(why.clone())),
         };
         let [a, b] = &branch.bodies;
         branch.plans = Some([plan(a)?, plan(b)?]);
@@ -303,26 +319,53 @@ impl EvalOp for Branch {
         let branch = taken(&inputs[0])?;
         let values = self.inputs[branch].iter().map(|&at| inputs[at].clone()).collect();
         match &self.plans {
-            Some(plans) => plans[branch].run(values),
-            None => (*self.bodies[branch]).clone().into_runnable()?.run(values),
+            Some(plans) => self.made(branch, &plans[branch])?.run(values),
+            None => {
+                let body = self.made(branch, &self.bodies[branch])?;
+                (**body).clone().into_runnable()?.run(values)
+            }
         }
+    }
+}
+
+impl Branch {
+    /// A branch, if it could be made.
+    fn made<'a, T>(&self, branch: usize, body: &'a Result<T, Arc<str>>) -> TractResult<&'a T> {
+        let which = ["then", "else"][branch];
+        body.as_ref().map_err(|why| {
+            anyhow::anyhow!(
+                "the {which}-branch of the If that makes {:?} is taken, and {why}",
+                self.name
+            )
+        })
+    }
+
+    /// What an output of each branch is that there is.
+    fn facts(&self, at: usize) -> TractResult<TVec<&TypedFact>> {
+        self.bodies.iter().flatten().map(|body| body.output_fact(at)).collect()
     }
 }
 
 impl TypedOp for Branch {
     fn output_facts(&self, inputs: &[&TypedFact]) -> TractResult<TVec<TypedFact>> {
         ensure!(inputs[0].datum_type == bool::datum_type(), "the condition of an If is a bool");
-        let facts = (0..self.bodies[0].outputs.len()).map(|at| {
-            let [a, b] = [self.bodies[0].output_fact(at)?, self.bodies[1].output_fact(at)?];
-            ensure!(
-                a.datum_type == b.datum_type,
-                "the branches of the If that makes {:?} give {:?} and {:?}",
-                self.name,
-                a.datum_type,
-                b.datum_type
-            );
-            let shape = common(&self.name, at, &self.open, &a.shape, &b.shape)?;
-            Ok(a.datum_type.fact(&*shape))
+        let outputs = self.bodies.iter().flatten().map(|body| body.outputs.len()).max();
+        let facts = (0..outputs.unwrap_or(0)).map(|at| match self.facts(at)?[..] {
+            [a, b] => {
+                ensure!(
+                    a.datum_type == b.datum_type,
+                    "the branches of the If that makes {:?} give {:?} and {:?}",
+                    self.name,
+                    a.datum_type,
+                    b.datum_type
+                );
+                let shape = common(&self.name, at, &self.open, &a.shape, &b.shape)?;
+                Ok(a.datum_type.fact(&*shape))
+            }
+            ref facts => {
+                let fact = facts.first().context("an If without a branch")?;
+                Ok(fact.datum_type.fact(&*fact.shape))
+            }
         });
         facts.collect()
     }
@@ -338,7 +381,8 @@ impl TypedOp for Branch {
         let mut patch = TypedModelPatch::default();
         let taps = self.inputs[branch].iter().map(|&at| patch.tap_model(model, node.inputs[at]));
         let taps = taps.collect::<TractResult<TVec<_>>>()?;
-        let outlets = inline(&mut patch, &node.name, &self.bodies[branch], &taps)?;
+        let body = self.made(branch, &self.bodies[branch])?;
+        let outlets = inline(&mut patch, &node.name, body, &taps)?;
         for (slot, outlet) in outlets.into_iter().enumerate() {
             patch.shunt_outside(model, OutletId::new(node.id, slot), outlet)?;
         }

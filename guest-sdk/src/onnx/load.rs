@@ -4,7 +4,7 @@ use tract_onnx::pb::ModelProto;
 use super::check::Grain;
 use super::model::Model;
 use super::source::Source;
-use super::{branch, ml, operators, proto, shapes};
+use super::{branch, ml, operators, proto, shapes, squeeze};
 
 /// For [`Options::leave_out`].
 pub const ALL_SIZES: &str = "all sizes";
@@ -159,6 +159,7 @@ impl Options {
         let mut onnx = tract_onnx::onnx().with_ignore_value_info(self.ignore_value_info);
         operators::register(&mut onnx);
         branch::register(&mut onnx);
+        squeeze::register(&mut onnx);
         ml::register(&mut onnx);
         operators::expand(&mut proto)?;
         proto::check(&onnx, &proto)?;

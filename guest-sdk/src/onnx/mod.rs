@@ -46,6 +46,7 @@ mod proto;
 mod serve;
 mod shapes;
 mod source;
+mod squeeze;
 mod tensor;
 mod text;
 
