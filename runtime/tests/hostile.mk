@@ -9,6 +9,9 @@ HOSTILE_RUN = timeout 2400 $(HOSTILE_PYTHON)/bin/python runtime/tests/python
 FUZZ_SECONDS ?= 60
 SOAK_MINUTES ?= 30
 FUZZ_TARGETS := framing cgi_head frames inference module child_answer kernels names
+# What `make try-models` tries: models or groups of runtime/tests/models/models.toml, as in ONLY='half-*'.
+ONLY ?= *
+MODELS := $(TARGET_DIR)/models
 HOSTILE := MAYFLY_SOAK=$(SOAK) $(CARGO) test --release -p mayfly-runtime --test hostile --
 
 PEERS := $(TARGET_DIR)/peers
@@ -16,7 +19,7 @@ PEERS := $(TARGET_DIR)/peers
 PEERS_DEBIAN := hey:hey ab:apache2-utils curl:curl node:nodejs nginx:nginx-light haproxy:haproxy caddy:caddy varnishd:varnish
 
 .PHONY: peers-http peers-http-ready peers-proxied test-bodies cgi-go soak soak-guard soak-http soak-nginx soak-h2 soak-slow soak-aborts soak-imports soak-isolation soak-deploys soak-deploy-memory soak-crowds \
-	soak-mutants soak-tenants soak-storage soak-clients soak-pressure soak-load soak-slow-clients soak-fuzz soak-pictures soak-long hostile-python
+	soak-mutants try-models try-models-ready soak-tenants soak-storage soak-clients soak-pressure soak-load soak-slow-clients soak-fuzz soak-pictures soak-long hostile-python
 
 soak: soak-guard soak-http soak-nginx peers-proxied test-bodies soak-h2 soak-slow soak-slow-clients soak-aborts soak-imports soak-fuzz soak-isolation soak-deploys \
 	soak-pictures soak-tenants soak-clients soak-storage soak-crowds soak-load soak-pressure soak-admin soak-mutants soak-long ## The long part of docs/reliability.md
@@ -127,6 +130,18 @@ soak-fuzz: ## Each fuzz target for FUZZ_SECONDS (60); needs a nightly toolchain
 soak-mutants: ## Whether the tests of the leaf crate notice a changed line
 	@if command -v cargo-mutants >/dev/null; then timeout 3600 $(CARGO) mutants -p mayfly-core --no-shuffle; \
 	else echo "SKIPPED: cargo-mutants is not installed (cargo install cargo-mutants); no tests were tested"; fi
+
+try-models: build guests try-models-ready ## Over 200 models that people have, with fixed shapes and with open ones, beside ONNX Runtime; goes on where it was stopped; ONLY=pattern, TORCH=1
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(MODELS)/python/bin/python -W ignore runtime/tests/python/try_models.py \
+		--mayfly $(MAYFLY) --runner $(GUESTS)/runner.wasm --cache $(MODELS) --only '$(ONLY)' \
+		$(if $(wildcard $(MODELS)/torch/bin/python),--torch $(MODELS)/torch/bin/python) $(MODELS_OPTIONS)
+
+# PyTorch is 6 GB, so it has to be asked for; what it has exported stays when it is deleted.
+try-models-ready:
+	@[ -x $(MODELS)/python/bin/python ] || $(PYTHON) -m venv $(MODELS)/python
+	@$(MODELS)/python/bin/pip install --quiet --requirement runtime/tests/models/requirements.txt
+	@if [ -n "$(TORCH)" ]; then [ -x $(MODELS)/torch/bin/python ] || $(PYTHON) -m venv $(MODELS)/torch; \
+	$(MODELS)/torch/bin/pip install --quiet --no-cache-dir --requirement runtime/tests/models/requirements-torch.txt; fi
 
 hostile-python:
 	@[ -x $(HOSTILE_PYTHON)/bin/python ] || $(PYTHON) -m venv $(HOSTILE_PYTHON)
