@@ -15,12 +15,48 @@ pub fn construct() {
 
 /// Builds the function's state. It lives as long as the instance, which is why it may leak.
 pub fn init<F: Function>() -> &'static F {
+    say_panics();
     match F::init() {
-        Ok(function) => Box::leak(Box::new(function)),
-        Err(error) => {
-            eprintln!("init failed: {error:#}");
-            std::process::abort();
+        Ok(function) => {
+            IN_INIT.store(false, Ordering::Relaxed);
+            Box::leak(Box::new(function))
         }
+        Err(error) => give_up(&format_args!("{error:#}")),
+    }
+}
+
+/// Ends an init that failed. The host shows the last line of what was written, once, as the reason.
+pub(crate) fn give_up(why: &dyn std::fmt::Display) -> ! {
+    let why = why.to_string();
+    let line: Vec<_> = why.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    eprintln!("init failed: {}", line.join(" "));
+    std::process::abort();
+}
+
+static IN_INIT: AtomicBool = AtomicBool::new(false);
+
+/// Whether this is the deploy, and not a request.
+#[cfg(all(feature = "onnx", target_family = "wasm"))]
+pub(crate) fn is_init() -> bool {
+    IN_INIT.load(Ordering::Relaxed)
+}
+
+/// A panic in init is a reason like an error, with its place, and not the advice to run a program with other variables.
+fn say_panics() {
+    IN_INIT.store(true, Ordering::Relaxed);
+    #[cfg(target_family = "wasm")]
+    {
+        let in_request = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            if !IN_INIT.load(Ordering::Relaxed) {
+                return in_request(panic);
+            }
+            let what = panic.payload_as_str().unwrap_or("a panic");
+            match panic.location() {
+                Some(place) => give_up(&format_args!("{what} (a panic at {place})")),
+                None => give_up(&what),
+            }
+        }));
     }
 }
 

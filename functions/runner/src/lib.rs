@@ -28,6 +28,7 @@ impl Function for Runner {
     fn init() -> Result<Self> {
         let config = Config::load(CONFIG)?;
         let mut model = config.options().load(MODEL)?;
+        model.notes().iter().for_each(|note| eprintln!("note: {note}"));
         // Fails here rather than at the first request if a type cannot be carried.
         model.metadata()?;
         let labels = if config.labels { Some(String::from_utf8(asset(LABELS)?)?) } else { None };

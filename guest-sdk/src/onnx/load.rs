@@ -4,7 +4,7 @@ use tract_onnx::pb::ModelProto;
 use super::check::Grain;
 use super::model::Model;
 use super::source::Source;
-use super::{branch, ml, operators, proto, shapes, squeeze};
+use super::{advice, blame, branch, flatten, ml, operators, proto, shapes, squeeze, strings};
 
 /// For [`Options::leave_out`].
 pub const ALL_SIZES: &str = "all sizes";
@@ -149,18 +149,22 @@ impl Options {
     }
 
     fn build(mut self, name: &str, proto: ModelProto) -> Result<Model> {
-        super::blame::watch();
-        let read = self.read(proto).with_context(|| name.to_owned())?;
-        let made = shapes::prepare(name, &self, read);
-        made.with_context(|| name.to_owned())
+        blame::watch();
+        let mut next_step = String::new();
+        let read = self.read(name, proto, &mut next_step);
+        let made = read.and_then(|read| shapes::prepare(name, &self, read));
+        blame::loaded();
+        made.map_err(|error| advice::with(&error, &next_step)).with_context(|| name.to_owned())
     }
 
-    fn read(&mut self, mut proto: ModelProto) -> Result<Read> {
+    fn read(&mut self, name: &str, mut proto: ModelProto, next_step: &mut String) -> Result<Read> {
         let mut onnx = tract_onnx::onnx().with_ignore_value_info(self.ignore_value_info);
         operators::register(&mut onnx);
         branch::register(&mut onnx);
         squeeze::register(&mut onnx);
+        flatten::register(&mut onnx);
         ml::register(&mut onnx);
+        strings::register(&mut onnx);
         operators::expand(&mut proto)?;
         proto::check(&onnx, &proto)?;
         proto::repair(&mut proto);
@@ -172,6 +176,8 @@ impl Options {
         }
         let grain = Grain::of(proto::operators(&proto).iter().map(String::as_str));
         let outputs = proto::output_names(&proto);
+        *next_step = advice::next_step(&proto);
+        blame::load(name, next_step.clone());
         Ok(Read { source: Source::read(&onnx, proto)?, outputs, grain })
     }
 }

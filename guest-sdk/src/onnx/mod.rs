@@ -34,9 +34,11 @@
 //! int8 or f16 and expanded by `DequantizeLinear` or `Cast` are folded into f32 at load, so they make
 //! the file smaller and the arithmetic no slower.
 
+mod advice;
 mod blame;
 mod branch;
 mod check;
+mod flatten;
 mod load;
 mod ml;
 mod model;
@@ -45,8 +47,10 @@ mod plan;
 mod proto;
 mod serve;
 mod shapes;
+mod slow;
 mod source;
 mod squeeze;
+mod strings;
 mod tensor;
 mod text;
 

@@ -23,6 +23,7 @@ pub struct Model {
     inputs: Vec<Port>,
     outputs: Vec<Port>,
     parameters: Vec<(String, String)>,
+    notes: Vec<String>,
 }
 
 /// An input or an output of a [`Model`].
@@ -87,9 +88,10 @@ impl Model {
         open: Option<Open>,
         inputs: Vec<Port>,
         outputs: Vec<Port>,
+        notes: Vec<String>,
     ) -> Self {
-        let open = open.map(Arc::new);
-        let mut model = Self { name, ready, open, inputs, outputs, parameters: Vec::new() };
+        let (open, parameters) = (open.map(Arc::new), Vec::new());
+        let mut model = Self { name, ready, open, inputs, outputs, parameters, notes };
         if model.inputs.iter().any(|port| port.fixed_shape().is_none()) {
             let ready = model.describe_ready();
             model.set_parameter(READY_SHAPES, ready);
@@ -109,6 +111,12 @@ impl Model {
             format!("{{{}}}", shapes.collect::<Vec<_>>().join(","))
         });
         format!("[{}]", all.collect::<Vec<_>>().join(","))
+    }
+
+    /// What who deploys it should know: that it will be slow, with a figure, where it will.
+    #[must_use]
+    pub fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     /// The inputs' shapes that plans are ready for.

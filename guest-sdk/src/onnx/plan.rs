@@ -1,20 +1,21 @@
 //! From a typed model to one that runs fast, and what the plain one gives on the same numbers.
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::TractResult;
 use tract_onnx::tract_core::optim::Optimizer;
 
+use super::blame::stage;
 use super::branch;
 
 pub(super) type Plan = std::sync::Arc<TypedRunnableModel>;
 
 /// The model with our kernels, simplified and packed.
 pub(super) fn optimise(typed: TypedModel) -> Result<TypedModel> {
-    let fast = crate::kernels::rewrite(typed).context("choosing kernels")?;
-    let mut optimised = fast.into_optimized().context("optimising")?;
+    let fast = stage("choosing kernels", || crate::kernels::rewrite(typed))?;
+    let mut optimised = stage("optimising", || fast.into_optimized())?;
     let inner = |body| crate::kernels::rewrite(body)?.into_optimized();
-    branch::plan(&mut optimised, &inner).context("optimising a branch")?;
+    stage("optimising a branch", || branch::plan(&mut optimised, &inner))?;
     Ok(optimised)
 }
 

@@ -10,6 +10,10 @@ use tract_onnx::pb::{
     ValueInfoProto,
 };
 
+use super::advice;
+
+/// Whose operators are known; all of them by one table of names.
+const DOMAINS: [&str; 4] = ["", "ai.onnx", "ai.onnx.ml", "com.microsoft"];
 /// Unsupported nodes named in an error; the rest are counted.
 const LISTED: usize = 20;
 
@@ -25,12 +29,23 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<ModelProto> {
 pub(crate) fn check(onnx: &Onnx, proto: &ModelProto) -> Result<()> {
     let Some(graph) = &proto.graph else { return Ok(()) };
     if let Some(tensor) = graph.initializer.iter().find(|tensor| is_external(tensor)) {
-        bail!("the weights {:?} are in another file; save the model as one file", tensor.name);
+        bail!(
+            "the weights {:?} are in another file: leave that file beside the model, and `mayfly deploy` \
+             packs it in, or save the model as one file",
+            tensor.name
+        );
     }
-    let mut unknown = Vec::new();
+    let (mut unknown, mut steps) = (Vec::new(), Vec::new());
     walk(graph, &mut |node| {
-        if !onnx.op_register.0.contains_key(&node.op_type) {
+        // An operator of somebody else's may have any name, and be another one.
+        if !onnx.op_register.0.contains_key(&node.op_type)
+            || !DOMAINS.contains(&node.domain.as_str())
+        {
             unknown.push(format!("{} ({}{})", name_of(node), domain_of(node), node.op_type));
+            let step = advice::instead(&node.domain, &node.op_type);
+            if !steps.contains(&step) {
+                steps.push(step);
+            }
         }
     });
     if unknown.is_empty() {
@@ -39,7 +54,8 @@ pub(crate) fn check(onnx: &Onnx, proto: &ModelProto) -> Result<()> {
     let more = unknown.len().saturating_sub(LISTED);
     unknown.truncate(LISTED);
     let and_more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    bail!("operators that are not supported: {}{and_more}", unknown.join(", "))
+    let steps = steps.join("; ");
+    bail!("operators that are not supported: {}{and_more}; {steps}", unknown.join(", "))
 }
 
 /// Mends what tract 0.23 reads otherwise than the standard has it: a `ConstantOfShape` without a

@@ -205,7 +205,12 @@ fn said(parameters: &[(String, String)]) -> String {
 fn describe(port: &Port) -> Result<String> {
     let datum = port.datum();
     let Some(datatype) = code(datum) else {
-        bail!("{port}: {} is no type that the inference protocol can carry", type_name(datum));
+        let carried = DataType::ALL.iter().filter(|kind| **kind != DataType::Bf16);
+        let carried = carried.map(|kind| kind.name()).collect::<Vec<_>>().join(", ");
+        bail!(
+            "{port} holds {}, and the inference protocol carries {carried}: put a Cast to one of them there",
+            type_name(datum)
+        );
     };
     let sizes = port.sizes().map(|size| size.map_or("-1".to_owned(), |size| size.to_string()));
     let sizes = sizes.collect::<Vec<_>>().join(",");

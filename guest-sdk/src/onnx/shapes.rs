@@ -6,10 +6,12 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result, bail, ensure};
 use tract_onnx::prelude::*;
 
+use super::blame::stage;
 use super::check::{self, Grain};
 use super::load::{ALL_SIZES, Options, Read};
 use super::model::{Dim, Model, Port};
 use super::plan::{Plan, optimise};
+use super::slow;
 use super::source::{Sizes, Source};
 use super::tensor::Tensor;
 use super::{blame, ml};
@@ -114,6 +116,7 @@ pub(super) fn prepare(name: &str, options: &Options, read: Read) -> Result<Model
             (ports, Some((source, model)))
         }
     };
+    let notes = made.first().map(|made| slow::notes(&made.model)).unwrap_or_default();
     let (source, open_model) = open.map_or((None, None), |(source, model)| (Some(source), model));
     let (shapes, mut models): (Vec<_>, Vec<_>) =
         made.into_iter().map(|made| (made.shapes, made.model)).unzip();
@@ -127,9 +130,9 @@ pub(super) fn prepare(name: &str, options: &Options, read: Read) -> Result<Model
     }
     let plan = if has_open_model { plans.next().transpose()? } else { None };
     let open = source.map(|source| Open { source, plan, listed: chosen.listed });
-    let model = Model::new(name.into(), ready, open, inputs, ports);
+    let model = Model::new(name.into(), ready, open, inputs, ports, notes);
     if options.warm_up {
-        warm_up(&model)?;
+        stage("the warm-up run, on zeros", || warm_up(&model))?;
     }
     Ok(model)
 }
@@ -144,7 +147,7 @@ fn warm_up(model: &Model) -> Result<()> {
         match model.run(inputs.collect::<Result<Vec<_>>>()?) {
             // Zeros are of no category, for instance, and a request's numbers are.
             Err(error) if ml::of_numbers(&error) => {}
-            run => drop(run.context("the warm-up run, on zeros")?),
+            run => drop(run?),
         }
     }
     crate::kernels::release_scratch();

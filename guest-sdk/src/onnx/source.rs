@@ -9,7 +9,10 @@ use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::{DimLike as _, Symbol, SymbolValues, TDim};
 use tract_onnx::tract_hir::infer::Factoid as _;
 
+use super::blame::stage;
 use super::model::{Dim, Port};
+
+const TYPING: &str = "working out types and shapes";
 
 /// A parsed file.
 #[derive(Debug, Clone)]
@@ -32,7 +35,7 @@ pub(super) type Sizes = BTreeMap<String, usize>;
 impl Source {
     /// Takes the file's content by value, so that it is gone before anything is made of it.
     pub(super) fn read(onnx: &Onnx, proto: ModelProto) -> Result<Self> {
-        let mut model = onnx.model_for_proto_model(&proto).context("reading the graph")?;
+        let mut model = stage("reading the graph", || onnx.model_for_proto_model(&proto))?;
         drop(proto);
         let inputs = (0..model.inputs.len()).map(|at| declare(&mut model, at));
         let inputs = inputs.collect::<Result<_>>()?;
@@ -129,12 +132,12 @@ impl Source {
             .map(|(name, &size)| Ok((model.symbols.sym(name), TDim::Val(i64::try_from(size)?))));
         let symbols = symbols.collect::<Result<std::collections::HashMap<Symbol, TDim>>>()?;
         model.set_symbols(&symbols)?;
-        model.into_typed().context("working out types and shapes")
+        stage(TYPING, || model.into_typed())
     }
 
     /// The model for any size.
     pub(super) fn open_model(self) -> Result<TypedModel> {
-        self.model.into_typed().context("working out types and shapes")
+        stage(TYPING, || self.model.into_typed())
     }
 }
 

@@ -136,7 +136,8 @@ fn unsupported_operators_are_listed_by_node_before_anything_runs() {
     };
     assert_eq!(
         line(Model::options().parse("m", &file(graph))),
-        "m: operators that are not supported: first (Frobnicate), z (Twiddle)"
+        "m: operators that are not supported: first (Frobnicate), z (Twiddle); export it with another \
+         operator set (17 is the safest), or do the work of these nodes in a function"
     );
 }
 
@@ -187,7 +188,8 @@ fn what_is_no_model_and_what_is_half_of_one_are_refused() {
     let graph = GraphProto { initializer: vec![outside], ..GraphProto::default() };
     assert_eq!(
         line(Model::options().parse("m", &file(graph))),
-        "m: the weights \"w\" are in another file; save the model as one file"
+        "m: the weights \"w\" are in another file: leave that file beside the model, and `mayfly deploy` \
+         packs it in, or save the model as one file"
     );
 }
 
@@ -206,6 +208,7 @@ mod indices;
 mod kernels;
 mod ml;
 mod shapes;
+mod strings;
 
 mod serving {
     use http::{Method, Request};

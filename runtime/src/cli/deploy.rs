@@ -291,7 +291,10 @@ impl Deploy {
 fn show(published: &Value) -> Result<(), Failure> {
     let init_log = text(published, "/init_log");
     for line in init_log.lines() {
-        output::line(format_args!("  init: {}", mayfly_runtime::logs::escape(line.as_bytes())))?;
+        // What a runner has to say of a model is for who deploys it.
+        let (label, line) =
+            line.strip_prefix("note: ").map_or(("init", line), |note| ("note", note));
+        output::line(format_args!("  {label}: {}", mayfly_runtime::logs::escape(line.as_bytes())))?;
     }
     for note in published["notes"].as_array().into_iter().flatten().filter_map(Value::as_str) {
         output::line(format_args!("  note: {note}"))?;

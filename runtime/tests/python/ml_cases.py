@@ -310,6 +310,7 @@ OPERATORS = [
 
 def answer(model, inputs):
     """What ONNX Runtime says, or nothing."""
+    onnxruntime.set_default_logger_severity(4)
     try:
         outputs = onnxruntime.InferenceSession(model.SerializeToString()).run(None, inputs)
     except Exception:  # its own classes have no base of theirs
@@ -317,23 +318,24 @@ def answer(model, inputs):
     return [numpy.asarray(output) for output in outputs]
 
 
+def save(case, model, inputs):
+    """Writes a case if ONNX Runtime has an answer; gives its directory in a list."""
+    outputs = answer(model, inputs)
+    if outputs is None:
+        return []
+    (case / "test_data_set_0").mkdir(parents=True)
+    onnx.save(model, case / "model.onnx")
+    sides = {"input": inputs.items(), "output": zip([output.name for output in model.graph.output], outputs)}
+    for side, arrays in sides.items():
+        for i, (name, array) in enumerate(arrays):
+            onnx.save_tensor(numpy_helper.from_array(array, name), case / "test_data_set_0" / f"{side}_{i}.pb")
+    return [case]
+
+
 def write(root, first=0, count=CASES):
     """Writes cases of every operator below `root`; gives their directories."""
-    onnxruntime.set_default_logger_severity(4)
     found = []
     for operator in OPERATORS:
         for seed in range(first, first + count):
-            model, inputs = operator(Draw(seed))
-            outputs = answer(model, inputs)
-            if outputs is None:
-                continue
-            case = root / f"ml_{operator.__name__}_{seed:02}"
-            (case / "test_data_set_0").mkdir(parents=True)
-            onnx.save(model, case / "model.onnx")
-            sides = {"input": inputs.items(), "output": zip([output.name for output in model.graph.output], outputs)}
-            for side, arrays in sides.items():
-                for i, (name, array) in enumerate(arrays):
-                    tensor = numpy_helper.from_array(array, name)
-                    onnx.save_tensor(tensor, case / "test_data_set_0" / f"{side}_{i}.pb")
-            found.append(case)
+            found += save(root / f"ml_{operator.__name__}_{seed:02}", *operator(Draw(seed)))
     return found

@@ -28,6 +28,7 @@ from onnx import numpy_helper
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import ml_cases  # noqa: E402
 import quantised_cases  # noqa: E402
+import text_cases  # noqa: E402
 from node import Node  # noqa: E402
 
 # As guest-sdk/abi/src/tensor.rs numbers them.
@@ -59,7 +60,7 @@ def cases():
     if len(found) < 1000:
         sys.exit(f"{root} has {len(found)} cases: this onnx package came without them")
     ours = pathlib.Path(tempfile.mkdtemp(prefix="mayfly-onnx-cases-"))
-    return found + quantised_cases.write(ours) + ml_cases.write(ours)
+    return found + quantised_cases.write(ours) + ml_cases.write(ours) + text_cases.write(ours)
 
 
 def load(path, declared):

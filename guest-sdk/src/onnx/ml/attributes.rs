@@ -8,7 +8,7 @@ use tract_onnx::tract_core::internal::*;
 const DOMAIN: &str = "ai.onnx.ml";
 
 #[derive(Clone, Copy)]
-pub(super) struct Attributes<'a> {
+pub(in crate::onnx) struct Attributes<'a> {
     context: &'a ParsingContext<'a>,
     node: &'a NodeProto,
     /// Of the operator set [`DOMAIN`].
@@ -16,61 +16,70 @@ pub(super) struct Attributes<'a> {
 }
 
 impl<'a> Attributes<'a> {
-    pub(super) fn new(context: &'a ParsingContext<'a>, node: &'a NodeProto) -> Self {
+    pub(in crate::onnx) fn new(context: &'a ParsingContext<'a>, node: &'a NodeProto) -> Self {
         let mut imports = context.model.opset_import.iter();
         let version = imports.find(|set| set.domain == DOMAIN).map_or(1, |set| set.version);
         Self { context, node, version }
     }
 
     /// How errors call the node: a name is optional in ONNX, and that of what it makes is not.
-    pub(super) fn node(&self) -> String {
+    pub(in crate::onnx) fn node(&self) -> String {
         let made = self.node.output.iter().find(|name| !name.is_empty());
         let name = if self.node.name.is_empty() { made } else { Some(&self.node.name) };
         format!("the {} {:?}", self.node.op_type, name.map_or("", String::as_str))
+    }
+
+    /// A size that only a run tells; each call makes another one.
+    pub(in crate::onnx) fn unknown(&self) -> TDim {
+        self.context.template.symbols.new_with_prefix("run").into()
     }
 
     fn find(&self, name: &str) -> Option<&'a AttributeProto> {
         self.node.attribute.iter().find(|attribute| attribute.name == name)
     }
 
-    pub(super) fn has(&self, name: &str) -> bool {
+    pub(in crate::onnx) fn has(&self, name: &str) -> bool {
         self.find(name).is_some()
     }
 
-    pub(super) fn floats(&self, name: &str) -> &'a [f32] {
+    pub(in crate::onnx) fn floats(&self, name: &str) -> &'a [f32] {
         self.find(name).map_or(&[], |attribute| &attribute.floats)
     }
 
-    pub(super) fn ints(&self, name: &str) -> &'a [i64] {
+    pub(in crate::onnx) fn ints(&self, name: &str) -> &'a [i64] {
         self.find(name).map_or(&[], |attribute| &attribute.ints)
     }
 
     /// Counts and indices.
-    pub(super) fn sizes(&self, name: &str) -> TractResult<Vec<usize>> {
+    pub(in crate::onnx) fn sizes(&self, name: &str) -> TractResult<Vec<usize>> {
         let sizes = self.ints(name).iter().map(|&size| usize::try_from(size));
         sizes.collect::<Result<_, _>>().with_context(|| format!("`{name}` is negative"))
     }
 
-    pub(super) fn strings(&self, name: &str) -> TractResult<Vec<String>> {
+    pub(in crate::onnx) fn strings(&self, name: &str) -> TractResult<Vec<String>> {
         let strings = self.find(name).map_or(&[][..], |attribute| &attribute.strings);
         let strings = strings.iter().map(|bytes| String::from_utf8(bytes.clone()));
         strings.collect::<Result<_, _>>().with_context(|| format!("`{name}` is not UTF-8"))
     }
 
-    pub(super) fn int(&self, name: &str, default: i64) -> i64 {
+    pub(in crate::onnx) fn int(&self, name: &str, default: i64) -> i64 {
         self.find(name).map_or(default, |attribute| attribute.i)
     }
 
-    pub(super) fn float(&self, name: &str, default: f32) -> f32 {
+    pub(in crate::onnx) fn float(&self, name: &str, default: f32) -> f32 {
         self.find(name).map_or(default, |attribute| attribute.f)
     }
 
-    pub(super) fn string(&self, name: &str, default: &'static str) -> TractResult<&'a str> {
+    pub(in crate::onnx) fn string(
+        &self,
+        name: &str,
+        default: &'static str,
+    ) -> TractResult<&'a str> {
         let Some(attribute) = self.find(name) else { return Ok(default) };
         std::str::from_utf8(&attribute.s).with_context(|| format!("`{name}` is not UTF-8"))
     }
 
-    pub(super) fn tensor(&self, name: &str) -> TractResult<Option<Tensor>> {
+    pub(in crate::onnx) fn tensor(&self, name: &str) -> TractResult<Option<Tensor>> {
         let Some(proto) = self.find(name).and_then(|attribute| attribute.t.as_ref()) else {
             return Ok(None);
         };
@@ -78,7 +87,7 @@ impl<'a> Attributes<'a> {
     }
 
     /// Floats, or the doubles that newer operator sets have as a tensor of that name and `_as_tensor`.
-    pub(super) fn doubles(&self, name: &str) -> TractResult<Vec<f64>> {
+    pub(in crate::onnx) fn doubles(&self, name: &str) -> TractResult<Vec<f64>> {
         match self.tensor(&format!("{name}_as_tensor"))? {
             Some(tensor) => {
                 Ok(tensor.cast_to::<f64>()?.try_as_plain_ram()?.as_slice::<f64>()?.to_vec())

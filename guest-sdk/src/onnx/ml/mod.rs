@@ -14,7 +14,7 @@ use tract_onnx::pb::NodeProto;
 use tract_onnx::tract_core::internal::*;
 use tract_onnx::tract_hir::internal::*;
 
-mod attributes;
+pub(super) mod attributes;
 mod encoders;
 mod features;
 mod forest;
@@ -26,9 +26,14 @@ mod trees;
 use attributes::Attributes;
 
 /// What a node computes, apart from how tract asks for it.
-trait Kernel: Debug + Send + Sync {
+pub(super) trait Kernel: Debug + Send + Sync {
     /// Types and shapes of the outputs. Refuses inputs that the operator does not take.
     fn outputs(&self, inputs: &[Kind]) -> TractResult<Vec<Kind>>;
+
+    /// Whether only a run tells the size of an output: [`Attributes::unknown`] stands for it until then.
+    fn is_sized_by_run(&self) -> bool {
+        false
+    }
 
     /// The outputs, of inputs that [`outputs`](Self::outputs) let pass.
     fn run(&self, inputs: &[&Tensor]) -> TractResult<Vec<Tensor>>;
@@ -36,13 +41,13 @@ trait Kernel: Debug + Send + Sync {
 
 /// Type and shape of a tensor.
 #[derive(Debug, Clone)]
-struct Kind {
-    datum: DatumType,
-    shape: TVec<TDim>,
+pub(super) struct Kind {
+    pub(super) datum: DatumType,
+    pub(super) shape: TVec<TDim>,
 }
 
 impl Kind {
-    fn new(datum: DatumType, shape: impl Into<TVec<TDim>>) -> Self {
+    pub(super) fn new(datum: DatumType, shape: impl Into<TVec<TDim>>) -> Self {
         Self { datum, shape: shape.into() }
     }
 
@@ -53,7 +58,7 @@ impl Kind {
     }
 
     /// Refuses every other type.
-    fn among(&self, types: &[DatumType]) -> TractResult<()> {
+    pub(super) fn among(&self, types: &[DatumType]) -> TractResult<()> {
         let listed = || types.iter().map(|t| format!("{t:?}")).collect::<Vec<_>>().join(", ");
         ensure!(
             types.contains(&self.datum),
@@ -70,7 +75,7 @@ const NUMBERS: [DatumType; 4] = [DatumType::F32, DatumType::F64, DatumType::I64,
 
 /// What only the numbers of a request decide: a warm-up on zeros may meet it where a request never does.
 #[derive(Debug)]
-struct OfNumbers(&'static str);
+pub(super) struct OfNumbers(pub(super) &'static str);
 
 impl std::fmt::Display for OfNumbers {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -106,11 +111,11 @@ fn floats(input: &Tensor) -> TractResult<Cow<'_, Tensor>> {
     input.cast_to::<f32>()
 }
 
-fn slice<T: Datum>(tensor: &Tensor) -> TractResult<&[T]> {
+pub(super) fn slice<T: Datum>(tensor: &Tensor) -> TractResult<&[T]> {
     tensor.try_as_plain_ram()?.as_slice::<T>()
 }
 
-type Parse = fn(&Attributes<'_>) -> TractResult<Box<dyn Kernel>>;
+pub(super) type Parse = fn(&Attributes<'_>) -> TractResult<Box<dyn Kernel>>;
 
 const OPERATORS: [(&str, Parse); 17] = [
     ("ArrayFeatureExtractor", features::extractor),
@@ -143,7 +148,16 @@ fn build(
     context: &ParsingContext<'_>,
     node: &NodeProto,
 ) -> TractResult<(Box<dyn InferenceOp>, Vec<String>)> {
-    let known = OPERATORS.iter().find(|(name, _)| *name == node.op_type);
+    make(context, node, &OPERATORS)
+}
+
+/// A node by the entry of its operator in a table.
+pub(super) fn make(
+    context: &ParsingContext<'_>,
+    node: &NodeProto,
+    operators: &[(&'static str, Parse)],
+) -> TractResult<(Box<dyn InferenceOp>, Vec<String>)> {
+    let known = operators.iter().find(|(name, _)| *name == node.op_type);
     let (name, parse) = known.with_context(|| format!("no operator {}", node.op_type))?;
     let attributes = Attributes::new(context, node);
     let kernel = parse(&attributes).with_context(|| attributes.node())?;
@@ -155,7 +169,7 @@ fn build(
 
 /// A [`Kernel`] as a node of tract's.
 #[derive(Debug, Clone)]
-struct Operator {
+pub(super) struct Operator {
     name: &'static str,
     /// How errors call the node.
     node: String,
@@ -173,6 +187,11 @@ impl PartialEq for Operator {
 impl Eq for Operator {}
 
 impl Operator {
+    /// Of one output.
+    pub(super) fn new(name: &'static str, node: String, kernel: Arc<dyn Kernel>) -> Self {
+        Self { name, node, kernel, wanted: vec![0] }
+    }
+
     fn kinds(&self, inputs: &[Kind]) -> TractResult<Vec<Kind>> {
         // Whole numbers that may be sizes are another type to tract.
         let whole = |kind: &Kind| match kind.datum {
@@ -234,6 +253,10 @@ impl Expansion for Operator {
 impl Op for Operator {
     fn name(&self) -> StaticName {
         format!("Mayfly{}", self.name).into()
+    }
+
+    fn mints_runtime_symbols(&self) -> bool {
+        self.kernel.is_sized_by_run()
     }
 
     op_as_typed_op!();

@@ -5,12 +5,12 @@ use tract_onnx::pb::attribute_proto::AttributeType;
 
 use super::*;
 
-fn attribute(name: &str, r#type: AttributeType) -> AttributeProto {
+pub(super) fn attribute(name: &str, r#type: AttributeType) -> AttributeProto {
     let r#type = r#type as i32;
     AttributeProto { name: name.to_owned(), r#type, ..AttributeProto::default() }
 }
 
-fn ints(name: &str, ints: &[i64]) -> AttributeProto {
+pub(super) fn ints(name: &str, ints: &[i64]) -> AttributeProto {
     AttributeProto { ints: ints.to_vec(), ..attribute(name, AttributeType::Ints) }
 }
 
@@ -18,15 +18,15 @@ fn numbers(name: &str, floats: &[f32]) -> AttributeProto {
     AttributeProto { floats: floats.to_vec(), ..attribute(name, AttributeType::Floats) }
 }
 
-fn int(name: &str, i: i64) -> AttributeProto {
+pub(super) fn int(name: &str, i: i64) -> AttributeProto {
     AttributeProto { i, ..attribute(name, AttributeType::Int) }
 }
 
-fn text(name: &str, s: &str) -> AttributeProto {
+pub(super) fn text(name: &str, s: &str) -> AttributeProto {
     AttributeProto { s: s.into(), ..attribute(name, AttributeType::String) }
 }
 
-fn texts(name: &str, texts: &[&str]) -> AttributeProto {
+pub(super) fn texts(name: &str, texts: &[&str]) -> AttributeProto {
     let strings = texts.iter().map(|&text| text.into()).collect();
     AttributeProto { strings, ..attribute(name, AttributeType::Strings) }
 }
