@@ -131,9 +131,10 @@ soak-mutants: ## Whether the tests of the leaf crate notice a changed line
 	@if command -v cargo-mutants >/dev/null; then timeout 3600 $(CARGO) mutants -p mayfly-core --no-shuffle; \
 	else echo "SKIPPED: cargo-mutants is not installed (cargo install cargo-mutants); no tests were tested"; fi
 
-try-models: build guests try-models-ready ## Over 200 models that people have, with fixed shapes and with open ones, beside ONNX Runtime; goes on where it was stopped; ONLY=pattern, TORCH=1
-	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(MODELS)/python/bin/python -W ignore runtime/tests/python/try_models.py \
-		--mayfly $(MAYFLY) --runner $(GUESTS)/runner.wasm --cache $(MODELS) --only '$(ONLY)' \
+try-models: build guests try-models-ready ## Over 200 models that people have, with fixed shapes and with open ones, beside ONNX Runtime; goes on where it was stopped; ONLY=pattern, TORCH=1; QUICK=1: fixed shapes in three minutes
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(MODELS)/python/bin/python -W ignore \
+		runtime/tests/python/$(if $(QUICK),quick_models.py --guest $(GUESTS)/onnx_cases.wasm,try_models.py --runner $(GUESTS)/runner.wasm) \
+		--mayfly $(MAYFLY) --cache $(MODELS) --only '$(ONLY)' \
 		$(if $(wildcard $(MODELS)/torch/bin/python),--torch $(MODELS)/torch/bin/python) $(MODELS_OPTIONS)
 
 # PyTorch is 6 GB, so it has to be asked for; what it has exported stays when it is deleted.

@@ -39,8 +39,9 @@ SMALL = 1e-3
 # what comes of that is in the answer. ONNX Runtime's own answers with and without its optimisations differ by that much.
 STEP = 1 / 128
 BATCHES = (1, 4, 32)
-# By the wall, so on a busy machine the default would decide; that a deploy takes long is in its line.
-INIT = ["--limit", "init=180s"]
+# Init is by the wall, so on a busy machine the default would decide; that a deploy takes long is in its line. Whoever
+# asks for 32 pictures at once has to allow bodies of that size.
+LIMITS = [word for limit in ("init=180s", "request-body=64MiB", "response-body=64MiB") for word in ("--limit", limit)]
 # Seconds: for a deploy, and for what ONNX Runtime may need until more at once are left out.
 DEPLOY, LARGE = 240, 3
 RUNS = 5
@@ -136,7 +137,7 @@ def calls(model, open_):
 
 
 def deploy(node, model, runner, open_):
-    command = [node.mayfly, "deploy", model.file, "--name", "tried", "--runner", runner, *INIT, *model.options(open_)]
+    command = [node.mayfly, "deploy", model.file, "--name", "tried", "--runner", runner, *LIMITS, *model.options(open_)]
     try:
         done = subprocess.run(list(map(str, command)), env=node.env, capture_output=True, text=True, timeout=DEPLOY)
     except subprocess.TimeoutExpired as error:
@@ -298,6 +299,7 @@ def options():
     parser.add_argument("--cache", required=True)
     parser.add_argument("--torch", help="the Python that has PyTorch")
     parser.add_argument("--only", default="*", help="names or groups, as in 'half-*'")
+    parser.add_argument("--mode", choices=WANTED, help="fixed shapes or open ones alone")
     parser.add_argument("--failed", action="store_true", help="only what was not right when it was last tried, by any build")
     parser.add_argument("--bless", action="store_true", help="write digests into the list, deploy nothing")
     return parser.parse_args()
@@ -319,7 +321,7 @@ def main():
     node = Node(told.mayfly, state=state)
     with open(kept, "a") as out:
         for model in in_turn(chosen):
-            for mode in WANTED:
+            for mode in [told.mode] if told.mode else WANTED:
                 key = (model.name, mode)
                 try:
                     if mode == "open" and not model.open():
