@@ -132,6 +132,7 @@ soak-mutants: ## Whether the tests of the leaf crate notice a changed line
 	else echo "SKIPPED: cargo-mutants is not installed (cargo install cargo-mutants); no tests were tested"; fi
 
 try-models: build guests try-models-ready ## Over 200 models that people have, with fixed shapes and with open ones, beside ONNX Runtime; goes on where it was stopped; ONLY=pattern, TORCH=1; QUICK=1: fixed shapes in three minutes
+	$(if $(QUICK),$(CARGO) build --profile guest --target $(GUEST_TARGET) -p onnx-cases)
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(MODELS)/python/bin/python -W ignore \
 		runtime/tests/python/$(if $(QUICK),quick_models.py --guest $(GUESTS)/onnx_cases.wasm,try_models.py --runner $(GUESTS)/runner.wasm) \
 		--mayfly $(MAYFLY) --cache $(MODELS) --only '$(ONLY)' \

@@ -40,8 +40,9 @@ SMALL = 1e-3
 STEP = 1 / 128
 BATCHES = (1, 4, 32)
 # Init is by the wall, so on a busy machine the default would decide; that a deploy takes long is in its line. Whoever
-# asks for 32 pictures at once has to allow bodies of that size.
+# asks for 32 pictures at once has to allow bodies of that size, and memory for what is between them.
 LIMITS = [word for limit in ("init=180s", "request-body=64MiB", "response-body=64MiB") for word in ("--limit", limit)]
+OPEN_LIMITS = ["--limit", "memory=3GiB"]
 # Seconds: for a deploy, and for what ONNX Runtime may need until more at once are left out.
 DEPLOY, LARGE = 240, 3
 RUNS = 5
@@ -137,7 +138,8 @@ def calls(model, open_):
 
 
 def deploy(node, model, runner, open_):
-    command = [node.mayfly, "deploy", model.file, "--name", "tried", "--runner", runner, *LIMITS, *model.options(open_)]
+    command = [node.mayfly, "deploy", model.file, "--name", "tried", "--runner", runner, *LIMITS]
+    command += [*(OPEN_LIMITS if open_ else []), *model.options(open_)]
     try:
         done = subprocess.run(list(map(str, command)), env=node.env, capture_output=True, text=True, timeout=DEPLOY)
     except subprocess.TimeoutExpired as error:
