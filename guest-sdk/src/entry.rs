@@ -42,9 +42,10 @@ pub(crate) fn is_init() -> bool {
 }
 
 /// A panic in init is a reason like an error, with its place, and not the advice to run a program with other variables.
+/// For models only: tract's are told to people who have written no Rust, and 6 kB are a twentieth of a small function.
 fn say_panics() {
     IN_INIT.store(true, Ordering::Relaxed);
-    #[cfg(target_family = "wasm")]
+    #[cfg(all(target_family = "wasm", feature = "onnx"))]
     {
         let in_request = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {

@@ -284,8 +284,8 @@ impl Parts {
         // After it, because what has to be made anew is tried out in the same pool.
         let found = self.publisher.restore().await.context("cannot read what was deployed")?;
         self.restored.store(true, Ordering::Release);
-        let (publisher, node) = (self.publisher.clone(), self.node.clone());
-        tokio::spawn(async move { publisher.learn(node, node::LEARN_PAUSE).await });
+        let (publisher, met) = (self.publisher.clone(), self.node.met.clone());
+        tokio::spawn(async move { publisher.learn(met, node::LEARN_PAUSE).await });
         tracing::info!(ready = found.ready, preparing = found.preparing, "functions restored");
         let gateway = self.gateway.lock().take().context("the gateway was started already")?;
         self.node.set_starting(true);

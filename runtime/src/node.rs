@@ -96,7 +96,7 @@ pub struct Node {
     /// Between two pieces of a request's body.
     pub body_idle_timeout: Duration,
     /// Told when a model's requests have shapes that should be made ready.
-    pub met: Notify,
+    pub met: Arc<Notify>,
     /// Takes large instances down.
     pub resets: Resets,
     lanes: Lanes,
@@ -134,7 +134,7 @@ impl Node {
             server_timing: config.server_timing,
             lists_models: config.lists_models,
             body_idle_timeout: config.body_idle_timeout,
-            met: Notify::new(),
+            met: Arc::default(),
             resets: Resets::start()?,
             lanes: Lanes::new(slots),
             pressure,

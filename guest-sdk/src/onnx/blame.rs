@@ -63,15 +63,15 @@ static TRIAL: Mutex<String> = Mutex::new(String::new());
 /// Runs a trial. A panic in it ends init, because there is no way back from one; what is written then says what to leave
 /// out the next time, as [`Options::leave_out`](super::Options::leave_out) takes it.
 pub(super) fn trial<T>(what: &str, run: impl FnOnce() -> T) -> T {
-    let set = |what: &str| {
-        if let Ok(mut trial) = TRIAL.lock() {
-            what.clone_into(&mut trial);
-        }
-    };
-    set(what);
+    let before = replace(what.to_owned());
     let result = run();
-    set("");
+    replace(before);
     result
+}
+
+/// Notes what is tried; gives what was.
+fn replace(what: String) -> String {
+    TRIAL.lock().map(|mut trial| std::mem::replace(&mut *trial, what)).unwrap_or_default()
 }
 
 /// Makes it so; in init, because the snapshot keeps it.

@@ -184,28 +184,38 @@ fn numbers(tensor: &Tensor) -> TractResult<Vec<f64>> {
 pub(super) fn draw(model: &TypedModel, seed: u64) -> Result<Option<TVec<TValue>>> {
     let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x6d61_7966_6c79);
     let mut inputs = TVec::new();
+    let least = usize::from(divides(model));
     for &outlet in &model.inputs {
         let fact = model.outlet_fact(outlet)?;
         let Some(shape) = fact.shape.as_concrete() else { return Ok(None) };
-        inputs.push(drawn(fact.datum_type, shape, &mut random)?.into_tvalue());
+        inputs.push(drawn(fact.datum_type, shape, least, &mut random)?.into_tvalue());
     }
     Ok(Some(inputs))
 }
 
-fn drawn(datum: DatumType, shape: &[usize], random: &mut Random) -> Result<Tensor> {
+/// Whether whole numbers are divided in it: by 0 that is a panic, from which there is no way back.
+fn divides(model: &TypedModel) -> bool {
+    model.nodes.iter().any(|node| {
+        let name = node.op.name();
+        let whole = node.outputs.iter().any(|output| output.fact.datum_type.is_integer());
+        whole && ["Div", "Rem", "Mod"].iter().any(|divides| name.contains(divides))
+    })
+}
+
+fn drawn(datum: DatumType, shape: &[usize], least: usize, random: &mut Random) -> Result<Tensor> {
     let len: usize = shape.iter().product();
     if datum == DatumType::String {
         let texts: Vec<_> =
             (0..len).map(|_| ["a", "the", "7"][random.below(3)].to_owned()).collect();
-        return Ok(tensor1(&texts).into_shape(shape)?);
+        return tensor1(&texts).into_shape(shape);
     }
     // Whole numbers are most often indices and masks: two of each table's rows are always there.
     let whole = !datum.is_float();
     let bytes = datum.size_of() == 1 && datum != DatumType::Bool;
     let numbers: Vec<f32> = (0..len)
         .map(|_| match (whole, bytes) {
-            (true, true) => random.below(100) as f32,
-            (true, false) => random.below(2) as f32,
+            (true, true) => (least + random.below(100)) as f32,
+            (true, false) => (least + random.below(2)) as f32,
             (false, _) => random.unit() * 2.0 - 1.0,
         })
         .collect();
@@ -226,7 +236,7 @@ impl Random {
     }
 
     fn below(&mut self, most: u64) -> usize {
-        (self.next() % most) as usize
+        usize::try_from(self.next() % most).unwrap_or_default()
     }
 
     fn unit(&mut self) -> f32 {

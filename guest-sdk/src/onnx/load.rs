@@ -9,6 +9,12 @@ use super::{advice, blame, branch, flatten, ml, operators, proto, shapes, squeez
 /// For [`Options::leave_out`].
 pub const ALL_SIZES: &str = "all sizes";
 
+/// For [`Options::leave_out`]: the comparison with the plain model, which is run on drawn numbers, and the warm-up, on
+/// zeros; a model may divide by them.
+pub const CHECK: &str = "the comparison with the plain model";
+/// See [`CHECK`].
+pub const WARM_UP: &str = "the warm-up run";
+
 /// How to load a [`Model`]. Made by [`Model::options`].
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -111,7 +117,7 @@ impl Options {
         self
     }
 
-    /// Does not try this in init: [`ALL_SIZES`], one plan for all sizes of the dimensions that are open, or sizes, as in
+    /// Does not try this in init: [`CHECK`], [`WARM_UP`], [`ALL_SIZES`], one plan for all sizes of the dimensions that are open, or sizes, as in
     /// `h=224, w=224`. Where there is no plan for all sizes, or it does not give what plans for single sizes do, a plan is
     /// made for each size that is met.
     #[must_use]

@@ -59,7 +59,7 @@ pub use tract_onnx as tract;
 /// The content type of a tensor frame: what [`Model::serve`] takes, and only the gateway sends.
 pub use mayfly_abi::CONTENT_TYPE_TENSORS as TENSORS;
 
-pub use load::{ALL_SIZES, Options};
+pub use load::{ALL_SIZES, CHECK, Options, WARM_UP};
 pub use model::{Model, Outputs, Port};
 pub use tensor::{Element, Tensor};
 

@@ -101,10 +101,10 @@ pub(crate) fn fix_dims(
     }
     for (name, sizes) in dims {
         for dim in graph.input.iter_mut().filter_map(shape_of).flat_map(|shape| &mut shape.dim) {
-            if matches!(&dim.value, Some(Dim::DimParam(param)) if param == name) {
-                if let [size] = sizes[..] {
-                    *dim = fixed(size)?;
-                }
+            if matches!(&dim.value, Some(Dim::DimParam(param)) if param == name)
+                && let [size] = sizes[..]
+            {
+                *dim = fixed(size)?;
             }
         }
         // One that a shape has fixed by now was there all the same.

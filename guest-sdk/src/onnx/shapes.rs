@@ -8,7 +8,7 @@ use tract_onnx::prelude::*;
 
 use super::blame::stage;
 use super::check::{self, Grain};
-use super::load::{ALL_SIZES, Options, Read};
+use super::load::{ALL_SIZES, CHECK, Options, Read, WARM_UP};
 use super::model::{Dim, Model, Port};
 use super::plan::{Plan, optimise};
 use super::slow;
@@ -71,7 +71,7 @@ impl Open {
     /// Takes as long as the model's deploy did, but for its file.
     fn plan_for(&self, sizes: &Sizes) -> Result<Plan> {
         let typed = self.source.with(sizes).with_context(|| format!("for {}", said(sizes)))?;
-        Ok(optimise(typed)?.into_runnable()?)
+        optimise(typed)?.into_runnable()
     }
 }
 
@@ -131,8 +131,9 @@ pub(super) fn prepare(name: &str, options: &Options, read: Read) -> Result<Model
     let plan = if has_open_model { plans.next().transpose()? } else { None };
     let open = source.map(|source| Open { source, plan, listed: chosen.listed });
     let model = Model::new(name.into(), ready, open, inputs, ports, notes);
-    if options.warm_up {
-        stage("the warm-up run, on zeros", || warm_up(&model))?;
+    if options.warm_up && options.tries(WARM_UP) {
+        let run = || stage("the warm-up run, on zeros", || warm_up(&model));
+        blame::trial(WARM_UP, run)?;
     }
     Ok(model)
 }
@@ -262,15 +263,17 @@ impl Maker<'_> {
     fn make(&self, source: &Source, sizes: &Sizes) -> Result<Made> {
         let typed = source.with(sizes)?;
         let shapes = source.shapes(sizes)?;
-        let expected = match self.options.check {
-            true => check::expect(&typed, self.grain)?,
+        let checks = self.options.check && self.options.tries(CHECK);
+        let expected = match checks {
+            true => blame::trial(CHECK, || check::expect(&typed, self.grain))?,
             false => None,
         };
         let model = optimise(typed)?;
         if let Some(expected) = expected {
             let plan = model.clone().into_runnable().context("planning")?;
             let typed = || source.with(sizes);
-            check::confirm(&plan, &expected, self.outputs, self.grain, typed)?;
+            let confirm = || check::confirm(&plan, &expected, self.outputs, self.grain, typed);
+            blame::trial(CHECK, confirm)?;
         }
         Ok(Made { sizes: sizes.clone(), shapes, model })
     }

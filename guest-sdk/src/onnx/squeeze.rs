@@ -25,7 +25,8 @@ fn parse(
         return own(context, node);
     }
     let axes = node.attribute.iter().find(|attribute| attribute.name == "axes");
-    let axes = axes.map(|axes| axes.ints.iter().map(|&axis| axis as isize).collect::<Vec<_>>());
+    let axes = axes.map(|axes| axes.ints.iter().map(|&axis| isize::try_from(axis)));
+    let axes = axes.map(|axes| axes.collect::<Result<Vec<_>, _>>()).transpose()?;
     match axes {
         // Which come first depends on the rank where some count from the end.
         Some(mut axes)

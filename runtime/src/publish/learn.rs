@@ -12,13 +12,13 @@ use mayfly_abi::ASSET_SECTION_PREFIX;
 use mayfly_core::limits::node as limits;
 use mayfly_oip::{InputShapes, Shapes};
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 use wasm_encoder::{CustomSection, Section as _};
 
 use super::error::{PublishError, Stage};
 use super::flow::Wanted;
 use super::{Publisher, Shared, blocking};
 use crate::catalog::Entry;
-use crate::node::Node;
 use crate::revision::{Due, Revision};
 
 /// The asset of the stock runner, and what in it lists shapes that were met.
@@ -28,12 +28,12 @@ const MET: &str = "met";
 impl Publisher {
     /// Makes ready what requests ask for again and again, one shape at a time, until the node ends. Between two it rests
     /// as long as the last one took: deploys go on beside it.
-    pub async fn learn(&self, node: Arc<Node>, pause: Duration) {
+    pub async fn learn(&self, met: Arc<Notify>, pause: Duration) {
         loop {
-            node.met.notified().await;
+            met.notified().await;
             // One of each model at a time, and until there is none: a word that comes meanwhile is kept once only.
             loop {
-                let due = all_due(&node, pause);
+                let due = self.shared.all_due(pause);
                 if due.is_empty() {
                     break;
                 }
@@ -58,17 +58,6 @@ impl Publisher {
     }
 }
 
-fn all_due(node: &Node, pause: Duration) -> Vec<(Arc<Revision>, Shapes, Due)> {
-    let view = node.catalog.load();
-    let ready = view.iter().filter_map(|(_, entry)| match entry {
-        Entry::Ready(revision) => Some(revision),
-        Entry::Preparing(_) => None,
-    });
-    ready
-        .filter_map(|revision| due(revision, pause).map(|(s, d)| (revision.clone(), s, d)))
-        .collect()
-}
-
 fn due(revision: &Revision, pause: Duration) -> Option<(Shapes, Due)> {
     let shapes = revision.model.get()?.shapes.clone()?;
     let due = revision.met.due(shapes.others, pause)?;
@@ -76,6 +65,17 @@ fn due(revision: &Revision, pause: Duration) -> Option<(Shapes, Due)> {
 }
 
 impl Shared {
+    fn all_due(&self, pause: Duration) -> Vec<(Arc<Revision>, Shapes, Due)> {
+        let view = self.catalog.load();
+        let ready = view.iter().filter_map(|(_, entry)| match entry {
+            Entry::Ready(revision) => Some(revision),
+            Entry::Preparing(_) => None,
+        });
+        let due =
+            |revision: &Arc<Revision>| due(revision, pause).map(|(s, d)| (revision.clone(), s, d));
+        ready.filter_map(due).collect()
+    }
+
     /// Publishes a revision anew with one more shape; false if it is nothing that could learn it.
     async fn learn(
         &self,

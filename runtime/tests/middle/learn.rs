@@ -49,8 +49,8 @@ fn a_shape_that_comes_twice_is_made_ready_under_the_same_number() {
         let wasm = runner("a plan when they are met");
         harness.deploy("learns", wasm.clone(), settings.clone()).await.unwrap();
         harness.deploy("refuses", runner("refused"), Settings::default()).await.unwrap();
-        let (publisher, node) = (harness.publisher.clone(), harness.node.clone());
-        let learning = tokio::spawn(async move { publisher.learn(node, Duration::ZERO).await });
+        let (publisher, met) = (harness.publisher.clone(), harness.node.met.clone());
+        let learning = tokio::spawn(async move { publisher.learn(met, Duration::ZERO).await });
         let before = record(&harness, "learns");
         for name in ["learns", "refuses"] {
             for length in [1, 1, 1, 5] {
