@@ -29,6 +29,17 @@ run: build guests ## Start the gateway with the sample functions deployed
 
 build: ## The mayfly binary
 	$(CARGO) $(if $(DEBUG),test --no-run,build --profile $(PROFILE) --bin mayfly)
+	@$(if $(filter guests run test bench%,$(MAKECMDGOALS)),:,$(RUNNER_STANDS))
+
+# The binary takes a runner of its own build only; whether the sources are the same, this looks at.
+RUNNER := $(dir $(MAYFLY))runner.wasm
+define RUNNER_STANDS
+if ! test -e $(RUNNER); then \
+	echo "note: there is no $(RUNNER), which \`mayfly deploy model.onnx\` needs: \`make guests\` builds it"; \
+elif test -n "$$(find functions/runner guest-sdk -type f -newer $(RUNNER) | head -n 1)"; then \
+	echo "note: $(RUNNER) is older than its sources: \`make guests\` renews it"; \
+fi
+endef
 
 guests: toolchain ## The sample functions, as .wasm
 	# Apart: built together, the small ones would get the features that the models ask of the SDK, and tract with them.

@@ -38,6 +38,19 @@ macro_rules! asset {
     };
 }
 
+/// Puts bytes into a custom section of the `.wasm`, for who reads the file.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! section {
+    ($name:literal, $bytes:expr $(,)?) => {
+        const _: () = {
+            #[allow(dead_code, reason = "the section is read by the host, not by code")]
+            #[cfg_attr(target_family = "wasm", unsafe(link_section = $name))]
+            pub static SECTION: [u8; $bytes.len()] = *$bytes;
+        };
+    };
+}
+
 /// The bytes of an asset that [`asset!`](crate::asset!) packed into this module. In init only.
 ///
 /// # Errors

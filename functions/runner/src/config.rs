@@ -5,7 +5,8 @@ use mayfly::onnx::{Model, Options};
 use mayfly::{Result, asset};
 use serde::Deserialize;
 
-/// What was said at deploy. The other side is `runtime/src/cli/model`.
+/// What was said at deploy. The other side is `runtime/src/cli/model`; a change of either raises
+/// [`mayfly_abi::RUNNER_CONFIG`].
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Config {

@@ -19,6 +19,10 @@ const MODEL: &str = "model.onnx";
 const CONFIG: &str = "config.json";
 const LABELS: &str = "labels.txt";
 
+// What `mayfly` looks at before it packs a model: of which build this is, and which operators it has.
+mayfly::section!("mayfly.runner", &mayfly_abi::RUNNER_CONFIG.to_le_bytes());
+mayfly::section!("mayfly.operators", include_bytes!("../../../guest-sdk/src/onnx/operators.txt"));
+
 struct Runner {
     model: Model,
     pictures: Option<Pictures>,

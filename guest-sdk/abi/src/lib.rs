@@ -40,6 +40,15 @@ pub const MODULE_KERNELS: &str = "mayfly_kernels_v1";
 /// A custom section of this name plus an asset's name carries that asset.
 pub const ASSET_SECTION_PREFIX: &str = "mayfly.asset/";
 
+/// Custom section of the stock runner: [`RUNNER_CONFIG`] as four bytes, little end first.
+pub const SECTION_RUNNER: &str = "mayfly.runner";
+/// Custom section of the stock runner: a line `domain NAME` for each domain that it knows beside the standard's own, and one
+/// for each operator that it has, whatever its domain.
+pub const SECTION_OPERATORS: &str = "mayfly.operators";
+/// Version of the configuration that `mayfly deploy model.onnx` packs into the stock runner. It goes up with each change of
+/// `functions/runner/src/config.rs`, so that a runner of another build is not uploaded.
+pub const RUNNER_CONFIG: u32 = 1;
+
 /// Returned by `request_body_read` when the client went away or sent a malformed body.
 pub const ERR_BODY: i32 = -1;
 /// Returned by `response_start` and `response_write` when the client no longer listens.

@@ -164,13 +164,7 @@ impl Options {
     }
 
     fn read(&mut self, name: &str, mut proto: ModelProto, next_step: &mut String) -> Result<Read> {
-        let mut onnx = tract_onnx::onnx().with_ignore_value_info(self.ignore_value_info);
-        operators::register(&mut onnx);
-        branch::register(&mut onnx);
-        squeeze::register(&mut onnx);
-        flatten::register(&mut onnx);
-        ml::register(&mut onnx);
-        strings::register(&mut onnx);
+        let onnx = taught().with_ignore_value_info(self.ignore_value_info);
         operators::expand(&mut proto)?;
         proto::check(&onnx, &proto)?;
         proto::repair(&mut proto);
@@ -186,6 +180,18 @@ impl Options {
         blame::load(name, next_step.clone());
         Ok(Read { source: Source::read(&onnx, proto)?, outputs, grain })
     }
+}
+
+/// tract, with all that it is taught here; `operators.txt` has the names.
+pub(super) fn taught() -> tract_onnx::Onnx {
+    let mut onnx = tract_onnx::onnx();
+    operators::register(&mut onnx);
+    branch::register(&mut onnx);
+    squeeze::register(&mut onnx);
+    flatten::register(&mut onnx);
+    ml::register(&mut onnx);
+    strings::register(&mut onnx);
+    onnx
 }
 
 /// What is known of a file before any plan is made.

@@ -35,6 +35,10 @@ fn upsample(
     resize(&context, &node)
 }
 
+/// What [`expand`] takes, and tract need not have.
+#[cfg(test)]
+pub(crate) const EXPANDED: &[&str] = &["LpPool"];
+
 /// Writes operators as several that tract has.
 ///
 /// # Errors

@@ -13,7 +13,7 @@ use tract_onnx::pb::{
 use super::advice;
 
 /// Whose operators are known; all of them by one table of names.
-const DOMAINS: [&str; 4] = ["", "ai.onnx", "ai.onnx.ml", "com.microsoft"];
+pub(crate) const DOMAINS: [&str; 4] = ["", "ai.onnx", "ai.onnx.ml", "com.microsoft"];
 /// Unsupported nodes named in an error; the rest are counted.
 const LISTED: usize = 20;
 

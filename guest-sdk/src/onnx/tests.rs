@@ -206,6 +206,7 @@ fn a_tensor_holds_to_its_shape_and_type() {
 
 mod indices;
 mod kernels;
+mod list;
 mod ml;
 mod shapes;
 mod strings;

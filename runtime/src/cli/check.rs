@@ -10,7 +10,8 @@ use mayfly_runtime::check::{self, Report, Unfit};
 use mayfly_runtime::logs::escape;
 use serde_json::json;
 
-use super::{Failure, Printing, code, model, output};
+use super::model::{self, ModelArgs, Seen};
+use super::{Failure, Printing, code, output};
 
 /// Say what a file is, whether it can be deployed, and what to change if not. Needs no node.
 #[derive(Debug, Args)]
@@ -20,6 +21,8 @@ pub(crate) struct Check {
     /// A limit that a deploy would set, as in memory=256MiB; may be repeated.
     #[arg(long, short, value_name = "KEY=VALUE")]
     limit: Vec<String>,
+    #[command(flatten)]
+    model: ModelArgs,
     #[command(flatten)]
     printing: Printing,
 }
@@ -31,6 +34,7 @@ impl Check {
         for limit in &self.limit {
             limits.set(limit).map_err(|why| Failure::new(code::USAGE, why))?;
         }
+        self.model.fit(&self.path)?;
         let file = self.read()?;
         if model::is_model(&self.path) {
             return self.model(&shown, &file);
@@ -60,18 +64,38 @@ impl Check {
     }
 
     fn model(&self, shown: &str, file: &[u8]) -> Result<(), Failure> {
-        let inputs = model::describe(file)
-            .map_err(|why| Failure::new(code::FAILED, format!("{shown}: {why}")))?;
+        let seen = self.model.check(&self.path, file);
+        let Seen { inputs, nodes, notes } = match seen {
+            Ok(seen) => seen,
+            Err(failure) => {
+                if self.printing.json() {
+                    output::json(&json!({ "kind": "onnx", "why": failure.text }))?;
+                }
+                return Err(failure);
+            }
+        };
         if self.printing.json() {
-            return output::json(&json!({ "kind": "onnx", "inputs": inputs }));
+            return output::json(&json!({
+                "kind": "onnx", "inputs": inputs, "nodes": nodes, "notes": notes, "not_seen": NOT_SEEN,
+            }));
         }
         output::line(format_args!("{shown}: an ONNX model, {}", human_size(file.len() as u64)))?;
         for input in inputs {
             output::line(format_args!("  input      {input}"))?;
         }
-        output::line(format_args!("`mayfly deploy {shown}` serves it, without any code"))
+        output::line(format_args!("  nodes      {nodes}"))?;
+        for note in notes {
+            output::line(format_args!("  note       {note}"))?;
+        }
+        output::line(format_args!("  not seen   {NOT_SEEN}"))?;
+        let same = if self.model.given() { ", with the same options," } else { "" };
+        output::line(format_args!("`mayfly deploy {shown}`{same} serves it, without any code"))
     }
 }
+
+/// What of a model only its init shows.
+const NOT_SEEN: &str = "whether shapes and types between nodes fit, what operators are asked for by their attributes, and \
+                        the memory and time that its init takes: a deploy shows these";
 
 fn show(shown: &str, report: &Report) -> Result<(), Failure> {
     let Report { kind, abi, file_bytes, code_bytes, memory_bytes, image_bytes, .. } = report;

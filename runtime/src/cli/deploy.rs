@@ -268,10 +268,7 @@ impl Deploy {
     }
 
     fn module(&self) -> Result<Vec<u8>, Failure> {
-        if self.model.given() && !model::is_model(&self.path) {
-            let why = "--input, --dim, --mean, --scale, --layout, --fit and --labels are for models: files named .onnx";
-            return Err(Failure::new(code::USAGE, why));
-        }
+        self.model.fit(&self.path)?;
         let name = self.path.display();
         let failed = |why: &dyn std::fmt::Display| {
             Failure::new(code::FAILED, format!("cannot read {name}: {why}"))

@@ -4,6 +4,7 @@ mod external;
 mod first;
 mod onnx;
 mod picture;
+mod runner;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -12,15 +13,14 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use mayfly_core::limits::node;
 use mayfly_core::units::{format_size, human_size};
-use serde_json::json;
+use serde_json::{Value, json};
 use wasm_encoder::{CustomSection, Section as _};
 
 use super::{Failure, code};
 pub(super) use first::{metadata, ports, show as try_out};
 use onnx::{Dim, Input, Onnx};
+use runner::Runner;
 
-/// The stock runner's file.
-const RUNNER: &str = "runner.wasm";
 const MIB: u64 = 1 << 20;
 /// What the runner writes when something panics that it tries, with what it was; `guest-sdk/src/onnx/blame.rs`.
 const PANICKED: &str = "mayfly: a panic while trying: ";
@@ -89,9 +89,24 @@ pub(super) fn is_model(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("onnx"))
 }
 
-/// The inputs of a model, each in words.
-pub(super) fn describe(model: &[u8]) -> Result<Vec<String>, String> {
-    Ok(Onnx::read(model)?.inputs.iter().map(ToString::to_string).collect())
+/// A model as far as it can be known without running it.
+#[derive(Debug)]
+pub(super) struct Seen {
+    /// Its inputs, each in words.
+    pub(super) inputs: Vec<String>,
+    /// How many nodes it has.
+    pub(super) nodes: usize,
+    /// What there is to say of it.
+    pub(super) notes: Vec<String>,
+}
+
+/// A model with all that was said of it, and nothing missing.
+struct Prepared<'m> {
+    model: Cow<'m, [u8]>,
+    onnx: Onnx,
+    config: Value,
+    labels: Option<Vec<u8>>,
+    notes: Vec<String>,
 }
 
 impl ModelArgs {
@@ -117,11 +132,62 @@ impl ModelArgs {
         true
     }
 
+    /// Refuses what only a model understands for what is none.
+    ///
+    /// # Errors
+    /// Which options those are.
+    pub(super) fn fit(&self, path: &Path) -> Result<(), Failure> {
+        if is_model(path) || !self.given() {
+            return Ok(());
+        }
+        let why = "--input, --dim, --mean, --scale, --layout, --fit and --labels are for models: files named .onnx";
+        Err(Failure::new(code::USAGE, why))
+    }
+
+    /// Looks at all that a deploy would look at, but for what only running the model shows.
+    ///
+    /// # Errors
+    /// What a deploy would say.
+    pub(super) fn check(&self, path: &Path, model: &[u8]) -> Result<Seen, Failure> {
+        let Prepared { model, onnx, config, labels, mut notes } = self.prepare(path, model)?;
+        match Runner::find(self.runner.as_deref()) {
+            Ok(runner) => {
+                if let Some(lacks) = runner.lacks(&onnx) {
+                    let why = format!("{}: {lacks}", path.display());
+                    return Err(Failure::new(code::FAILED, why));
+                }
+                if !runner.lists_operators() {
+                    notes.push(
+                        "the runner does not say which operators it has: not looked at".into(),
+                    );
+                }
+                put_together(path, runner.wasm, &model, &config, labels.as_deref())?;
+            }
+            // The model may be good, and deployed from elsewhere.
+            Err(why) if self.runner.is_none() => notes.push(format!(
+                "operators were not looked at, and a deploy from here would be refused: {}",
+                why.text.replace('\n', "; ")
+            )),
+            Err(why) => return Err(why),
+        }
+        let inputs = onnx.inputs.iter().map(ToString::to_string).collect();
+        Ok(Seen { inputs, nodes: onnx.nodes.len(), notes })
+    }
+
     /// The runner with the model in it.
     ///
     /// # Errors
     /// What is wrong with the model or missing from the command, and what to write instead.
     pub(super) fn pack(&self, path: &Path, model: &[u8]) -> Result<Packed, Failure> {
+        let Prepared { model, config, labels, notes, .. } = self.prepare(path, model)?;
+        let runner = Runner::find(self.runner.as_deref())?;
+        let wasm = put_together(path, runner.wasm, &model, &config, labels.as_deref())?;
+        // Measured with the models in the tests: tract holds the file, the graph and packed weights for a moment.
+        let memory = (model.len() as u64 * 10 + 192 * MIB).next_multiple_of(64 * MIB);
+        Ok(Packed { wasm, memory_bytes: memory.min(4096 * MIB), notes })
+    }
+
+    fn prepare<'m>(&self, path: &Path, model: &'m [u8]) -> Result<Prepared<'m>, Failure> {
         let shown = path.display();
         let usage = |why: String| Failure::new(code::USAGE, format!("{shown}: {why}"));
         let failed = |why: String| Failure::new(code::FAILED, format!("{shown}: {why}"));
@@ -146,21 +212,7 @@ impl ModelArgs {
             "dims": dims, "shapes": shapes, "image": image, "labels": labels.is_some(),
             "left_out": self.left_out,
         });
-        let mut wasm = self.runner()?;
-        add(&mut wasm, "config.json", config.to_string().as_bytes());
-        if let Some(labels) = &labels {
-            add(&mut wasm, "labels.txt", labels);
-        }
-        add(&mut wasm, "model.onnx", &model);
-        if wasm.len() as u64 > node::PACKAGE_BYTES {
-            let (size, most) = (human_size(wasm.len() as u64), format_size(node::PACKAGE_BYTES));
-            return Err(failed(format!(
-                "with the runner it has {size}, and a module has at most {most} (PACKAGE_BYTES)"
-            )));
-        }
-        // Measured with the models in the tests: tract holds the file, the graph and packed weights for a moment.
-        let memory = (model.len() as u64 * 10 + 192 * MIB).next_multiple_of(64 * MIB);
-        Ok(Packed { wasm, memory_bytes: memory.min(4096 * MIB), notes })
+        Ok(Prepared { model, onnx, config, labels, notes })
     }
 
     fn shapes(&self, onnx: &Onnx) -> Result<Shapes, String> {
@@ -222,47 +274,31 @@ impl ModelArgs {
         }
         Ok(dims)
     }
-
-    fn runner(&self) -> Result<Vec<u8>, Failure> {
-        if let Some(path) = &self.runner {
-            return read(path).and_then(|wasm| known(path, wasm));
-        }
-        let beside = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.to_owned()));
-        let places = beside.map_or_else(Vec::new, |dir| {
-            vec![dir.join(RUNNER), dir.join("../share/mayfly").join(RUNNER)]
-        });
-        if let Some(found) = places.iter().find(|path| path.is_file()) {
-            return read(found).and_then(|wasm| known(found, wasm));
-        }
-        let places: Vec<_> = places.iter().map(|path| path.display().to_string()).collect();
-        Err(Failure::new(
-            code::FAILED,
-            format!(
-                "a model needs the stock runner, which is none of {}\nhint: `make guests` builds it; name it with \
-                 --runner or MAYFLY_RUNNER",
-                places.join(", ")
-            ),
-        ))
-    }
 }
 
-/// A runner says that it speaks of tensors.
-fn known(path: &Path, wasm: Vec<u8>) -> Result<Vec<u8>, Failure> {
-    const MARK: &str = "mayfly_tensors_1";
-    let marks = wasmparser::Parser::new(0).parse_all(&wasm).filter_map(|payload| match payload {
-        Ok(wasmparser::Payload::ExportSection(exports)) => Some(exports),
-        _ => None,
-    });
-    if marks.flatten().any(|export| export.is_ok_and(|export| export.name == MARK)) {
-        return Ok(wasm);
+/// The runner with all of a model's parts in it.
+fn put_together(
+    path: &Path,
+    mut wasm: Vec<u8>,
+    model: &[u8],
+    config: &Value,
+    labels: Option<&[u8]>,
+) -> Result<Vec<u8>, Failure> {
+    add(&mut wasm, "config.json", config.to_string().as_bytes());
+    if let Some(labels) = labels {
+        add(&mut wasm, "labels.txt", labels);
     }
-    let path = path.display();
-    Err(Failure::new(
-        code::FAILED,
-        format!(
-            "{path} is no runner: it does not export `{MARK}`\nhint: `make guests` builds runner.wasm"
-        ),
-    ))
+    add(&mut wasm, "model.onnx", model);
+    let size = wasm.len() as u64;
+    if size > node::PACKAGE_BYTES {
+        let (size, most) = (human_size(size), format_size(node::PACKAGE_BYTES));
+        let why = format!(
+            "{}: with the runner it has {size}, and a module has at most {most} (PACKAGE_BYTES)",
+            path.display()
+        );
+        return Err(Failure::new(code::FAILED, why));
+    }
+    Ok(wasm)
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Failure> {

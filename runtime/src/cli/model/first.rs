@@ -7,7 +7,7 @@ use http::{Method, Request, header};
 use http_body_util::Full;
 use serde_json::{Value, json};
 
-use super::super::client::json as read_json;
+use super::super::client::{self, json as read_json};
 use super::super::connector;
 use super::super::output::{self, text};
 use super::super::{Failure, code};
@@ -15,13 +15,11 @@ use super::super::{Failure, code};
 /// Inferences after the first one; their median is what a caller can count on.
 const RUNS: usize = 5;
 
-/// Prints a model's inputs, outputs and times, from the gateway; a gateway that cannot be reached is not a failure.
+/// Prints a model's inputs, outputs and times, from the gateway; one that cannot be tried out from here is not a failure.
 pub(in super::super) async fn show(url: &str) -> Result<(), Failure> {
-    let Some((gateway, _)) = url.rsplit_once('/') else { return Ok(()) };
-    let Some((model, described)) = metadata(url).await else {
-        return output::line(format_args!(
-            "  the gateway at {gateway} cannot be reached from here: not tried out"
-        ));
+    let (model, described) = match metadata(url).await {
+        Ok(found) => found,
+        Err(why) => return output::line(format_args!("  not tried out: {}", why.text)),
     };
     ports(&described)?;
     let Some((body, json_bytes)) = zeros(&described) else {
@@ -50,12 +48,21 @@ pub(in super::super) async fn show(url: &str) -> Result<(), Failure> {
     output::line(format_args!("  protocol   {model}/infer"))
 }
 
-/// What the model at a function's address says of itself, if that can be reached from here, and where it is asked.
-pub(in super::super) async fn metadata(url: &str) -> Option<(String, Value)> {
-    let (gateway, name) = url.rsplit_once('/')?;
+/// What the model at a function's address says of itself, and where it is asked.
+///
+/// # Errors
+/// Why it says nothing: the gateway cannot be reached from here, or it answered with something else.
+pub(in super::super) async fn metadata(url: &str) -> Result<(String, Value), Failure> {
+    let failed = |why: String| Failure::new(code::FAILED, why);
+    let (gateway, name) =
+        url.rsplit_once('/').ok_or_else(|| failed(format!("'{url}' is no address")))?;
     let model = format!("{gateway}/v2/models/{name}");
-    let described = send(Method::GET, &model, Bytes::new(), None).await.ok()?;
-    Some((model, described))
+    let described = send(Method::GET, &model, Bytes::new(), None).await;
+    let described = described.map_err(|why| match why.code {
+        code::UNREACHABLE => why,
+        _ => failed(format!("asked what it takes, {model} answered {}", why.text)),
+    })?;
+    Ok((model, described))
 }
 
 /// Prints a model's inputs and outputs, and how a picture becomes the one, if it does.
@@ -130,10 +137,8 @@ async fn send(
             .header(header::CONTENT_TYPE, "application/octet-stream");
     }
     let request = request.body(Full::new(body)).map_err(|why| failed(why.to_string()))?;
-    let response = connector::http(url, None)?
-        .request(request)
-        .await
-        .map_err(|why| failed(why.to_string()))?;
+    let response = connector::http(url, None)?.request(request).await;
+    let response = response.map_err(|why| client::lost(url, &why))?;
     let status = response.status();
     if status.is_success() && json_bytes.is_some() {
         use http_body_util::BodyExt as _;
@@ -144,7 +149,11 @@ async fn send(
     if status.is_success() {
         return Ok(answer);
     }
-    let error = mayfly_runtime::logs::escape(text(&answer, "/error").as_bytes()).to_string();
+    let error = match text(&answer, "/error") {
+        "" => text(&answer, "/title"),
+        error => error,
+    };
+    let error = mayfly_runtime::logs::escape(error.as_bytes());
     Err(failed(format!("{status}: {error}")))
 }
 

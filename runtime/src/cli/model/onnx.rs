@@ -1,4 +1,4 @@
-//! As much of an ONNX file as says what its inputs are. Weights and nodes are passed over.
+//! As much of an ONNX file as says what its inputs and operators are. Weights and attributes are passed over.
 
 use std::fmt;
 
@@ -12,12 +12,34 @@ struct ModelProto {
 
 #[derive(Clone, PartialEq, prost::Message)]
 struct GraphProto {
+    #[prost(message, repeated, tag = "1")]
+    node: Vec<NodeProto>,
     #[prost(message, repeated, tag = "5")]
     initializer: Vec<TensorProto>,
     #[prost(message, repeated, tag = "11")]
     input: Vec<ValueInfoProto>,
     #[prost(message, repeated, tag = "12")]
     output: Vec<ValueInfoProto>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct NodeProto {
+    #[prost(string, repeated, tag = "2")]
+    output: Vec<String>,
+    #[prost(string, tag = "3")]
+    name: String,
+    #[prost(string, tag = "4")]
+    op_type: String,
+    #[prost(message, repeated, tag = "5")]
+    attribute: Vec<AttributeProto>,
+    #[prost(string, tag = "7")]
+    domain: String,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct AttributeProto {
+    #[prost(message, optional, tag = "6")]
+    g: Option<GraphProto>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -89,10 +111,21 @@ const PICTURE: (u64, u64) = (320, 320);
 /// other height runs, and nothing in the file says which.
 const TEXT_LINE: (u64, u64) = (48, 320);
 
+/// One step of a model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Node {
+    /// Its own, or that of what it makes: names are optional.
+    pub(super) name: String,
+    pub(super) domain: String,
+    pub(super) operator: String,
+}
+
 /// What a model needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Onnx {
     pub(super) inputs: Vec<Input>,
+    /// Those of graphs within graphs among them.
+    pub(super) nodes: Vec<Node>,
 }
 
 impl Onnx {
@@ -112,7 +145,9 @@ impl Onnx {
         if reads_text && !graph.output.is_empty() {
             inputs.iter_mut().for_each(|input| input.picture = TEXT_LINE);
         }
-        Ok(Self { inputs })
+        let mut nodes = Vec::new();
+        collect(graph.node, &mut nodes);
+        Ok(Self { inputs, nodes })
     }
 
     pub(super) fn list(&self) -> String {
@@ -124,6 +159,20 @@ impl Onnx {
         let Some(input) = self.inputs.first() else { return "input=1x3x224x224".into() };
         let sizes = (0..input.shape.len()).map(|i| input.suggest(i).to_string());
         format!("{}={}", input.name, sizes.collect::<Vec<_>>().join("x"))
+    }
+}
+
+/// How deep graphs lie in one another is bounded by the decoder.
+fn collect(protos: Vec<NodeProto>, nodes: &mut Vec<Node>) {
+    for NodeProto { mut output, name, op_type, attribute, domain } in protos {
+        let name = match (name.is_empty(), output.first_mut()) {
+            (true, Some(output)) => std::mem::take(output),
+            (true, None) => "(no name)".to_owned(),
+            (false, _) => name,
+        };
+        nodes.push(Node { name, domain, operator: op_type });
+        let graphs = attribute.into_iter().filter_map(|attribute| attribute.g);
+        graphs.for_each(|graph| collect(graph.node, nodes));
     }
 }
 

@@ -39,6 +39,53 @@ fn model(inputs: &[(&str, &[&str])]) -> Vec<u8> {
     message(7, &[weight, input("w", &["3"]), inputs.collect()].concat())
 }
 
+/// A runner of this build with these operators.
+fn stock(operators: &str) -> Vec<u8> {
+    let [version, ..] = mayfly_abi::RUNNER_CONFIG.to_le_bytes();
+    let module = format!(
+        r#"(module (func (export "mayfly_tensors_1"))
+            (@custom "mayfly.runner" "\{version:02x}\00\00\00") (@custom "mayfly.operators" "{operators}"))"#
+    );
+    wat::parse_str(module).unwrap()
+}
+
+/// A node of the standard's domain, or of another.
+fn step(name: &str, domain: &str, operator: &str) -> Vec<u8> {
+    let own = [message(2, b"made"), message(3, name.as_bytes()), message(4, operator.as_bytes())];
+    message(1, &[own.concat(), message(7, domain.as_bytes())].concat())
+}
+
+#[test]
+fn a_check_says_what_a_deploy_would() {
+    let dir = tempfile::tempdir().unwrap();
+    let runner = dir.path().join(runner::NAME);
+    std::fs::write(&runner, stock("domain ai.onnx.ml\\nIf\\nRelu\\n")).unwrap();
+    let args = |dims: &[&str]| ModelArgs { runner: Some(runner.clone()), ..args(&[], dims) };
+    let branch = message(6, &step("inner", "com.example", "Odd"));
+    let condition = [message(3, b"if"), message(4, b"If"), message(5, &branch)].concat();
+    let graph = |nodes: &[Vec<u8>]| message(7, &[nodes.concat(), input("x", &["N", "3"])].concat());
+    let good = graph(&[step("a", "", "Relu"), step("b", "ai.onnx.ml", "Relu")]);
+    let path = Path::new("m.onnx");
+    let seen = args(&["N=1"]).check(path, &good).unwrap();
+    assert_eq!(
+        (seen.inputs, seen.nodes, seen.notes.len()),
+        (vec!["x FP32 [N, 3]".to_owned()], 2, 0)
+    );
+    // Dimensions that are open, in the words and with the code of a deploy.
+    let (checked, packed) = (args(&[]).check(path, &good), args(&[]).pack(path, &good));
+    let (checked, packed) = (checked.unwrap_err(), packed.unwrap_err());
+    assert_eq!((checked.code, &checked.text), (packed.code, &packed.text));
+    assert!(checked.text.contains("instance with\n  --dim N=1\n"), "{}", checked.text);
+    // Operators, those of graphs within among them.
+    let odd = graph(&[step("", "", "Relu"), message(1, &condition), step("", "org.other", "Relu")]);
+    let refused = args(&["N=1"]).check(path, &odd).unwrap_err().text;
+    let expected =
+        "m.onnx: operators that are not supported: inner (com.example.Odd), made (org.other.Relu)";
+    assert_eq!(refused, expected);
+    let many = graph(&vec![step("n", "", "Odd"); 30]);
+    assert!(args(&["N=1"]).check(path, &many).unwrap_err().text.ends_with(" and 10 more"));
+}
+
 fn onnx(inputs: &[(&str, &[&str])]) -> Onnx {
     Onnx::read(&model(inputs)).unwrap()
 }
@@ -184,14 +231,25 @@ fn a_picture_is_described_by_what_is_given_and_by_the_shape() {
 #[test]
 fn model_and_configuration_become_assets_of_the_runner() {
     let dir = tempfile::tempdir().unwrap();
-    let runner = dir.path().join(RUNNER);
+    let runner = dir.path().join(runner::NAME);
     let args = ModelArgs { runner: Some(runner.clone()), ..args(&[], &["N=2"]) };
     let model = model(&[("x", &["N", "64"])]);
     std::fs::write(&runner, b"\0asm\x01\0\0\0").unwrap();
     let refused = args.pack(Path::new("m.onnx"), &model).err().unwrap().text;
     assert!(refused.contains("is no runner"), "{refused}");
-    let module = r#"(module (func (export "mayfly_tensors_1")))"#;
-    std::fs::write(&runner, wat::parse_str(module).unwrap()).unwrap();
+    // Of before runners had a version, and of another one.
+    for version in
+        ["", r#"(@custom "mayfly.runner" "\00\00\00\00")"#, r#"(@custom "mayfly.runner" "\01")"#]
+    {
+        let module = format!(r#"(module (func (export "mayfly_tensors_1")) {version})"#);
+        std::fs::write(&runner, wat::parse_str(module).unwrap()).unwrap();
+        let refused = args.pack(Path::new("m.onnx"), &model).err().unwrap().text;
+        assert!(
+            refused.contains("is of another build") && refused.contains("make guests"),
+            "{refused}"
+        );
+    }
+    std::fs::write(&runner, stock("Relu")).unwrap();
     let packed = args.pack(Path::new("m.onnx"), &model).unwrap();
     assert_eq!((packed.memory_bytes, packed.notes.len()), (256 * MIB, 0));
     let sections: BTreeMap<String, Vec<u8>> = wasmparser::Parser::new(0)
