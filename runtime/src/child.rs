@@ -296,9 +296,9 @@ fn judge(
     })
 }
 
-/// The last line: what was said before is of no use to the person who deploys.
+/// Its last words: what was said before is of no use to the person who deploys.
 fn last(stderr: &str) -> String {
-    stderr.lines().last().unwrap_or_default().chars().take(500).collect()
+    crate::traps::last_words(stderr).chars().take(500).collect()
 }
 
 /// What `main` calls when its first argument is a [`Verb`]: does the job and ends the process.

@@ -152,5 +152,13 @@ impl Verb {
     }
 }
 
+/// A line for each variable of this process that is nearly one of Mayfly's.
+pub(crate) fn misspelt_variables(command: &clap::Command) -> Vec<String> {
+    let arguments = command.get_subcommands().flat_map(clap::Command::get_arguments);
+    let known: Vec<_> = arguments.filter_map(|argument| argument.get_env()?.to_str()).collect();
+    let given = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    mayfly_runtime::config::misspelt(given, &known)
+}
+
 #[cfg(test)]
 mod tests;

@@ -6,6 +6,7 @@
 mod keys;
 mod layers;
 mod print;
+mod variables;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -21,6 +22,7 @@ use crate::logs::{Format, Requests};
 
 pub use keys::{KEYS, Key, Kind};
 pub use layers::{ConfigArgs, Origin};
+pub use variables::misspelt;
 
 /// Everything that a node can be told, resolved.
 #[derive(Debug, Clone, PartialEq, Eq)]

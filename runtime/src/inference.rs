@@ -69,20 +69,23 @@ enum Begun {
 
 fn begin(node: &Arc<Node>, inbound: Box<Inbound>) -> Result<Begun, Refusal> {
     let path = inbound.parts.uri.path();
-    let noted = |refusal: Refusal| {
-        invocation::note(node, &inbound, refusal.outcome());
+    let noted = |revision: Option<&Arc<Revision>>, refusal: Refusal| {
+        invocation::refuse(node, &inbound, revision, refusal.outcome(), refusal.told());
         refusal
     };
-    let (resource, revision) = resource(node, &inbound, path).map_err(noted)?;
+    let (resource, revision) =
+        resource(node, &inbound, path).map_err(|refusal| noted(None, refusal))?;
     let (asked, revision) = match (resource, revision) {
         (Resource::Infer(_), Some(revision)) => {
             let expected = receive::Expected::of(&inbound.parts.headers, revision.limits());
-            (Asked::Infer(expected.map_err(noted)?), revision)
+            let expected = expected.map_err(|refusal| noted(Some(&revision), refusal))?;
+            (Asked::Infer(expected), revision)
         }
         (Resource::Model(_), Some(revision)) => (Asked::Metadata, revision),
         (Resource::Config(_), Some(revision)) => (Asked::Config, revision),
         (resource, revision) => {
-            let answer = known(node, resource, revision).map_err(noted)?;
+            let answer = known(node, resource, revision.clone())
+                .map_err(|refusal| noted(revision.as_ref(), refusal))?;
             invocation::note(node, &inbound, Outcome::Answered);
             return Ok(Begun::Answered(plain(answer.to_string().into())));
         }

@@ -31,7 +31,7 @@ use crate::node::{Node, Place, Task};
 use crate::revision::Revision;
 use crate::sandbox::{Inbound, Sandbox};
 use ledger::Ledger;
-pub use ledger::Verdict;
+pub use ledger::{Verdict, note, refuse};
 pub use respond::{X_REQUEST_ID, add_id};
 use timing::Clock;
 
@@ -50,11 +50,6 @@ pub async fn handle(
         Ok(revision) => admit(node, ledger, revision, inbound, body).await,
         Err(outcome) => respond::refuse(ledger, outcome),
     }
-}
-
-/// Writes down a request that was answered without a guest.
-pub fn note(node: &Arc<Node>, inbound: &Inbound, outcome: Outcome) {
-    Ledger::open(node, inbound).close(Verdict::of(outcome));
 }
 
 async fn admit(
@@ -115,8 +110,9 @@ impl Placed {
         self.ledger.infers();
     }
 
-    /// The request is answered without a guest.
-    pub fn end(self, outcome: Outcome) {
+    /// The request is refused without a guest, and so its client is told.
+    pub fn refuse(mut self, outcome: Outcome, told: Option<(u16, &str)>) {
+        self.ledger.tells(told);
         self.ledger.close(Verdict::of(outcome));
     }
 

@@ -4,21 +4,20 @@
 //! Exit codes: see [`cli::Cli`].
 
 mod advice;
+mod at_start;
 mod cli;
 
 use std::io::Write as _;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context as _, anyhow, bail};
-use clap::Parser as _;
+use anyhow::{Context as _, anyhow};
+use clap::{CommandFactory as _, Parser as _};
 use mayfly_core::auth::Tokens;
-use mayfly_core::limits::{Limits, node};
-use mayfly_core::{Digest, FunctionName};
+use mayfly_core::limits::node;
 use mayfly_runtime::admin::{self, Admin, AdminState, NodeControl, Uploads};
 use mayfly_runtime::catalog::{Catalog, Entry};
 use mayfly_runtime::child;
@@ -30,8 +29,7 @@ use mayfly_runtime::gateway::{self, Gateway, GatewayConfig};
 use mayfly_runtime::logs::{LogConfig, LogSink, Output, escape_lines};
 use mayfly_runtime::metrics::Metrics;
 use mayfly_runtime::node::{Node, NodeConfig};
-use mayfly_runtime::publish::{Change, PublishRequest, Publisher, PublisherConfig};
-use mayfly_runtime::revision::Settings;
+use mayfly_runtime::publish::{Publisher, PublisherConfig};
 use mayfly_runtime::state_dir;
 use mayfly_runtime::telemetry;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -59,9 +57,13 @@ fn main() -> ExitCode {
             return ExitCode::from(if error.use_stderr() { code::USAGE } else { 0 });
         }
     };
+    let unknown = cli::misspelt_variables(&Cli::command());
     let done = match verb {
-        Verb::Serve(arguments) => serve(&arguments),
-        verb => verb.run(),
+        Verb::Serve(arguments) => serve(&arguments, &unknown),
+        verb => {
+            unknown.iter().for_each(|words| eprintln!("warning: {}", escape_lines(words)));
+            verb.run()
+        }
     };
     let Err(failure) = done else { return ExitCode::SUCCESS };
     if !failure.text.is_empty() {
@@ -70,7 +72,7 @@ fn main() -> ExitCode {
     ExitCode::from(failure.code)
 }
 
-fn serve(arguments: &Serve) -> Result<(), Failure> {
+fn serve(arguments: &Serve, unknown: &[String]) -> Result<(), Failure> {
     let config = Config::resolve(&arguments.config, &Process)
         .map_err(|error| Failure::new(code::CONFIG, error))?;
     if arguments.print_config {
@@ -80,6 +82,7 @@ fn serve(arguments: &Serve) -> Result<(), Failure> {
     state_dir::make_files_private();
     let metrics = Arc::new(Metrics::new());
     let logs = start_logs(&config, &metrics).map_err(failed)?;
+    unknown.iter().for_each(|words| tracing::warn!("{words}"));
     let done = run(&config, metrics, &logs);
     if let Err(error) = &done {
         tracing::error!("{error:#}");
@@ -227,7 +230,9 @@ impl Parts {
         )
         .context("no threads for guests")?;
         node.add_gauges();
-        let gateway = Gateway::bind(gateway_config(config, descriptors, &node), node.clone())?;
+        // Its words have their cause in them already.
+        let gateway = Gateway::bind(gateway_config(config, descriptors, &node), node.clone())
+            .map_err(|error| anyhow!("{error}"))?;
         let listener = Admin::bind(config.admin.listen).with_context(|| {
             format!(
                 "cannot listen on {}; change admin.listen, or stop what listens there",
@@ -242,6 +247,7 @@ impl Parts {
             control: Arc::new(NodeControl {
                 publisher: publisher.clone(),
                 catalog,
+                at_start: config.deploy.keys().cloned().collect(),
                 runtime: runtime.handle().clone(),
             }),
             metrics,
@@ -278,6 +284,7 @@ impl Parts {
 
     /// Functions from the store, self-test, workers, functions of the configuration; then ready.
     async fn start(&self, config: &Config) -> anyhow::Result<()> {
+        tracing::info!("starting: the gateway answers once the self-test has passed");
         let rehearsal =
             self.publisher.rehearsal().await.context("the self-test's guest cannot be made")?;
         rehearsal.run().await.context("the self-test failed")?;
@@ -291,7 +298,7 @@ impl Parts {
         self.node.set_starting(true);
         *self.running.lock() = Some(gateway.start()?);
         for (name, path) in &config.deploy {
-            self.deploy(name, path, &config.limits).await?;
+            at_start::deploy(&self.publisher, name, path, &config.limits).await?;
         }
         for words in advice::of(config, &self.node.catalog.load()) {
             tracing::warn!("{words}");
@@ -299,46 +306,6 @@ impl Parts {
         self.node.set_starting(false);
         self.ready.store(true, Ordering::Release);
         Ok(())
-    }
-
-    /// Deploys a module of the configuration. An error is fatal only if the name then leads nowhere: a node that has
-    /// an earlier revision serves that.
-    async fn deploy(
-        &self,
-        name: &FunctionName,
-        path: &Path,
-        limits: &Limits,
-    ) -> anyhow::Result<()> {
-        let wasm = std::fs::read(path)
-            .with_context(|| format!("deploy.{name}: cannot read {}", path.display()))?;
-        if wasm.len() as u64 > node::PACKAGE_BYTES {
-            bail!("deploy.{name}: {} is larger than {} bytes", path.display(), node::PACKAGE_BYTES);
-        }
-        let current = self.current(name);
-        if current == Some(Digest::of(&wasm)) {
-            return Ok(());
-        }
-        // As by the command line: what was set since then stays.
-        let base = Settings { limits: limits.clone(), ..Settings::default() };
-        let change = Change { base, keeps: true, ..Change::default() };
-        let request = PublishRequest { name: name.clone(), wasm: wasm.into(), change };
-        match self.publisher.publish(request, |_| ()).await {
-            Ok(report) => {
-                tracing::info!(function = %name, revision = report.record.number, "deployed");
-                Ok(())
-            }
-            Err(error) if current.is_some() => {
-                tracing::error!(function = %name, hint = error.hint(), "{error}; its old revision serves on");
-                Ok(())
-            }
-            Err(error) => Err(anyhow!("deploy.{name}: {error}; {}", error.hint())),
-        }
-    }
-
-    fn current(&self, name: &FunctionName) -> Option<Digest> {
-        let history = self.publisher.history(name).ok()?;
-        let current = history.into_iter().next()?;
-        Some(current.learned_from.unwrap_or(current.wasm))
     }
 
     /// Says on stdout where to go; for people, so it is not a log line.

@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
+use std::io::ErrorKind;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -47,6 +48,18 @@ pub enum RecordsError {
         "the state directory was written by a newer Mayfly (format {0}, this one knows {FORMAT}): update Mayfly"
     )]
     Newer(u64),
+    /// It is no database, or not a whole one.
+    #[error(
+        "{} is damaged, or no database of Mayfly's ({why}). Restore the state directory from a backup, or move this file \
+         away: the node starts without functions then, and each has to be deployed again",
+        path.display()
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What redb says.
+        why: Box<redb::Error>,
+    },
     /// The database failed.
     #[error("the database of the state directory failed: {0}")]
     Database(Box<redb::Error>),
@@ -73,6 +86,30 @@ fn database(error: impl Into<redb::Error>) -> RecordsError {
     match error.into() {
         redb::Error::DatabaseAlreadyOpen => RecordsError::InUse,
         error => RecordsError::Database(Box::new(error)),
+    }
+}
+
+/// What an error means of a file that is being opened.
+fn opening(path: &Path, error: RecordsError) -> RecordsError {
+    match error {
+        RecordsError::Database(why) if is_damage(&why) => {
+            RecordsError::Damaged { path: path.to_owned(), why }
+        }
+        error => error,
+    }
+}
+
+fn is_damage(error: &redb::Error) -> bool {
+    match error {
+        redb::Error::Io(io) => {
+            matches!(io.kind(), ErrorKind::InvalidData | ErrorKind::UnexpectedEof)
+        }
+        redb::Error::Corrupted(_)
+        | redb::Error::RepairAborted
+        | redb::Error::UpgradeRequired(_)
+        | redb::Error::TableTypeMismatch { .. }
+        | redb::Error::TableDoesNotExist(_) => true,
+        _ => false,
     }
 }
 
@@ -265,8 +302,13 @@ impl Records {
     }
 }
 
-/// Opens or makes the file. Writes only what is missing, so that a start needs no room on a disk that is full.
+/// Opens or makes the file, and says it of one that is damaged.
 fn open(path: &Path) -> Result<Database> {
+    open_whole(path).map_err(|error| opening(path, error))
+}
+
+/// Opens or makes the file. Writes only what is missing, so that a start needs no room on a disk that is full.
+fn open_whole(path: &Path) -> Result<Database> {
     // Functions' variables are in it, and some of those are secrets.
     let private = OpenOptions::new().create(true).append(true).mode(0o600).open(path);
     drop(private.map_err(redb::Error::Io).map_err(database)?);
@@ -354,6 +396,30 @@ mod tests {
         std::fs::remove_dir(&path).unwrap();
         std::fs::rename(dir.path().join("aside"), &path).unwrap();
         assert_eq!(records.current().unwrap().len(), 0);
+    }
+
+    #[test]
+    fn a_file_that_is_damaged_is_named_with_the_way_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("mayfly.redb");
+        drop(Records::open(&path).unwrap());
+        let whole = std::fs::read(&path).unwrap();
+        let mut mixed = whole.clone();
+        mixed[64..1024].fill(0xa5);
+        for (what, bytes) in [
+            ("text", b"garbage".repeat(1000)),
+            ("zeros", vec![0; 10_000]),
+            ("cut", whole[..whole.len() / 2].to_vec()),
+            ("mixed", mixed),
+        ] {
+            std::fs::write(&path, bytes).unwrap();
+            let error = Records::open(&path).map(drop).unwrap_err().to_string();
+            let named = format!("{} is damaged", path.display());
+            assert!(
+                error.starts_with(&named) && error.contains("move this file away"),
+                "{what}: {error}"
+            );
+        }
     }
 
     #[test]

@@ -43,6 +43,33 @@ pub fn words(error: &Error, memory: &[u8]) -> String {
     format!("{meant} ({trap})")
 }
 
+/// Lines at the end of a text among which a panic is looked for.
+const LAST_LINES: usize = 20;
+
+/// What a program said last, in one line: a panic of Rust's with its place behind it, else its last line. Advice on how to
+/// get more of one is left out, which nobody can follow here, and what the SDK says to `mayfly deploy`.
+#[must_use]
+pub fn last_words(said: &str) -> String {
+    const ASIDE: [&str; 2] = ["note: run with `RUST_BACKTRACE=", "mayfly: a panic while trying: "];
+    let advice = |line: &&str| ASIDE.iter().any(|aside| line.starts_with(aside));
+    let lines = said.lines().map(str::trim).filter(|line| !line.is_empty() && !advice(line));
+    let mut lines: Vec<_> = lines.rev().take(LAST_LINES).collect();
+    lines.reverse();
+    let panic = lines.iter().rposition(|line| is_panic(line));
+    if let Some(at) = panic
+        && at + 1 < lines.len()
+    {
+        let place = lines[at].trim_end_matches(':');
+        return format!("{} ({place})", lines[at + 1..].join(" "));
+    }
+    lines.last().map_or_else(String::new, |line| (*line).to_owned())
+}
+
+/// `thread 'main' panicked at src/lib.rs:5:9:`
+fn is_panic(line: &str) -> bool {
+    line.starts_with("thread ") && line.contains(" panicked at ") && line.ends_with(':')
+}
+
 /// The address of a fault and the memory's size, which wasmtime gives in words only.
 fn fault(error: &Error) -> Option<(u64, u64)> {
     error.chain().find_map(|cause| {
@@ -107,6 +134,28 @@ mod tests {
             assert!(outside(address, size, &empty).contains("own stack"), "{address:#x}");
         }
         assert!(!used_up(&[]));
+    }
+
+    #[test]
+    fn last_words_are_a_panics_message_or_the_last_line() {
+        let note = "note: run with `RUST_BACKTRACE=1` environment variable to display a backtrace";
+        let panic = "thread 'main' (1) panicked at src/lib.rs:5:9:\nno weights\nat all";
+        for (said, expected) in [
+            ("", ""),
+            ("one\n two \n\n", "two"),
+            (
+                &*format!("loading\n{panic}\n{note}\n"),
+                "no weights at all (thread 'main' (1) panicked at src/lib.rs:5:9)",
+            ),
+            (
+                &*format!("{panic}\n{note}\n").replace("no weights\nat all\n", ""),
+                "thread 'main' (1) panicked at src/lib.rs:5:9:",
+            ),
+            ("what\nmayfly: a panic while trying: any\n", "what"),
+            ("Traceback:\n  line 1\nValueError: x", "ValueError: x"),
+        ] {
+            assert_eq!(last_words(said), expected);
+        }
     }
 
     #[test]

@@ -15,7 +15,7 @@ const GIB: u64 = 1 << 30;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
-    /// From the first byte of the request's head to the last byte of the response, in microseconds.
+    /// From the arrival of the request's head to the end of its guest, in microseconds.
     pub wall_us: u64,
     /// Time spent running guest code, in microseconds.
     pub cpu_us: u64,
@@ -72,6 +72,8 @@ pub struct LimitKey {
     pub min: u64,
     /// What no function can be given more of, whoever asks.
     pub max: u64,
+    /// What is counted, and of what.
+    pub counts: &'static str,
     /// Why there is such a limit, in one line.
     pub reason: &'static str,
     get: fn(&Limits) -> u64,
@@ -79,12 +81,13 @@ pub struct LimitKey {
 }
 
 macro_rules! key {
-    ($name:literal, $field:ident, $unit:ident, $min:expr, $max:expr, $reason:literal) => {
+    ($name:literal, $field:ident, $unit:ident, $min:expr, $max:expr, $counts:literal, $reason:literal) => {
         LimitKey {
             name: $name,
             unit: Unit::$unit,
             min: $min,
             max: $max,
+            counts: $counts,
             reason: $reason,
             get: |limits| limits.$field,
             set: |limits, value| limits.$field = value,
@@ -100,15 +103,25 @@ pub const LIMIT_KEYS: &[LimitKey] = &[
         Duration,
         1_000,
         900_000_000,
+        "time of one request, from the arrival of its whole head until its guest has ended, waiting included",
         "a client that waits holds a connection and a slot"
     ),
-    key!("cpu", cpu_us, Duration, 1_000, 300_000_000, "a loop takes a core from everybody else"),
+    key!(
+        "cpu",
+        cpu_us,
+        Duration,
+        1_000,
+        300_000_000,
+        "CPU time of one request's guest, and of what the node computes for it",
+        "a loop takes a core from everybody else"
+    ),
     key!(
         "memory",
         memory_bytes,
         Size,
         64 * KIB,
         4 * GIB,
+        "linear memory of one instance, so of one request: what it starts with and what it grows by",
         "an instance's memory is the node's memory"
     ),
     key!(
@@ -117,6 +130,7 @@ pub const LIMIT_KEYS: &[LimitKey] = &[
         Count,
         1,
         100_000,
+        "elements of one instance's table",
         "tables are host memory, eight bytes an element"
     ),
     key!(
@@ -125,6 +139,7 @@ pub const LIMIT_KEYS: &[LimitKey] = &[
         Size,
         0,
         GIB,
+        "bytes of one request's body, without the framing of chunks; of an inference, also of the tensors made of it",
         "a body that nobody needs costs bandwidth and time"
     ),
     key!(
@@ -133,16 +148,34 @@ pub const LIMIT_KEYS: &[LimitKey] = &[
         Size,
         0,
         GIB,
+        "bytes of one answer's body as its guest writes them",
         "a guest could fill a client's disk, and our egress"
     ),
-    key!("log", log_bytes, Size, 0, MIB, "a log flood would hide other functions' lines"),
-    key!("concurrency", concurrency, Count, 1, 100_000, "one function must not take every slot"),
+    key!(
+        "log",
+        log_bytes,
+        Size,
+        0,
+        MIB,
+        "bytes that one request writes to its log, and 64 more for each line; what is over is dropped and counted",
+        "a log flood would hide other functions' lines"
+    ),
+    key!(
+        "concurrency",
+        concurrency,
+        Count,
+        1,
+        100_000,
+        "requests of the function that are not answered yet, those that wait for a slot among them",
+        "one function must not take every slot"
+    ),
     key!(
         "init",
         init_us,
         Duration,
         1_000,
         600_000_000,
+        "wall time of the init of one deploy",
         "init is untrusted code as well, run once per deploy"
     ),
 ];

@@ -392,8 +392,12 @@ mod tests {
             outcome.log_words().as_deref(),
             Some("memory limit 128MiB reached; raise it with `mayfly deploy --limit memory=...`")
         );
-        assert_eq!(Outcome::advice("memory-limit"), outcome.operator());
-        assert_eq!(Outcome::advice("nonsense"), None);
+        assert_eq!(Outcome::advice("memory-limit", "").as_deref(), outcome.operator());
+        assert_eq!(
+            Outcome::advice("trap", "mayfly logs f").unwrap(),
+            "`mayfly logs f` has the reason"
+        );
+        assert_eq!(Outcome::advice("nonsense", ""), None);
     }
 
     #[test]

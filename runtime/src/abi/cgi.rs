@@ -186,15 +186,14 @@ fn parse(lines: &[u8]) -> Result<Head, HeadError> {
     let mut builder = HeadBuilder::default();
     let mut status = None;
     for line in lines.split(|&b| b == b'\n').map(trim_cr).filter(|line| !line.is_empty()) {
-        let bad =
-            || HeadError::Line(String::from_utf8_lossy(&line[..line.len().min(64)]).into_owned());
-        let colon = line.iter().position(|&b| b == b':').ok_or_else(bad)?;
+        let shown = || String::from_utf8_lossy(&line[..line.len().min(64)]).into_owned();
+        let colon = line.iter().position(|&b| b == b':');
+        let colon = colon.ok_or_else(|| HeadError::Line(shown()))?;
         let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
         if name.eq_ignore_ascii_case(b"status") {
             let code = value.split(|&b| b == b' ').next().unwrap_or_default();
-            let code =
-                std::str::from_utf8(code).ok().and_then(|c| c.parse().ok()).ok_or_else(bad)?;
-            status = Some(code);
+            let code = std::str::from_utf8(code).ok().and_then(|code| code.parse().ok());
+            status = Some(code.ok_or_else(|| HeadError::NoStatus(shown()))?);
         } else {
             builder.header(name, value)?;
         }
@@ -265,7 +264,9 @@ mod tests {
             (&b"\n"[..], "no Content-Type"),
             (b"X-A: b\n\n", "no Content-Type"),
             (b"hello\n\n", "not a header line"),
-            (b"Status: abc\n\n", "not a header line"),
+            (b"Status: abc\n\n", "'Status: abc' has no status: it is a number"),
+            (b"Status:\n\n", "'Status:' has no status"),
+            (b"Status: 99999\n\n", "has no status"),
             (b"Status: 600\n\n", "status 600"),
             (b"Status: 101\n\n", "status 101"),
             (b"Content-Type: a\rb\n\n", "control character"),

@@ -81,6 +81,9 @@ pub enum HeadError {
     /// A CGI line without a colon, or bytes that are not text.
     #[error("'{0}' is not a header line (Name: value)")]
     Line(String),
+    /// A CGI `Status` without a number.
+    #[error("'{0}' has no status: it is a number from 200 to 599, as in \"Status: 404 Not Found\"")]
+    NoStatus(String),
     /// A length that is none, or two that differ.
     #[error("'{0}' is not the length of its body, or not the only one")]
     Length(String),

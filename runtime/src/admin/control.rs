@@ -61,12 +61,18 @@ pub struct Function {
 }
 
 /// What a removed function leaves behind.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Removed {
     /// Requests that are not answered yet: they run to their end, on the revision that they began with.
     pub under_way: usize,
     /// Its limit `wall`: none of them takes longer.
     pub wall: std::time::Duration,
+    /// Its own routes, which are gone with it.
+    pub routes: Vec<String>,
+    /// Routes of the node's configuration that lead to it: nowhere, until it is deployed again.
+    pub configured_routes: Vec<String>,
+    /// Whether the node's configuration has it deployed at each start.
+    pub returns: bool,
 }
 
 /// Why something was not done.

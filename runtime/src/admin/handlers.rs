@@ -151,10 +151,15 @@ async fn remove(
     let control = state.control.clone();
     let asked = name.clone();
     let removed = blocking(move || control.remove(&asked)).await?;
-    let Removed { under_way, wall } = removed.ok_or_else(|| no_function(&name))?;
+    let removed = removed.ok_or_else(|| no_function(&name))?;
+    let Removed { under_way, wall, routes, configured_routes, returns } = removed;
     tracing::info!(function = %name, under_way, "removed");
     let wall = mayfly_core::units::format_duration(wall);
-    Ok(json(200, &serde_json::json!({ "removed": name, "under_way": under_way, "wall": wall })))
+    let answer = serde_json::json!({
+        "removed": name, "under_way": under_way, "wall": wall, "routes": routes,
+        "configured_routes": configured_routes, "returns": returns,
+    });
+    Ok(json(200, &answer))
 }
 
 async fn logs(

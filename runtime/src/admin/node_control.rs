@@ -1,5 +1,6 @@
 //! [`Control`] over the node's own publisher and catalog.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -21,6 +22,8 @@ pub struct NodeControl {
     pub publisher: Publisher,
     /// Says what answers now.
     pub catalog: Arc<Catalog>,
+    /// Functions that the node's configuration has deployed at each start.
+    pub at_start: BTreeSet<FunctionName>,
     /// Runs publishes; neither a gateway worker nor the admin thread, because they load code.
     pub runtime: Handle,
 }
@@ -47,9 +50,16 @@ impl Control for NodeControl {
             Some(Entry::Ready(revision)) => revision.unanswered.load(Ordering::Relaxed),
             Some(Entry::Preparing(_)) | None => 0,
         };
-        let wall =
-            before.map_or_else(Duration::default, |entry| entry.record().settings.limits.wall());
-        Ok(Some(Removed { under_way, wall }))
+        let settings = before.as_ref().map(|entry| &entry.record().settings);
+        let wall = settings.map_or_else(Duration::default, |settings| settings.limits.wall());
+        let configured = self.catalog.configured().iter().filter(|(_, to)| to == name);
+        Ok(Some(Removed {
+            under_way,
+            wall,
+            routes: settings.map_or_else(Vec::new, |settings| settings.routes.clone()),
+            configured_routes: configured.map(|(route, _)| route.to_string()).collect(),
+            returns: self.at_start.contains(name),
+        }))
     }
 
     fn list(&self) -> Result<Vec<Function>, Refused> {
@@ -158,7 +168,7 @@ impl From<PublishError> for Refused {
         Self {
             status: error.status(),
             stage: Some(error.stage.name().to_owned()),
-            hint: Some(error.hint()),
+            hint: error.hint(),
             init_log: error.log().map(str::to_owned),
             why: error.kind.to_string(),
         }

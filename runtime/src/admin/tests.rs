@@ -68,7 +68,13 @@ impl Control for Fake {
 
     fn remove(&self, name: &FunctionName) -> Result<Option<Removed>, Refused> {
         let removed = self.0.lock().remove(name);
-        Ok(removed.map(|_| Removed { under_way: 2, wall: Duration::from_secs(30) }))
+        Ok(removed.map(|history| Removed {
+            under_way: 2,
+            wall: Duration::from_secs(30),
+            routes: history[0].settings.routes.clone(),
+            configured_routes: Vec::new(),
+            returns: true,
+        }))
     }
 
     fn list(&self) -> Result<Vec<Function>, Refused> {

@@ -35,8 +35,20 @@ pub enum TokenError {
         mode: u32,
     },
     /// It holds something else.
-    #[error("the file {} holds no token: {why}", path.display())]
+    #[error("the file {} holds no token: {why}; a node's is in the file `token` of its state directory", path.display())]
     Content {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with what it holds.
+        why: String,
+    },
+    /// A node's own holds something else.
+    #[error(
+        "{} is damaged: {why}. Restore it from a backup, or remove it: the node makes a new one at its start, which \
+         whoever used the old one needs",
+        path.display()
+    )]
+    Damaged {
         /// The file.
         path: PathBuf,
         /// What is wrong with what it holds.
@@ -83,9 +95,7 @@ pub fn parse_token(text: &str) -> Result<Token, String> {
             }
             count => format!("of its {count} characters some are spaces or no ASCII"),
         };
-        format!(
-            "{what}, and a token has 32 to 256 without a space; a node's is in the file `token` of its state directory"
-        )
+        format!("{what}, and a token has 32 to 256 without a space")
     })
 }
 
@@ -93,6 +103,7 @@ fn one(path: &Path) -> Result<Token, TokenError> {
     let file = |why| TokenError::File { path: path.into(), why };
     match read(path) {
         Err(TokenError::File { why, .. }) if why.kind() == std::io::ErrorKind::NotFound => {}
+        Err(TokenError::Content { path, why }) => return Err(TokenError::Damaged { path, why }),
         other => return other,
     }
     let mut random = [0; 32];
@@ -172,8 +183,13 @@ mod tests {
             assert!(matches!(read_token_file(&path), Err(TokenError::Open { .. })), "{mode:o}");
         }
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
-        std::fs::write(&path, "short").unwrap();
-        assert!(matches!(load_or_make(dir.path()), Err(TokenError::Content { .. })));
+        for damaged in ["short", "", "\n"] {
+            std::fs::write(&path, damaged).unwrap();
+            let error = load_or_make(dir.path()).unwrap_err().to_string();
+            let named = format!("{} is damaged: ", path.display());
+            assert!(error.starts_with(&named) && error.contains("or remove it"), "{error}");
+            assert!(matches!(read_token_file(&path), Err(TokenError::Content { .. })));
+        }
         assert!(matches!(read_token(Path::new("/nowhere")), Err(TokenError::File { .. })));
     }
 }

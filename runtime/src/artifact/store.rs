@@ -5,6 +5,7 @@
 
 mod evict;
 mod pins;
+mod secret;
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Read as _, Seek as _, Write as _};
@@ -48,6 +49,18 @@ pub enum StoreError {
         path: PathBuf,
         /// What is wrong.
         why: &'static str,
+    },
+    /// The node's secret is not whole.
+    #[error(
+        "{} is damaged: it has {bytes} bytes, and the key that vouches for compiled code has {expected}. Restore it from \
+         a backup, or remove it: the node makes a new one at its start, and compiles each function anew",
+        .path.display(), expected = secret::BYTES
+    )]
+    Secret {
+        /// The file.
+        path: PathBuf,
+        /// What it has of it.
+        bytes: usize,
     },
     /// Anything else that a file system says.
     #[error("{doing} {}: {source}", .path.display())]
@@ -111,7 +124,7 @@ impl ArtifactStore {
         for kind in Kind::ALL {
             own_dir(&dir.join(kind.dir()))?;
         }
-        let secret = secret(dir)?;
+        let secret = secret::load_or_make(dir)?;
         let store = Self { dir: dir.to_owned(), secret, budget, pinned: pins::Pinned::default() };
         for kind in Kind::ALL {
             let dir = store.dir.join(kind.dir());
@@ -347,44 +360,6 @@ fn own_dir(path: &Path) -> Result<(), StoreError> {
         return refuse("others may write to it");
     }
     Ok(())
-}
-
-/// The node's secret; made at first start.
-fn secret(dir: &Path) -> Result<MacKey, StoreError> {
-    let path = dir.join("mac.key");
-    let io = |doing| move |source| fail(doing, &path_of(dir), source);
-    match OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW).open(&path) {
-        Ok(mut file) => {
-            let metadata = file.metadata().map_err(io("looking at"))?;
-            if metadata.uid() != rustix::process::geteuid().as_raw() || metadata.mode() & 0o077 != 0
-            {
-                return Err(StoreError::Unsafe {
-                    path,
-                    why: "others may read or write it; it needs mode 0600",
-                });
-            }
-            let mut bytes = [0; 32];
-            file.read_exact(&mut bytes).map_err(io("reading"))?;
-            Ok(MacKey::new(bytes))
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let bytes: [u8; 32] = rand::random();
-            let mut file = tempfile::Builder::new()
-                .prefix(TEMPORARY)
-                .tempfile_in(dir)
-                .map_err(io("writing"))?;
-            file.write_all(&bytes).map_err(io("writing"))?;
-            file.as_file().sync_all().map_err(io("writing"))?;
-            file.persist(&path).map_err(|e| io("writing")(e.error))?;
-            File::open(dir).and_then(|dir| dir.sync_all()).map_err(io("flushing"))?;
-            Ok(MacKey::new(bytes))
-        }
-        Err(error) => Err(fail("opening", &path, error)),
-    }
-}
-
-fn path_of(dir: &Path) -> PathBuf {
-    dir.join("mac.key")
 }
 
 #[cfg(test)]

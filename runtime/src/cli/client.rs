@@ -25,6 +25,17 @@ pub(super) struct Client {
     token: Option<Token>,
 }
 
+/// What became of a request to a gateway that has no answer.
+pub(super) fn lost(url: &str, why: &hyper_util::client::legacy::Error) -> Failure {
+    let cause = std::error::Error::source(why).map_or_else(|| why.to_string(), ToString::to_string);
+    let url = url.split("/v2/models/").next().unwrap_or(url);
+    let what = match why.is_connect() {
+        true => "cannot be reached from here",
+        false => "broke the connection off",
+    };
+    Failure::new(code::UNREACHABLE, format!("the gateway at {url} {what}: {cause}"))
+}
+
 impl Connection {
     /// A client with the token.
     pub(super) fn open(&self) -> Result<Client, Failure> {
@@ -53,8 +64,10 @@ impl Connection {
     fn find_token(&self) -> Result<Token, Failure> {
         let no_token = |why: String| Failure::new(code::TOKEN, why);
         if let Some(token) = &self.token {
-            return parse_token(token)
-                .map_err(|why| no_token(format!("MAYFLY_TOKEN holds no token: {why}")));
+            return parse_token(token).map_err(|why| {
+                let whose = "a node's is in the file `token` of its state directory";
+                no_token(format!("MAYFLY_TOKEN holds no token: {why}; {whose}"))
+            });
         }
         if let Some(path) = &self.token_file {
             return read_token_file(path).map_err(|why| no_token(why.to_string()));
@@ -114,13 +127,30 @@ impl Client {
         }
         let status = response.status();
         let problem = json(response.into_body()).await.unwrap_or_default();
+        if is_gateways(&problem) {
+            return Err(self.is_the_gateway());
+        }
         Err(refusal(status, &problem))
     }
 
     /// Gets a JSON document.
     pub(super) async fn get(&self, path: &str) -> Result<Value, Failure> {
         let answer = self.send(Method::GET, path, "application/json", Bytes::new()).await?;
-        json(answer.into_body()).await
+        json(answer.into_body()).await.map_err(|mut failure| {
+            failure.text += &format!("\nhint: is {} the admin API?", self.base);
+            failure
+        })
+    }
+
+    fn is_the_gateway(&self) -> Failure {
+        Failure::new(
+            code::UNREACHABLE,
+            format!(
+                "{} is a gateway, which clients call, and not the admin API\nhint: the admin API has an address of its own, \
+                 the node's `admin.listen` (127.0.0.1:3001 by default): name that with --admin or MAYFLY_ADMIN",
+                self.base
+            ),
+        )
     }
 
     fn unreachable(&self, why: &hyper_util::client::legacy::Error) -> Failure {
@@ -136,6 +166,19 @@ impl Client {
     }
 }
 
+/// Whether a problem is one that only a gateway has.
+fn is_gateways(problem: &Value) -> bool {
+    text(problem, "/type").starts_with("urn:mayfly:outcome:")
+}
+
+/// Whether all that was written stands in what is said already.
+fn is_said(written: &str, said: &str) -> bool {
+    let lines = written.lines().map(|line| line.trim().trim_end_matches(':'));
+    lines
+        .filter(|line| !line.starts_with("note: run with `RUST_BACKTRACE="))
+        .all(|line| said.contains(line))
+}
+
 /// A problem in words.
 pub(super) fn refusal(status: StatusCode, problem: &Value) -> Failure {
     let mut words = match text(problem, "/title") {
@@ -144,7 +187,8 @@ pub(super) fn refusal(status: StatusCode, problem: &Value) -> Failure {
     };
     for (label, field) in [("why", "/detail"), ("init wrote", "/init_log"), ("hint", "/hint")] {
         let said = text(problem, field);
-        if !said.is_empty() {
+        let again = field == "/init_log" && is_said(said, text(problem, "/detail"));
+        if !said.is_empty() && !again {
             // Parts of it are the module's: a name in it may hold anything.
             let shown: Vec<_> = said
                 .trim_end()

@@ -25,7 +25,7 @@ impl Inspect {
         let mut function = self.connection.open()?.get(&path).await?;
         // What a model takes and gives is asked of itself, as any client would.
         if function["model"] == true
-            && let Some((_, metadata)) = model::metadata(text(&function, "/url")).await
+            && let Ok((_, metadata)) = model::metadata(text(&function, "/url")).await
         {
             function["metadata"] = metadata;
         }

@@ -4,10 +4,11 @@ use bytes::Bytes;
 use clap::Args;
 use http::Method;
 use mayfly_core::FunctionName;
+use mayfly_core::limits::node;
 use serde_json::Value;
 
 use super::output::{self, number, text};
-use super::{Connection, Failure, Printing, client};
+use super::{Connection, Failure, Printing, client, code};
 
 /// Show a function's last log lines, and with -f those to come.
 #[derive(Debug, Args)]
@@ -20,6 +21,9 @@ pub(crate) struct Logs {
     /// How many of the last lines.
     #[arg(long, short = 'n', default_value_t = 100, value_name = "N")]
     tail: usize,
+    /// Only lines of the request with this id, as X-Request-Id in its answer has it.
+    #[arg(long, short, value_name = "ID")]
+    request: Option<String>,
     #[command(flatten)]
     printing: Printing,
     #[command(flatten)]
@@ -29,15 +33,41 @@ pub(crate) struct Logs {
 impl Logs {
     pub(super) async fn run(self) -> Result<(), Failure> {
         let follow = u8::from(self.follow);
-        let path = format!("/v1/functions/{}/logs?tail={}&follow={follow}", self.name, self.tail);
-        let node = self.connection.open()?;
-        let answer = node.send(Method::GET, &path, "application/x-ndjson", Bytes::new()).await?;
+        // One request's lines may be anywhere among those that are kept.
+        let tail =
+            if self.request.is_some() { self.tail.max(node::LOG_LINES_KEPT) } else { self.tail };
+        let path = format!("/v1/functions/{}/logs?tail={tail}&follow={follow}", self.name);
+        let admin = self.connection.open()?;
+        let answer = admin.send(Method::GET, &path, "application/x-ndjson", Bytes::new()).await?;
         let json = self.printing.json();
+        let mut shown = 0;
         client::lines(answer.into_body(), |line| {
+            if self.request.as_deref().is_some_and(|id| !is_of(id, line)) {
+                return Ok(());
+            }
+            shown += 1;
             if json { output::json_line(line) } else { output::line(human(line)) }
         })
-        .await
+        .await?;
+        match &self.request {
+            Some(id) if shown == 0 => {
+                let (name, kept) = (&self.name, node::LOG_LINES_KEPT);
+                Err(Failure::new(
+                    code::FAILED,
+                    format!(
+                        "none of the last {kept} lines of '{name}' is of the request '{id}'\nhint: an invocation that \
+                         succeeded has a line if `log.requests` is all; a restart forgets lines, the node's own log does not"
+                    ),
+                ))
+            }
+            _ => Ok(()),
+        }
     }
+}
+
+/// Whether a line is of the request with this id.
+fn is_of(id: &str, line: &str) -> bool {
+    serde_json::from_str::<Value>(line).is_ok_and(|line| text(&line, "/request_id") == id)
 }
 
 /// A line as the node's own log has it, but for the function's name.

@@ -1,7 +1,8 @@
 //! `mayfly run`: one run of a command module, without a node.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::path::Path;
 
 use clap::Args;
 use mayfly_core::limits::node;
@@ -28,23 +29,26 @@ const OUT_OF_CPU: u8 = 152;
 /// or ran out of memory, 142 out of time, 152 out of CPU time.
 #[derive(Debug, Args)]
 pub(crate) struct Run {
-    /// The module: core WebAssembly for wasm32-wasip1, with `_start`.
-    path: PathBuf,
     /// A variable of its environment; may be repeated.
     #[arg(long, short, value_name = "KEY=VALUE")]
     env: Vec<String>,
-    /// A limit, as in memory=256MiB; may be repeated; see docs/limits.md.
+    /// A limit, as in memory=256MiB: of wall, cpu, memory and table; may be repeated; see docs/limits.md.
     #[arg(long, short, value_name = "KEY=VALUE")]
     limit: Vec<String>,
-    /// Its arguments, after its name.
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-    args: Vec<String>,
+    /// The module, core WebAssembly for wasm32-wasip1 with `_start`, and behind it the program's own arguments, options
+    /// among them.
+    // One list: behind the file, nothing is looked at any more.
+    #[arg(required = true, trailing_var_arg = true, value_names = ["FILE", "ARGS"])]
+    command: Vec<OsString>,
 }
+
+/// Limits that a run has: the others are of requests, and of deploys.
+const LIMITS: [&str; 4] = ["wall", "cpu", "memory", "table"];
 
 impl Run {
     pub(super) async fn run(self) -> Result<(), Failure> {
         let program = self.program()?;
-        let shown = self.path.display();
+        let shown = self.path().display();
         let file = self.read()?;
         let end = run::run(&file.into(), &program, &Children::default()).await;
         let end = end.map_err(|error| {
@@ -57,11 +61,23 @@ impl Run {
         }
     }
 
+    /// The module's file; clap wants one.
+    fn path(&self) -> &Path {
+        self.command.first().map_or(Path::new(""), Path::new)
+    }
+
     fn program(&self) -> Result<Program, Failure> {
         let usage = |why: String| Failure::new(code::USAGE, why);
         let mut limits = Limits::default();
         for limit in &self.limit {
             limits.set(limit).map_err(|why| usage(why.to_string()))?;
+            let name = limit.split('=').next().unwrap_or_default().trim();
+            if !LIMITS.contains(&name) {
+                return Err(usage(format!(
+                    "--limit {limit}: a run has no such limit, which is of requests or deploys; it has {}",
+                    LIMITS.join(", ")
+                )));
+            }
         }
         let mut env = BTreeMap::new();
         for pair in &self.env {
@@ -73,21 +89,25 @@ impl Run {
         // What a deploy would refuse is refused here.
         let settings = Settings { limits, env, ..Settings::default() };
         settings.check().map_err(|why| usage(why.to_string()))?;
-        let name = self.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let args = std::iter::once(name).chain(self.args.iter().cloned()).collect();
+        let name = self.path().file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let own = self.command.iter().skip(1).map(|arg| {
+            let text = arg.to_str().map(str::to_owned);
+            text.ok_or_else(|| usage(format!("the argument {arg:?} is no UTF-8, which WASI's are")))
+        });
+        let args = std::iter::once(Ok(name)).chain(own).collect::<Result<_, _>>()?;
         Ok(Program { args, env: settings.env, limits: settings.limits })
     }
 
     fn read(&self) -> Result<Vec<u8>, Failure> {
-        let name = self.path.display();
+        let name = self.path().display();
         let failed = |why: &dyn std::fmt::Display| {
             Failure::new(NOT_RUN, format!("cannot read {name}: {why}"))
         };
-        let size = std::fs::metadata(&self.path).map_err(|why| failed(&why))?.len();
+        let size = std::fs::metadata(self.path()).map_err(|why| failed(&why))?.len();
         if size > node::PACKAGE_BYTES {
             return Err(failed(&format_args!("it has {}, too much to run", human_size(size))));
         }
-        std::fs::read(&self.path).map_err(|why| failed(&why))
+        std::fs::read(self.path()).map_err(|why| failed(&why))
     }
 }
 
@@ -132,10 +152,22 @@ mod tests {
         assert_eq!(program.args, ["x.wasm", "-v", "--env", "K=V", "--", "-"]);
         assert_eq!(program.env["A"], "b=c");
         assert_eq!(program.limits.cpu_us, 1_000_000);
-        for wrong in
-            ["mayfly run -e A x.wasm", "mayfly run -e =b x.wasm", "mayfly run -l cpu=x x.wasm"]
-        {
+        // Options that Mayfly has as well, right behind the file.
+        let run = parse("mayfly run x.wasm -l cpu=1s --help -e A=b");
+        let program = run.program().unwrap();
+        assert_eq!(program.args, ["x.wasm", "-l", "cpu=1s", "--help", "-e", "A=b"]);
+        assert!(program.env.is_empty() && program.limits == Limits::default());
+        for wrong in [
+            "mayfly run -e A x.wasm",
+            "mayfly run -e =b x.wasm",
+            "mayfly run -l cpu=x x.wasm",
+            "mayfly run -l response-body=1KiB x.wasm",
+            "mayfly run -l init=1s x.wasm",
+        ] {
             assert_eq!(parse(wrong).program().unwrap_err().code, code::USAGE, "{wrong}");
+        }
+        for wrong in ["mayfly run", "mayfly run -e A=b", "mayfly run --nothing x.wasm"] {
+            assert!(Cli::try_parse_from(wrong.split(' ')).is_err(), "{wrong}");
         }
     }
 

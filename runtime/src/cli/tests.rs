@@ -14,6 +14,18 @@ fn the_command_line_is_sound() {
 }
 
 #[test]
+fn every_variable_of_a_verb_is_known() {
+    let command = Cli::command();
+    let arguments = command.get_subcommands().flat_map(clap::Command::get_arguments);
+    let known: Vec<_> = arguments.filter_map(|argument| argument.get_env()?.to_str()).collect();
+    for name in
+        ["MAYFLY_ADMIN", "MAYFLY_TOKEN", "MAYFLY_TOKEN_FILE", "MAYFLY_GATEWAY", "MAYFLY_RUNNER"]
+    {
+        assert!(known.contains(&name), "{name}");
+    }
+}
+
+#[test]
 fn deploy_names_the_function_after_its_file() {
     for (line, target) in [
         ("deploy target/My_fn.wasm", "/v1/functions/my-fn?keep=all"),
@@ -57,6 +69,22 @@ fn invoke_makes_the_request() {
     }
     let Ok(Verb::Invoke(invoke)) = parse("invoke hello -H X-A:b") else { panic!("header") };
     assert_eq!(invoke.planned().unwrap().headers()["x-a"], "b");
+    let no_space = |path: &str, gateway: &str| {
+        let line = ["mayfly", "invoke", "hello", "--path", path, "--gateway", gateway];
+        let Ok(Verb::Invoke(invoke)) = Cli::try_parse_from(line).map(|cli| cli.verb) else {
+            panic!()
+        };
+        invoke.planned_at(gateway).unwrap_err().text
+    };
+    for (path, encoded) in
+        [("a b", "'a%20b'"), ("?q={\"a\"}", "'?q=%7B%22a%22%7D'"), ("a#b", "'a%23b'")]
+    {
+        let told = no_space(path, "http://gateway");
+        assert!(told.starts_with("--path") && told.ends_with(encoded), "{told}");
+    }
+    for wrong in ["localhost:3000", "ftp://x", "http://", "x y"] {
+        assert!(no_space("", wrong).contains("write http://HOST:PORT or https"), "{wrong}");
+    }
     let Ok(Verb::Invoke(invoke)) = parse("invoke hello -H nothing") else { panic!("no header") };
     assert_eq!(invoke.planned().unwrap_err().code, code::USAGE);
 }
@@ -101,6 +129,18 @@ fn a_refusal_says_what_why_and_what_to_do() {
          wasm32-wasip1"
     );
     assert_eq!(client::refusal(StatusCode::UNAUTHORIZED, &json!({})).code, code::TOKEN);
+}
+
+#[test]
+fn what_init_wrote_is_not_said_twice() {
+    let told = |log: &str| {
+        let detail = "init failed: no weights (thread 'main' panicked at a.rs:1:2)";
+        let problem = json!({ "title": "t", "detail": detail, "init_log": log });
+        client::refusal(StatusCode::UNPROCESSABLE_ENTITY, &problem).text
+    };
+    let panic = "thread 'main' panicked at a.rs:1:2:\nno weights\nnote: run with `RUST_BACKTRACE=1` environment variable";
+    assert!(!told(panic).contains("init wrote"), "{}", told(panic));
+    assert!(told("loading\nno weights").contains("init wrote: loading\n  no weights"));
 }
 
 #[test]

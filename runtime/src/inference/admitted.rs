@@ -93,7 +93,7 @@ impl Admitted {
         match self.prepare(node, &model, expected, body, &mut placed).await {
             Ok((request, frame)) => self.infer(node, placed, &model, request, frame).await,
             Err(refusal) => {
-                placed.end(refusal.outcome());
+                placed.refuse(refusal.outcome(), refusal.told());
                 Err(refusal)
             }
         }

@@ -71,6 +71,12 @@ impl Refusal {
         }
     }
 
+    /// What the client is told, status and words, where its outcome does not say it.
+    pub(super) fn told(&self) -> Option<(u16, &str)> {
+        let said = self.outcome.is_some() || matches!(self.status, 500 | 502);
+        (!said).then_some((self.status, &*self.message))
+    }
+
     pub(super) fn response(self) -> Response<ResponseBody> {
         let body = mayfly_oip::error_body(&self.message);
         let mut response = Response::new(ResponseBody::Whole(body.into()));

@@ -36,6 +36,15 @@ impl Verdict {
     }
 }
 
+/// What a request was answered with in place of its outcome's words, by who speaks another protocol.
+#[derive(Debug)]
+pub struct Told {
+    /// The response's status.
+    pub status: u16,
+    /// Why; for the log, cut.
+    pub why: String,
+}
+
 /// An open record. Dropped without being closed, it says how the guest ended, or that the client went away.
 pub struct Ledger {
     node: Arc<Node>,
@@ -53,6 +62,8 @@ pub struct Ledger {
     spent: Duration,
     /// Whether it is an inference over the protocol, which its revision tallies.
     inference: bool,
+    /// Of few requests: boxed, for the others' sake.
+    told: Option<Box<Told>>,
     closed: bool,
 }
 
@@ -73,6 +84,7 @@ impl Ledger {
             receive_ns: 0,
             spent: Duration::ZERO,
             inference: false,
+            told: None,
             closed: false,
         }
     }
@@ -85,6 +97,14 @@ impl Ledger {
     /// The request is an inference.
     pub fn infers(&mut self) {
         self.inference = true;
+    }
+
+    /// The request is refused, and so its client is told, if not by its outcome.
+    pub fn tells(&mut self, told: Option<(u16, &str)>) {
+        self.told = told.map(|(status, why)| {
+            let why = cut(why, node::LOG_REASON_BYTES);
+            Box::new(Told { status, why })
+        });
     }
 
     /// The request has its slot.
@@ -133,7 +153,9 @@ impl Ledger {
             sent = exchange.status();
         }
         let outcome = &verdict.outcome;
-        let status = sent.unwrap_or_else(|| outcome.status());
+        let told = self.told.take();
+        let status = sent.or(told.as_ref().map(|told| told.status));
+        let status = status.unwrap_or_else(|| outcome.status());
         let times = self.times(&verdict);
         match &self.revision {
             Some(revision) => {
@@ -156,12 +178,15 @@ impl Ledger {
                 revision: record.map_or(0, |record| record.number),
                 request_id: self.request_id,
                 method: self.method.clone(),
-                path: self.target.as_ref().map_or_else(String::new, |target| cut(target.path())),
+                path: self
+                    .target
+                    .as_ref()
+                    .map_or_else(String::new, |target| cut(target.path(), node::LOG_PATH_BYTES)),
                 client: self.client,
                 status,
                 outcome: outcome.label(),
                 level: outcome.level(),
-                detail: outcome.log_words(),
+                detail: told.map(|told| told.why).or_else(|| outcome.log_words()),
                 times,
                 request_bytes,
                 response_bytes,
@@ -171,11 +196,30 @@ impl Ledger {
     }
 }
 
-/// A path as the log has it, as far as it is not too long.
-fn cut(path: &str) -> String {
-    let end = path.floor_char_boundary(node::LOG_PATH_BYTES);
-    let more = if end < path.len() { "..." } else { "" };
-    format!("{}{more}", &path[..end])
+/// Writes down a request that was answered without a guest.
+pub fn note(node: &Arc<Node>, inbound: &Inbound, outcome: Outcome) {
+    Ledger::open(node, inbound).close(Verdict::of(outcome));
+}
+
+/// Writes down a request that was refused before it had a place, with what its client is told.
+pub fn refuse(
+    node: &Arc<Node>,
+    inbound: &Inbound,
+    revision: Option<&Arc<Revision>>,
+    outcome: Outcome,
+    told: Option<(u16, &str)>,
+) {
+    let mut ledger = Ledger::open(node, inbound);
+    ledger.tells(told);
+    revision.into_iter().for_each(|revision| ledger.found(revision));
+    ledger.close(Verdict::of(outcome));
+}
+
+/// Text as the log has it, as far as it is not too long.
+fn cut(text: &str, most: usize) -> String {
+    let end = text.floor_char_boundary(most);
+    let more = if end < text.len() { "..." } else { "" };
+    format!("{}{more}", &text[..end])
 }
 
 /// A method as it is kept. One over the limit is refused, and must not be remembered at its length.

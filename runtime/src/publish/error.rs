@@ -250,12 +250,12 @@ impl PublishError {
         }
     }
 
-    /// What to do about it.
+    /// What to do about it; nothing where the function's init said that itself.
     #[must_use]
-    pub fn hint(&self) -> String {
+    pub fn hint(&self) -> Option<String> {
         const OURS: &str =
             "this is a bug in Mayfly or a fault of its machine: the node's log has more";
-        match &self.kind {
+        Some(match &self.kind {
             PublishErrorKind::QueueFull => "try again in a moment".into(),
             PublishErrorKind::Superseded => "nothing: the newer one serves".into(),
             PublishErrorKind::TooManyFunctions { max: node::FUNCTIONS.. } => {
@@ -281,7 +281,7 @@ impl PublishError {
             }
             PublishErrorKind::Settings(error) => error.hint(),
             PublishErrorKind::Refused(refusal) => refusal.hint(),
-            PublishErrorKind::Preinit(PreinitError::Failed { hint, .. }) => hint.clone(),
+            PublishErrorKind::Preinit(PreinitError::Failed { hint, .. }) => return hint.clone(),
             PublishErrorKind::Preinit(PreinitError::NeedsRequest { .. }) => {
                 "move that call from init into the handler".into()
             }
@@ -318,7 +318,13 @@ impl PublishError {
                 "try again in a moment".into()
             }
             _ => OURS.into(),
-        }
+        })
+    }
+
+    /// All of it in one line, for a log.
+    #[must_use]
+    pub fn with_hint(&self) -> String {
+        self.hint().map_or_else(|| self.to_string(), |hint| format!("{self}; {hint}"))
     }
 }
 
@@ -369,7 +375,7 @@ mod tests {
         ] {
             let error = kind.at(Stage::Activate);
             assert_eq!((error.status(), error.retry_after_s()), (status, retry), "{error}");
-            assert!(!error.hint().contains("bug in Mayfly"), "{error}");
+            assert!(!error.hint().unwrap().contains("bug in Mayfly"), "{error}");
         }
     }
 }

@@ -65,7 +65,9 @@ pub enum End {
     Time,
     /// It ended the program.
     Exit(i32),
-    /// It trapped, or could not be started.
+    /// It ended itself: a panic, an abort.
+    Abort(String),
+    /// It trapped otherwise, or could not be started.
     Trap(String),
 }
 
@@ -93,20 +95,49 @@ pub enum PreinitError {
         log: String,
     },
     /// Init failed.
-    #[error("{why}{}", after(.log))]
+    #[error("{why}")]
     Failed {
-        /// How.
+        /// How, with its last words.
         why: String,
-        /// What to do.
-        hint: String,
+        /// What to do, if more is known of that than it said itself.
+        hint: Option<String>,
         /// What it wrote before.
         log: String,
     },
 }
 
-fn after(log: &str) -> String {
-    let last = log.trim_end().lines().last().unwrap_or_default();
-    if last.is_empty() { String::new() } else { format!("; its last words: {last}") }
+/// How init failed, and what it said last.
+fn after(why: &str, log: &str) -> String {
+    match traps::last_words(log) {
+        words if words.is_empty() => why.to_owned(),
+        words => format!("{why}; its last words: {words}"),
+    }
+}
+
+/// Of an init that ended itself: its own words say why, if it has left any.
+fn ended_itself(trap: &str, log: &str) -> String {
+    // The SDK begins so as well.
+    const FAILED: &str = "init failed: ";
+    match traps::last_words(log) {
+        words if words.is_empty() => format!("{FAILED}{trap}"),
+        words => format!("{FAILED}{}", words.strip_prefix(FAILED).unwrap_or(&words)),
+    }
+}
+
+/// What init lacks, for one that left no words, or such as programs have for what is not there.
+fn lacking(log: &str) -> Option<String> {
+    const MISSING: [&str; 7] = [
+        "os error",
+        "No such file",
+        "Bad file descriptor",
+        "pre-opened",
+        "environment variable",
+        "not supported on this platform",
+        "unction not implemented",
+    ];
+    let words = traps::last_words(log);
+    (words.is_empty() || MISSING.iter().any(|missing| words.contains(missing)))
+        .then(|| INIT_HINT.to_owned())
 }
 
 /// What a snapshot may have beyond its memory and its module, in bytes: the heads of its segments, and the child's report.
@@ -143,8 +174,10 @@ pub async fn preinit(
     let run = children.run::<_, Report>(Verb::Preinit, job, blobs.collect(), caps, time);
     let (report, blobs) = run.await?;
     let log = report.log;
-    let failed =
-        |why: String, hint: &str, log| Err(PreinitError::Failed { why, hint: hint.into(), log });
+    let failed = |why: &str, hint: &str, log: String| {
+        let why = after(why, &log);
+        Err(PreinitError::Failed { why, hint: Some(hint.into()), log })
+    };
     match report.end {
         End::Done => {
             let wasm = blobs.into_iter().next().unwrap_or_default().into();
@@ -155,21 +188,29 @@ pub async fn preinit(
         }
         End::Forbidden { import, at_request: false } => {
             let why = format!("init calls {import}, but there is no request yet");
-            failed(why, "read the request in `mayfly_handle`; init only prepares", log)
+            failed(&why, "read the request in `mayfly_handle`; init only prepares", log)
         }
         End::Memory => {
             let why =
                 format!("init reached the memory limit of {}", human_size(limits.memory_bytes));
-            failed(why, "deploy with a higher `--limit memory=...`", log)
+            failed(&why, "deploy with a higher `--limit memory=...`", log)
         }
         End::Time => {
             let why = format!("init reached its limit of {}", format_duration(limits.init()));
-            failed(why, "deploy with a higher `--limit init=...`, or do less in init", log)
+            failed(&why, "deploy with a higher `--limit init=...`, or do less in init", log)
         }
         End::Exit(code) => {
-            failed(format!("init ended the program with exit code {code}"), INIT_HINT, log)
+            let why = after(&format!("init ended the program with exit code {code}"), &log);
+            Err(PreinitError::Failed { why, hint: lacking(&log), log })
         }
-        End::Trap(message) => failed(format!("init failed: {message}"), INIT_HINT, log),
+        End::Abort(trap) => {
+            let why = ended_itself(&trap, &log);
+            Err(PreinitError::Failed { why, hint: lacking(&log), log })
+        }
+        End::Trap(trap) => {
+            let why = after(&format!("init failed: {trap}"), &log);
+            Err(PreinitError::Failed { why, hint: lacking(&log), log })
+        }
     }
 }
 
@@ -283,11 +324,16 @@ fn end_of(error: &wasmtime::Error, memory_denied: bool, memory: &[u8]) -> End {
     if let Some(exit) = error.downcast_ref::<I32Exit>() {
         return End::Exit(exit.0);
     }
-    let text = match error.is::<wasmtime::Trap>() {
-        true => traps::words(error, memory),
-        false => format!("{:#}", error.root_cause()),
+    let trap = error.downcast_ref::<wasmtime::Trap>();
+    let text = match trap {
+        Some(_) => traps::words(error, memory),
+        None => format!("{:#}", error.root_cause()),
     };
-    End::Trap(text.chars().take(500).collect())
+    let text = text.chars().take(500).collect();
+    match trap {
+        Some(wasmtime::Trap::UnreachableCodeReached) => End::Abort(text),
+        _ => End::Trap(text),
+    }
 }
 
 /// An instance after init, as wizer wants to see it. The names are those that instrumenting added.
@@ -313,5 +359,37 @@ impl InstanceState for Restored<'_> {
         let memory = self.instance.get_memory(&mut *self.store, name);
         let Some(memory) = memory else { unreachable!("instrumenting exported {name}") };
         contents(memory.data(&*self.store));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_init_says_itself_is_said_once() {
+        let trap = "it ended itself (wasm trap: wasm `unreachable` instruction executed)";
+        let log = "loading\ninit failed: model.onnx: operators that are not supported: a (X)\n";
+        let told = ended_itself(trap, log);
+        assert_eq!(told, "init failed: model.onnx: operators that are not supported: a (X)");
+        assert_eq!(lacking(log), None);
+        assert_eq!(ended_itself(trap, ""), format!("init failed: {trap}"));
+        assert!(lacking("").is_some());
+        assert_eq!(
+            after("init reached its limit", "one\ntwo"),
+            "init reached its limit; its last words: two"
+        );
+    }
+
+    #[test]
+    fn what_is_missing_in_init_is_told_to_who_missed_it() {
+        for words in [
+            "init failed: failed to find a pre-opened file descriptor through which \"a\" could be opened",
+            "FileNotFoundError: [Errno 44] No such file or directory: 'a'",
+            "environment variable not found",
+            "failed to lookup address information (os error 58)",
+        ] {
+            assert!(lacking(words).unwrap().contains("no files, no network"), "{words}");
+        }
     }
 }

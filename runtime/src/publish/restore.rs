@@ -159,7 +159,7 @@ impl Shared {
             }
             Err(error) => error,
         };
-        let (again, hint) = (error.may_pass(), error.hint());
+        let (again, hint) = (error.may_pass(), error.hint().unwrap_or_default());
         if again {
             tracing::error!(function = %name, %error, hint, "the function cannot be made anew; it is tried again");
         } else {

@@ -7,11 +7,15 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::Method;
+use http::{HeaderValue, Method};
 use http_body::{Body, Frame};
-use http_body_util::BodyExt as _;
-use mayfly_core::FunctionName;
+use http_body_util::{BodyExt as _, Full};
+use mayfly_core::{FunctionName, RequestId};
+use mayfly_runtime::exchange::RequestBody;
+use mayfly_runtime::inference;
 use mayfly_runtime::logs::{Body as Logged, Entry, InvocationRecord};
+use mayfly_runtime::revision::Settings;
+use mayfly_runtime::sandbox::Inbound;
 
 use crate::harness::{Harness, body_of, get, read, request, send};
 
@@ -171,5 +175,48 @@ fn faults_that_trap_alike_are_told_apart() {
             let detail = record(harness, &name).await.detail.unwrap();
             assert!(detail.contains(expected), "{guest}: {detail}");
         }
+    });
+}
+
+#[test]
+fn a_refused_inference_has_its_reason_in_the_log() {
+    let harness = Harness::get();
+    harness.run(async {
+        let model = crate::inference::model();
+        let path = "/v2/models/refuses/infer";
+        harness.deploy_wat("refuses", &model, Settings::default()).await;
+        let refused = async |encoding: Option<&'static str>, json: String| {
+            let mut request = request(Method::POST, path);
+            if let Some(encoding) = encoding {
+                request
+                    .headers_mut()
+                    .insert("content-encoding", HeaderValue::from_static(encoding));
+            }
+            let body = Full::new(Bytes::from(json)).map_err(|never: Infallible| match never {});
+            let address = ([127, 0, 0, 1], 80).into();
+            let parts = request.into_parts().0;
+            let inbound = Inbound::new(parts, address, address, RequestId::from_random(7));
+            let body: RequestBody = Box::pin(body);
+            let response = inference::handle(&harness.node, inbound, Some(body)).await;
+            let record = record(harness, "refuses").await;
+            assert_eq!(record.status, response.status().as_u16(), "{record:?}");
+            (record.status, record.detail.unwrap_or_default())
+        };
+        let (status, why) = refused(None, "{}".into()).await;
+        assert!(status == 400 && why.contains("inputs"), "{status} {why}");
+        let (status, why) = refused(Some("gzip"), "{}".into()).await;
+        assert!(status == 415 && why.contains("compressed requests"), "{status} {why}");
+        // However long what the client chose is.
+        let name = "x".repeat(5_000);
+        let unknown = format!(
+            r#"{{"inputs":[{{"name":"{name}","datatype":"FP32","shape":[1],"data":[1]}}]}}"#
+        );
+        let (status, why) = refused(None, unknown).await;
+        assert!(status == 400 && why.len() <= 515, "{status} {why}");
+        // A limit's own words name its key.
+        let large = " ".repeat(11 << 20);
+        let (status, why) = refused(None, large).await;
+        assert!(status == 413 && why.contains("--limit request-body"), "{status} {why}");
+        harness.remove("refuses").await;
     });
 }

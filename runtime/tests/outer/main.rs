@@ -6,6 +6,7 @@ mod lengths;
 mod node;
 mod proxied;
 mod wasi;
+mod words;
 
 use node::{GREETING, Node, module};
 use serde_json::Value;
@@ -30,7 +31,8 @@ fn a_function_is_deployed_called_shown_and_there_after_a_restart() {
     assert_eq!(node.get("/greet"), (200, "hello".into()));
     assert!(node.metrics().contains("mayfly_compiles_total 0\n"));
     assert!(node.ok(&["inspect", "greet"]).contains("memory=16MiB"));
-    assert_eq!(node.ok(&["remove", "greet"]), "greet is removed\n");
+    let told = node.ok(&["remove", "greet"]);
+    assert_eq!(told, "greet is removed\n  routes     gone with it: /api/...\n");
     assert_eq!(node.get("/greet").0, 404);
     assert_eq!(node.stop(), Some(0));
 }

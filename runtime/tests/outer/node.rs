@@ -48,6 +48,15 @@ fn mayfly(dir: &TempDir, arguments: &[&str]) -> Command {
     command
 }
 
+/// What a node says that does not start on this directory, listening there.
+pub(crate) fn refused(dir: &TempDir, gateway: &str) -> String {
+    let arguments = ["serve", "--gateway-listen", gateway, "--admin-listen", "127.0.0.1:0"];
+    let few = ["--engine-slots", "8"];
+    let output = mayfly(dir, &[&arguments[..], &few].concat()).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
 impl Node {
     /// Starts a node and waits until it says that it is ready.
     pub(crate) fn start(dir: TempDir) -> Self {
@@ -96,8 +105,18 @@ impl Node {
     }
 
     fn run(&self, arguments: &[&str]) -> std::process::Output {
+        self.run_with(arguments, &[])
+    }
+
+    /// Runs a verb with further variables.
+    pub(crate) fn run_with(
+        &self,
+        arguments: &[&str],
+        variables: &[(&str, &str)],
+    ) -> std::process::Output {
         let mut command = mayfly(self.dir(), arguments);
-        command.env("MAYFLY_ADMIN", format!("http://{}", self.admin)).output().unwrap()
+        command.env("MAYFLY_ADMIN", format!("http://{}", self.admin));
+        command.envs(variables.iter().copied()).output().unwrap()
     }
 
     /// Runs a verb that must succeed; gives its stdout.

@@ -22,7 +22,7 @@ async fn measure() {
         let report = node
             .deploy_wasm(name, wasm, settings)
             .await
-            .unwrap_or_else(|e| panic!("{e}: {}", e.hint()));
+            .unwrap_or_else(|e| panic!("{}", e.with_hint()));
         println!(
             "{name}: {:?}, {} functions compiled, {} cached, reused {}, artifact {}, {:?}",
             start.elapsed(),

@@ -136,6 +136,8 @@ caps! {
     LOG_LINE_BYTES: usize = 8 << 10, written_size;
     /// Bytes of a request's path in its log line; what is over is cut, and the query is never there.
     LOG_PATH_BYTES: usize = 256, written_size;
+    /// Bytes of the reason for which an inference was refused in its log line; what is over is cut.
+    LOG_REASON_BYTES: usize = 512, written_size;
     /// Bytes that a log line costs of its function's limit beside its own: an empty one is as long once written down.
     LOG_LINE_COST: u64 = 64, written_size;
     /// Log lines kept in memory per function for `mayfly logs`.

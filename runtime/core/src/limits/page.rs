@@ -32,7 +32,7 @@ pub fn document() -> String {
     let mut page = String::from(
         "# Limits\n\nMade from `runtime/core/src/limits.rs`; a test holds the two together.\n\n\
          ## Of a function\n\nSet by `mayfly deploy --limit key=value`, up to the node's largest.\n\n\
-         | key | default | smallest | largest | why |\n| --- | --- | --- | --- | --- |\n",
+         | key | default | smallest | largest | what is counted | why |\n| --- | --- | --- | --- | --- | --- |\n",
     );
     let defaults = Limits::default();
     for key in LIMIT_KEYS {
@@ -40,11 +40,12 @@ pub fn document() -> String {
         // Writing to a String cannot fail.
         let _ = writeln!(
             page,
-            "| `{}` | {} | {} | {} | {} |",
+            "| `{}` | {} | {} | {} | {} | {} |",
             key.name,
             key.format(value),
             key.format(min),
             key.format(max),
+            key.counts,
             key.reason
         );
     }
@@ -53,8 +54,8 @@ pub fn document() -> String {
         let _ = writeln!(page, "| `{}` | {} | {} |", cap.name, cap.value, cap.reason);
     }
     page.push_str(
-        "\nWhat happens at each limit is in `runtime/core/src/outcome.rs`: a client's excess is 4xx, a function's 502 \
-         or 504, the node's 503.\n",
+        "\nWhat happens at each limit: a client's excess is 4xx, a function's 502 or 504, the node's 503; each by its label in \
+         [troubleshooting.md](troubleshooting.md#by-outcome).\n",
     );
     page
 }

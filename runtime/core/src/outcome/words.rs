@@ -5,9 +5,6 @@ use super::{Outcome, Problem};
 use crate::limits::node;
 use crate::units::{format_size, human_size};
 
-/// Where the reason is of what a public body does not tell.
-const LOOK: &str = "`mayfly logs` has the reason under this request id";
-
 impl Outcome {
     /// The public body.
     #[must_use]
@@ -42,12 +39,14 @@ impl Outcome {
         }
     }
 
-    /// What the owner of a function can do about an outcome of this label, for who has only a response.
+    /// What the owner of a function can do about an outcome of this label, for who has only a response; `logs` is the
+    /// command that shows what the log has of it.
     #[must_use]
-    pub fn advice(label: &str) -> Option<&'static str> {
+    pub fn advice(label: &str, logs: &str) -> Option<String> {
         let outcome = Self::one_of_each("", "").into_iter().find(|each| each.label() == label)?;
         let look = matches!(outcome, Self::Trap(_) | Self::ExitCode(_) | Self::BadResponse(_));
-        outcome.operator().or_else(|| look.then_some(LOOK))
+        let operator = outcome.operator().map(str::to_owned);
+        operator.or_else(|| look.then(|| format!("`{logs}` has the reason")))
     }
 
     fn title(&self) -> &'static str {

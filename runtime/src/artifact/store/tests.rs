@@ -162,6 +162,14 @@ fn a_directory_that_others_may_write_to_is_refused() {
     fs::set_permissions(dir.path(), Permissions::from_mode(0o700)).unwrap();
     open(dir.path());
     let secret = dir.path().join("mac.key");
+    let whole = fs::read(&secret).unwrap();
+    for bytes in [0, 31, 33] {
+        fs::write(&secret, vec![7; bytes]).unwrap();
+        let error = ArtifactStore::open(dir.path(), 1 << 20).map(drop).unwrap_err().to_string();
+        let named = format!("{} is damaged: it has {bytes} bytes", secret.display());
+        assert!(error.starts_with(&named) && error.contains("or remove it"), "{error}");
+    }
+    fs::write(&secret, whole).unwrap();
     assert_eq!(fs::metadata(&secret).unwrap().mode() & 0o777, 0o600);
     fs::set_permissions(&secret, Permissions::from_mode(0o644)).unwrap();
     assert!(ArtifactStore::open(dir.path(), 1 << 30).is_err());

@@ -1,0 +1,57 @@
+//! The modules of `deploy` in the configuration, deployed at start.
+
+use std::path::Path;
+
+use anyhow::{Context as _, anyhow, bail};
+use mayfly_core::limits::{Limits, node};
+use mayfly_core::{Digest, FunctionName};
+use mayfly_runtime::publish::{Change, PublishRequest, Publisher};
+use mayfly_runtime::revision::Settings;
+
+/// Deploys one, unless it is what the name has already. An error is fatal only if the name then leads nowhere: a node that
+/// has an earlier revision serves that.
+pub(crate) async fn deploy(
+    publisher: &Publisher,
+    name: &FunctionName,
+    path: &Path,
+    limits: &Limits,
+) -> anyhow::Result<()> {
+    let file = path.display();
+    let wasm = std::fs::read(path).with_context(|| format!("deploy.{name}: cannot read {file}"))?;
+    if wasm.len() as u64 > node::PACKAGE_BYTES {
+        bail!("deploy.{name}: {file} is larger than {} bytes", node::PACKAGE_BYTES);
+    }
+    let current = current(publisher, name);
+    if current == Some(Digest::of(&wasm)) {
+        return Ok(());
+    }
+    // A start that is silent for minutes looks like one that hangs.
+    let meanwhile = match current {
+        Some(_) => "its old revision serves meanwhile",
+        None => "the gateway serves what is deployed meanwhile, and /readyz is 503 until all is",
+    };
+    tracing::info!(
+        function = %name, %file, "deploying: init and compilation take seconds, of large models minutes; {meanwhile}"
+    );
+    // As by the command line: what was set since then stays.
+    let base = Settings { limits: limits.clone(), ..Settings::default() };
+    let change = Change { base, keeps: true, ..Change::default() };
+    let request = PublishRequest { name: name.clone(), wasm: wasm.into(), change };
+    match publisher.publish(request, |_| ()).await {
+        Ok(report) => {
+            tracing::info!(function = %name, revision = report.record.number, "deployed");
+            Ok(())
+        }
+        Err(error) if current.is_some() => {
+            tracing::error!(function = %name, "{}; its old revision serves on", error.with_hint());
+            Ok(())
+        }
+        Err(error) => Err(anyhow!("deploy.{name}: {}", error.with_hint())),
+    }
+}
+
+fn current(publisher: &Publisher, name: &FunctionName) -> Option<Digest> {
+    let history = publisher.history(name).ok()?;
+    let current = history.into_iter().next()?;
+    Some(current.learned_from.unwrap_or(current.wasm))
+}
