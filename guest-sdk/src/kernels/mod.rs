@@ -16,6 +16,7 @@ mod plane;
 mod product;
 mod relocate;
 mod rewrite;
+mod rows;
 mod tail;
 mod toom;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
@@ -24,3 +25,4 @@ mod vectors;
 pub use call::{native, release_scratch};
 pub use relocate::relocate;
 pub use rewrite::rewrite;
+pub(crate) use rows::Rows;

@@ -9,9 +9,12 @@ use tract_onnx::pb::{AttributeProto, GraphProto, ModelProto, NodeProto, TensorPr
 use tract_onnx::prelude::TractResult;
 use tract_onnx::tract_hir::internal::InferenceOp;
 
+use super::contrib;
+
 /// Teaches tract operators that it has under another name.
 pub(crate) fn register(onnx: &mut Onnx) {
     onnx.op_register.insert("Upsample", upsample);
+    contrib::register(onnx);
 }
 
 /// What `Resize` was called until operator set 10. YOLOv3 and its kin have it.
@@ -45,7 +48,10 @@ pub(crate) const EXPANDED: &[&str] = &["LpPool"];
 /// When a node has attributes that its operator does not allow.
 pub(crate) fn expand(proto: &mut ModelProto) -> Result<()> {
     match &mut proto.graph {
-        Some(graph) => expand_graph(graph),
+        Some(graph) => {
+            contrib::claim(graph);
+            expand_graph(graph)
+        }
         None => Ok(()),
     }
 }

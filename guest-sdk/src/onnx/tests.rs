@@ -204,6 +204,7 @@ fn a_tensor_holds_to_its_shape_and_type() {
     assert!(Tensor::new::<f32>(&[usize::MAX, 2], &[]).is_err());
 }
 
+mod contrib;
 mod indices;
 mod kernels;
 mod list;
