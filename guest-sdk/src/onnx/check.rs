@@ -43,7 +43,8 @@ impl Grain {
             }
             let coarse = operator.contains("Quantize")
                 || operator.contains("QLinear")
-                || operator.ends_with("Integer");
+                || operator.contains("Integer")
+                || ["com.microsoft.QAttention", "com.microsoft.QGemm"].contains(&operator);
             if coarse {
                 grain = Self::Coarse;
             }
