@@ -10,7 +10,7 @@ use tract_onnx::pb::{
     ValueInfoProto,
 };
 
-use super::advice;
+use super::{advice, contrib};
 
 /// Whose operators are known; all of them by one table of names.
 pub(crate) const DOMAINS: [&str; 4] = ["", "ai.onnx", "ai.onnx.ml", "com.microsoft"];
@@ -40,6 +40,7 @@ pub(crate) fn check(onnx: &Onnx, proto: &ModelProto) -> Result<()> {
         // An operator of somebody else's may have any name, and be another one.
         if !onnx.op_register.0.contains_key(&node.op_type)
             || !DOMAINS.contains(&node.domain.as_str())
+            || contrib::unknown(node)
         {
             unknown.push(format!("{} ({}{})", name_of(node), domain_of(node), node.op_type));
             let step = advice::instead(&node.domain, &node.op_type);

@@ -37,9 +37,9 @@ type Write = fn(&mut Build<'_>) -> TractResult<Outputs>;
 
 const DOMAIN: &str = "com.microsoft";
 
-/// Of that domain, and the standard's or tract's own by the same name.
-const SHARED: [&str; 6] =
-    ["GatherBlockQuantized", "GridSample", "MatMulNBits", "Pad", "Range", "Trilu"];
+/// Of that domain, and known by their plain name: the standard's as well, tract's own, or for text.
+const SHARED: [&str; 7] =
+    ["GatherBlockQuantized", "GridSample", "MatMulNBits", "Pad", "Range", "Tokenizer", "Trilu"];
 
 /// By the name that [`claim`] gives them: tract goes by names alone, and some are the standard's as well.
 const OPERATORS: [(&str, Write); 42] = [
@@ -87,15 +87,21 @@ const OPERATORS: [(&str, Write); 42] = [
     ("com.microsoft.TransposeMatMul", products::fused),
 ];
 
-/// Names the operators of `com.microsoft` by their domain, in the graph and in those inside it.
+/// Names the operators that are known here by their domain, in the graph and in those inside it.
 pub(super) fn claim(graph: &mut GraphProto) {
     for node in &mut graph.node {
-        if node.domain == DOMAIN && !SHARED.contains(&&*node.op_type) {
-            node.op_type = format!("{DOMAIN}.{}", node.op_type);
+        let name = format!("{DOMAIN}.{}", node.op_type);
+        if node.domain == DOMAIN && OPERATORS.iter().any(|(known, _)| *known == name) {
+            node.op_type = name;
             node.domain.clear();
         }
         node.attribute.iter_mut().filter_map(|attribute| attribute.g.as_mut()).for_each(claim);
     }
+}
+
+/// Whether a node that nobody has claimed is another operator than the one of its name.
+pub(super) fn unknown(node: &NodeProto) -> bool {
+    node.domain == DOMAIN && !SHARED.contains(&&*node.op_type)
 }
 
 /// Teaches tract these operators, its own versions of some among them.
