@@ -19,10 +19,10 @@ PEERS := $(TARGET_DIR)/peers
 PEERS_DEBIAN := hey:hey ab:apache2-utils curl:curl node:nodejs nginx:nginx-light haproxy:haproxy caddy:caddy varnishd:varnish
 
 .PHONY: peers-http peers-http-ready peers-proxied test-bodies cgi-go soak soak-guard soak-http soak-nginx soak-h2 soak-slow soak-aborts soak-imports soak-isolation soak-deploys soak-deploy-memory soak-crowds \
-	soak-mutants try-models try-models-ready soak-tenants soak-storage soak-clients soak-pressure soak-load soak-slow-clients soak-fuzz soak-pictures soak-long hostile-python
+	soak-mutants soak-models test-models try-models try-models-ready soak-tenants soak-storage soak-clients soak-pressure soak-load soak-slow-clients soak-fuzz soak-pictures soak-long hostile-python
 
 soak: soak-guard soak-http soak-nginx peers-proxied test-bodies soak-h2 soak-slow soak-slow-clients soak-aborts soak-imports soak-fuzz soak-isolation soak-deploys \
-	soak-pictures soak-tenants soak-clients soak-storage soak-crowds soak-load soak-pressure soak-admin soak-mutants soak-long ## The long part of docs/reliability.md
+	soak-pictures soak-models soak-tenants soak-clients soak-storage soak-crowds soak-load soak-pressure soak-admin soak-mutants soak-long ## The long part of docs/reliability.md
 
 soak-http: ## HTTP/1: framing vectors, limits, damaged messages
 	timeout 900 $(HOSTILE) smuggling http_limits
@@ -112,6 +112,17 @@ soak-load: build hostile-python ## Kills and overload, redeploys under load, eig
 soak-pictures: build hostile-python ## Picture bombs and 2,000 damaged pictures for a model (needs `make guests`)
 	@if [ -e $(GUESTS)/classify.wasm ]; then $(HOSTILE_RUN)/test_pictures.py $(MAYFLY) $(GUESTS)/classify.wasm; \
 	else echo "SKIPPED: $(GUESTS)/classify.wasm is not there (make guests); no picture was posted"; fi
+
+# Graphs of two to eight nodes, each answered in a guest and by ONNX Runtime. A seed makes one; `FUZZ_MODELS='--seeds 7'` is one.
+FUZZ_MODELS_RUN = $(CARGO) build --profile guest --target $(GUEST_TARGET) -p onnx-cases && \
+	timeout 3600 $(TOOLCHAINS)/onnx/bin/python runtime/tests/python/fuzz_models.py --mayfly $(MAYFLY) --guest $(GUESTS)/onnx_cases.wasm \
+	--failures $(TARGET_DIR)/fuzz-models
+
+test-models: build toolchain $(TOOLCHAINS)/onnx/installed ## 500 graphs drawn from all operators, against ONNX Runtime
+	$(FUZZ_MODELS_RUN) --count 500 $(FUZZ_MODELS)
+
+soak-models: build toolchain $(TOOLCHAINS)/onnx/installed ## 20,000 of them; writes docs/operators.md
+	$(FUZZ_MODELS_RUN) --count 20000 --table docs/operators.md --list runtime/tests/onnx/passing.txt $(FUZZ_MODELS)
 
 soak-tenants: build hostile-python ## One tenant does its worst, in twenty ways and in pairs, while another is served
 	$(HOSTILE_RUN)/test_tenants.py $(MAYFLY)
