@@ -9,7 +9,7 @@ use super::fuse::fuse;
 use super::images::image;
 use super::indices::check;
 use super::lookup::lookup;
-use super::opaque::hide_softmax;
+use super::opaque::hide_tables;
 use super::product::{Product, Side, Weights};
 use super::tail::Tail;
 
@@ -20,7 +20,7 @@ use super::tail::Tail;
 pub fn rewrite(mut model: TypedModel) -> TractResult<TypedModel> {
     // Images first: decluttering may turn convolutions of 1x1 into products, and move channels last to suit them.
     model.prop_consts()?;
-    hide_softmax(&mut model)?;
+    hide_tables(&mut model)?;
     let model = replace_all(model, &image)?;
     let model = replace_all(model.into_decluttered()?, &|model, node| {
         if let Some(patch) = image(model, node)? {
@@ -42,7 +42,8 @@ fn replace_all(mut model: TypedModel, replace: Replace<'_>) -> TractResult<Typed
         if !is_used(&model, node) {
             continue;
         }
-        let Some(patch) = replace(&model, node)? else { continue };
+        let patch = replace(&model, node).with_context(|| format!("the node {:?}", node.name));
+        let Some(patch) = patch? else { continue };
         patch.apply(&mut model)?;
     }
     model.compact()?;

@@ -4,7 +4,10 @@ use tract_onnx::pb::ModelProto;
 use super::check::Grain;
 use super::model::Model;
 use super::source::Source;
-use super::{advice, blame, branch, flatten, ml, operators, proto, shapes, squeeze, strings};
+use super::{
+    advice, blame, branch, contrib, flatten, ml, operators, proto, shapes, squeeze, standard,
+    strings,
+};
 
 /// For [`Options::leave_out`].
 pub const ALL_SIZES: &str = "all sizes";
@@ -185,7 +188,8 @@ impl Options {
 /// tract, with all that it is taught here; `operators.txt` has the names.
 pub(super) fn taught() -> tract_onnx::Onnx {
     let mut onnx = tract_onnx::onnx();
-    operators::register(&mut onnx);
+    contrib::register(&mut onnx);
+    standard::register(&mut onnx);
     branch::register(&mut onnx);
     squeeze::register(&mut onnx);
     flatten::register(&mut onnx);

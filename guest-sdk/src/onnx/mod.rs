@@ -51,6 +51,7 @@ mod shapes;
 mod slow;
 mod source;
 mod squeeze;
+mod standard;
 mod strings;
 mod tensor;
 mod text;

@@ -1,7 +1,6 @@
 //! Operators that tract lacks and that others can stand in for, put in their place before tract reads the file.
 
 use anyhow::{Result, ensure};
-use tract_onnx::Onnx;
 use tract_onnx::model::ParsingContext;
 use tract_onnx::pb::attribute_proto::AttributeType;
 use tract_onnx::pb::tensor_proto::DataType;
@@ -11,25 +10,13 @@ use tract_onnx::tract_hir::internal::InferenceOp;
 
 use super::contrib;
 
-/// Teaches tract operators that it has under another name.
-pub(crate) fn register(onnx: &mut Onnx) {
-    onnx.op_register.insert("Upsample", upsample);
-    contrib::register(onnx);
-}
-
 /// What `Resize` was called until operator set 10. YOLOv3 and its kin have it.
-fn upsample(
+pub(crate) fn upsample(
     context: &ParsingContext<'_>,
     node: &NodeProto,
 ) -> TractResult<(Box<dyn InferenceOp>, Vec<String>)> {
     let mut node = node.clone();
-    // `Resize` asks which neighbour is the nearest; here it is always the one before.
-    node.attribute.push(AttributeProto {
-        name: "nearest_mode".to_owned(),
-        r#type: AttributeType::String as i32,
-        s: b"floor".to_vec(),
-        ..AttributeProto::default()
-    });
+    as_until_10(&mut node);
     // The first `Resize` takes its inputs and its coordinates as `Upsample` did.
     let context = ParsingContext { onnx_operator_set_version: 10, ..context.clone() };
     let Some(resize) = context.framework.op_register.0.get("Resize") else {
@@ -41,6 +28,21 @@ fn upsample(
 /// What [`expand`] takes, and tract need not have.
 #[cfg(test)]
 pub(crate) const EXPANDED: &[&str] = &["LpPool"];
+
+/// Until operator set 10 the nearest neighbour was the one before, and places were counted from the first element's own.
+/// Later versions have attributes for both, with other defaults.
+pub(crate) fn as_until_10(node: &mut NodeProto) {
+    for (name, value) in
+        [("nearest_mode", "floor"), ("coordinate_transformation_mode", "asymmetric")]
+    {
+        node.attribute.push(AttributeProto {
+            name: name.to_owned(),
+            r#type: AttributeType::String as i32,
+            s: value.as_bytes().to_vec(),
+            ..AttributeProto::default()
+        });
+    }
+}
 
 /// Writes operators as several that tract has.
 ///
@@ -57,6 +59,7 @@ pub(crate) fn expand(proto: &mut ModelProto) -> Result<()> {
 }
 
 fn expand_graph(graph: &mut GraphProto) -> Result<()> {
+    scales_as_input(graph);
     // Most graphs have nothing to expand, and a large one is not to be copied for that.
     if graph.node.iter().any(|node| node.op_type == "LpPool" && node.domain.is_empty()) {
         let nodes = std::mem::take(&mut graph.node);
@@ -71,6 +74,25 @@ fn expand_graph(graph: &mut GraphProto) -> Result<()> {
     }
     let attributes = graph.node.iter_mut().flat_map(|node| &mut node.attribute);
     attributes.filter_map(|attribute| attribute.g.as_mut()).try_for_each(expand_graph)
+}
+
+/// Until operator set 9 an `Upsample` had its scales as an attribute, which tract does not look for.
+fn scales_as_input(graph: &mut GraphProto) {
+    for node in &mut graph.node {
+        let scales = node.attribute.iter().find(|attribute| attribute.name == "scales");
+        if let Some(scales) = scales.filter(|_| node.op_type == "Upsample" && node.input.len() == 1)
+        {
+            let name = format!("{}/scales", node.output.first().map_or("", String::as_str));
+            graph.initializer.push(TensorProto {
+                name: name.clone(),
+                data_type: DataType::Float as i32,
+                dims: i64::try_from(scales.floats.len()).into_iter().collect(),
+                float_data: scales.floats.clone(),
+                ..TensorProto::default()
+            });
+            node.input.push(name);
+        }
+    }
 }
 
 /// `(sum of |x|^p)^(1/p)` over each window, the sum as so many times the mean.

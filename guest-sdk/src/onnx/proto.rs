@@ -60,7 +60,8 @@ pub(crate) fn check(onnx: &Onnx, proto: &ModelProto) -> Result<()> {
 }
 
 /// Mends what tract 0.23 reads otherwise than the standard has it: a `ConstantOfShape` without a
-/// value is f32 zeros, but tract makes it f64 and then fails on the next node.
+/// value is f32 zeros, but tract makes it f64 and then fails on the next node; a `Pad` by its edge or
+/// by reflection has no use for a constant, and tract would pad with it.
 pub(crate) fn repair(proto: &mut ModelProto) {
     fn mend(graph: &mut GraphProto) {
         for node in &mut graph.node {
@@ -68,6 +69,13 @@ pub(crate) fn repair(proto: &mut ModelProto) {
                 && !node.attribute.iter().any(|attribute| attribute.name == "value")
             {
                 node.attribute.push(zero_value());
+            }
+            let modes = node
+                .attribute
+                .iter()
+                .any(|attribute| attribute.name == "mode" && attribute.s != b"constant");
+            if node.op_type == "Pad" && modes && node.input.len() > 2 {
+                node.input[2].clear();
             }
             node.attribute.iter_mut().filter_map(|attribute| attribute.g.as_mut()).for_each(mend);
         }

@@ -12,7 +12,7 @@ from fuzz_graph import CODE, FLOATS, declared, session
 from onnx_conformance import frame, unframe
 
 # Of the number itself, and of the largest number of the output: sums in another order cancel otherwise.
-TOLERANCE = {"float32": (1e-4, 5e-6), "float64": (1e-6, 1e-9), "float16": (1e-2, 5e-3)}
+TOLERANCE = {"float32": (1e-4, 5e-6), "float64": (1e-5, 1e-6), "float16": (1e-2, 5e-3)}
 # What each operator's result is moved by to see how steep the rest of the graph is, as a part of itself.
 NOISE = {"float32": 2.0**-20, "float64": 2.0**-40, "float16": 2.0**-9}
 NOISY_RUNS = 8
@@ -24,7 +24,7 @@ EXACT = set(
     "ScatterND DequantizeLinear QuantizeLinear Dropout Hardmax Range Mod".split()
 )
 # What a panic says, where an error has words of ours.
-PANIC = re.compile(r"panick|index out of bounds|called `|out of range for slice|attempt to |assertion|unreachable|overflow")
+PANIC = re.compile(r"panicked|ndarray: index|index out of bounds|called `|out of range for slice|attempt to |assertion|entered unreachable|overflow")
 
 
 class Case:
@@ -170,6 +170,9 @@ def judge(case, call):
     how = compare(case.outputs, answer, right)
     if how is None:
         return "same", ""
+    again = case.right()
+    if again is None or compare(case.outputs, again, right) is not None:
+        return "theirs", "ONNX Runtime answers this way and that"
     bounds = spreads(case)
     if bounds == "open" or bounds and compare(case.outputs, answer, right, bounds) is None:
         return "steep", how

@@ -31,7 +31,8 @@ WEIGHTS = {"float32": 12, "float64": 2, "float16": 2, "int64": 4, "int32": 3, "i
 SIZES = [1, 1, 2, 2, 3, 3, 4, 5, 7]
 # Elements of one value: enough for every border, and quick.
 LARGEST = 600
-WORDS = ["", "a", "b", "zz", "é", "a b"]
+# In ASCII: of others ONNX Runtime's Python loses some on the way out.
+WORDS = ["", "a", "b", "zz", "a b"]
 OPSETS = range(7, 24)
 
 
@@ -213,6 +214,8 @@ class Graph:
         fuzz_guard.check(proto, [value.array if value else None for value in inputs], self.opset)
         alone, arrays = self.alone(proto, reads)
         made = [Value(name, array, True) for name, array in zip([name for name in wanted if name], arrays)]
+        if any(fuzz_guard.near_overflow(value.array) for value in (*reads, *made)):
+            raise Refused("float16 that overflows on the way")
         if any(value.array.size > LARGEST * 20 for value in made):
             raise Refused("too large")
         self.steps.append(Step(proto, reads, made, alone))

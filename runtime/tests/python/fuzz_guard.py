@@ -64,13 +64,55 @@ def powers(attributes, arrays, opset):
     return bool((exponent < 0).any()) or bool((numpy.abs(result) > 2.0**52).any()) or beyond(result, arrays[0].dtype)
 
 
-def means(attributes, arrays, opset):
-    """Of nothing."""
-    return arrays[0].size == 0
+def near_overflow(array):
+    """Sums and squares of such numbers are beyond a float of 16 bits, whose arithmetic may be of 16 or of 32."""
+    if array.dtype != numpy.float16:
+        return False
+    finite = array[numpy.isfinite(array)].astype(numpy.float32)
+    return bool((numpy.abs(finite) > 100).any())
 
 
-def clips(attributes, arrays, opset):
-    return any(array is not None and array.dtype.kind == "f" and numpy.isnan(array).any() for array in arrays)
+def sums(attributes, arrays, opset):
+    """Beyond a whole type."""
+    if not whole(arrays[0]):
+        return False
+    return float(numpy.sum(numpy.abs(arrays[0].astype(numpy.float64)))) > numpy.iinfo(arrays[0].dtype).max
+
+
+def squares(attributes, arrays, opset):
+    if not whole(arrays[0]):
+        return False
+    return float(numpy.sum(arrays[0].astype(numpy.float64) ** 2)) > numpy.iinfo(arrays[0].dtype).max
+
+
+def products(attributes, arrays, opset):
+    if not whole(arrays[0]):
+        return False
+    return float(numpy.prod(numpy.maximum(1, numpy.abs(arrays[0].astype(numpy.float64))))) > numpy.iinfo(arrays[0].dtype).max
+
+
+def scatters(attributes, arrays, opset):
+    """The larger of a number and NaN."""
+    return "reduction" in attributes and any(array.dtype.kind == "f" and numpy.isnan(array).any() for array in arrays)
+
+
+def of_one(attributes, arrays, opset):
+    """Of a scalar: the standard has another shape than ONNX Runtime."""
+    return arrays[0].ndim == 0
+
+
+def gates(attributes, arrays, opset):
+    """Infinity times 0 in a cell: by the order of its products."""
+    return any(array is not None and not numpy.isfinite(array).all() for array in arrays)
+
+
+def ill(attributes, arrays, opset):
+    """A variance that is lost in the difference by which the standard defines it."""
+    array = arrays[0].astype(numpy.float64)
+    axes = tuple(attributes["axes"].ints) if "axes" in attributes else (0, 2, 3)
+    if not numpy.isfinite(array).all():
+        return True
+    return bool((array.var(axes) < 1e-2 * (array ** 2).mean(axes)).any())
 
 
 def orders(attributes, arrays, opset):
@@ -85,7 +127,9 @@ def quantises(attributes, arrays, opset):
 
 GUARDS = {
     "Div": divides, "Mod": divides, "Cast": casts, "CastLike": casts_like, "BitShift": shifts, "Pow": powers,
-    "ArgMax": orders, "ArgMin": orders, "TopK": orders, "Hardmax": orders, "QuantizeLinear": quantises,
-    "DynamicQuantizeLinear": quantises, "NonMaxSuppression": orders, "MaxPool": orders, "GlobalMaxPool": orders,
-    "ReduceMax": orders, "ReduceMin": orders,
+    "QuantizeLinear": quantises, "DynamicQuantizeLinear": quantises, "NonZero": of_one, "MeanVarianceNormalization": ill,
+    **dict.fromkeys(["ArgMax", "ArgMin", "TopK", "Hardmax", "NonMaxSuppression", "MaxPool", "GlobalMaxPool"], orders),
+    **dict.fromkeys(["ReduceMax", "ReduceMin"], orders), **dict.fromkeys(["LSTM", "GRU", "RNN"], gates),
+    **dict.fromkeys(["ScatterElements", "ScatterND"], scatters), "ReduceProd": products,
+    **dict.fromkeys(["ReduceSum", "ReduceL1", "ReduceMean"], sums), **dict.fromkeys(["ReduceSumSquare", "ReduceL2"], squares),
 }

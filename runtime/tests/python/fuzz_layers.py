@@ -231,6 +231,10 @@ def resize(g):
         return g.node("Resize", [x, given], mode=mode)
     ways = ["half_pixel", "align_corners", "asymmetric", "pytorch_half_pixel", *(["half_pixel_symmetric"] if g.opset >= 19 else [])]
     attributes = {"mode": mode, "coordinate_transformation_mode": g.draw.one([None, *ways])}
+    if attributes["coordinate_transformation_mode"] == "align_corners":
+        # Of a size with a fraction the standard and ONNX Runtime take different last places.
+        scales = [float(int(scale)) or 1.0 for scale in scales]
+        given = g.parameter(numpy.array(scales, numpy.float32))
     if mode in (None, "nearest"):
         attributes["nearest_mode"] = g.draw.one([None, "round_prefer_floor", "round_prefer_ceil", "floor", "ceil"])
     if mode == "cubic":
@@ -279,8 +283,9 @@ def zero_point(g, element, shape=()):
     return g.new(g.numbers(element, shape, max(info.min, -10), min(info.max, 130 if info.min == 0 else 10)), g.draw.often(0.95))
 
 
-def scale(g, shape=(), element="float32"):
-    return g.new((2.0 ** g.draw.random.randint(-6, 0, shape) * g.draw.one([1, 1.3])).astype(element).reshape(shape), g.draw.often(0.95))
+def scale(g, shape=(), element="float32", odd=(1, 1.3)):
+    """Powers of two, whose products are exact, and others."""
+    return g.new((2.0 ** g.draw.random.randint(-6, 0, shape) * g.draw.one(odd)).astype(element).reshape(shape), g.draw.often(0.95))
 
 
 def matmul_integer(g):
@@ -302,8 +307,8 @@ def quantised_product(g):
     element = g.draw.one(["uint8", "int8"])
     first = g.value(element, least=2, most=3, where=lambda value: value.array.size)
     second = g.value(g.draw.one([element, "int8"]), (first.shape[-1], g.draw.count(1, 5)), constant=g.draw.often(0.8))
-    sides = [[value, scale(g), zero_point(g, value.element)] for value in (first, second)]
-    g.node("QLinearMatMul", [*sides[0], *sides[1], scale(g), zero_point(g, element)])
+    sides = [[value, scale(g, odd=[1]), zero_point(g, value.element)] for value in (first, second)]
+    g.node("QLinearMatMul", [*sides[0], *sides[1], scale(g, odd=[1]), zero_point(g, element)])
 
 
 def quantised_convolution(g):
@@ -311,8 +316,9 @@ def quantised_convolution(g):
     x, w, outs, attributes = convolution(g, element)
     per = (outs,) if g.draw.often(0.3) else ()
     zero = g.new(numpy.zeros(per, element), True) if per else zero_point(g, element)
-    bias = g.value("int32", (outs,), constant=True) if g.draw.often() else None
-    given = [x, scale(g), zero_point(g, element), w, scale(g, per), zero, scale(g), zero_point(g, element), bias]
+    bias = g.value("int32", (outs,), low=-200, high=200, constant=True) if g.draw.often() else None
+    sides = [scale(g, odd=[1]), scale(g, per, odd=[1]), scale(g, odd=[1])]
+    given = [x, sides[0], zero_point(g, element), w, sides[1], zero, sides[2], zero_point(g, element), bias]
     g.node("QLinearConv", given, **attributes)
 
 

@@ -37,10 +37,10 @@ AGREE = 60
 
 def label(step):
     """Domain and operator, type of the first input, and since which operator set it is so."""
-    proto, graph_opset = step.proto, step.opset
+    proto = step.proto
     element = step.inputs[0].element if step.inputs else step.outputs[0].element
     domain = f"{proto.domain}." if proto.domain else ""
-    since = graph_opset if proto.domain else onnx.defs.get_schema(proto.op_type, graph_opset).since_version
+    since = onnx.defs.get_schema(proto.op_type, step.sets[proto.domain], proto.domain).since_version
     return f"{domain}{proto.op_type}", element, since
 
 
@@ -48,7 +48,7 @@ def examine(seed, call, failures):
     """What came of a seed: outcome, words, the steps that agreed and those that were refused."""
     graph = fuzz_patterns.draw(seed)
     for step in graph.steps:
-        step.opset = graph.opset
+        step.sets = {"": graph.opset, "ai.onnx.ml": graph.ml}
     case, refused = Case(graph, graph.steps), []
     while case.steps:
         outcome, words = judge(case, call)

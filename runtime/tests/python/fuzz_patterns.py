@@ -7,7 +7,7 @@ import fuzz_layers
 import fuzz_moves
 import fuzz_operators
 import ml_cases
-from fuzz_graph import CODE, Graph, Refused, Step, Value
+from fuzz_graph import CODE, Graph, Refused, Value, types
 from fuzz_guard import Open
 from fuzz_layers import scale, zero_point
 
@@ -39,7 +39,7 @@ def quantised(g):
     OPERATORS[operator](reads)
     for value in list(g.steps[-1].outputs):
         if value.element == "float32" and value.array.size:
-            both_ways(g, value, element)
+            both_ways(g, value, g.draw.one([element, element, "int8", "uint8"]))
     if len(g.steps) == before:
         raise Refused("nothing")
 
@@ -54,7 +54,7 @@ class Quantised:
         return getattr(self.graph, name)
 
     def element(self, operator, parameter="T", among=None):
-        if among is not None and "float32" not in among:
+        if "float32" not in (among or types(operator, self.opset, parameter)):
             raise Refused("no floats")
         return "float32"
 

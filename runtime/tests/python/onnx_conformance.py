@@ -27,6 +27,7 @@ from onnx import numpy_helper
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import contrib_cases  # noqa: E402
+import mended_cases  # noqa: E402
 import ml_cases  # noqa: E402
 import quantised_cases  # noqa: E402
 import text_cases  # noqa: E402
@@ -61,7 +62,7 @@ def cases():
     if len(found) < 1000:
         sys.exit(f"{root} has {len(found)} cases: this onnx package came without them")
     ours = pathlib.Path(tempfile.mkdtemp(prefix="mayfly-onnx-cases-"))
-    own = (quantised_cases, ml_cases, text_cases, contrib_cases)
+    own = (quantised_cases, ml_cases, text_cases, contrib_cases, mended_cases)
     return found + [case for kind in own for case in kind.write(ours)]
 
 

@@ -111,7 +111,8 @@ pub(super) fn register(onnx: &mut Onnx) {
     }
 }
 
-fn build(
+/// One of these operators.
+pub(super) fn build(
     _: &ParsingContext<'_>,
     node: &NodeProto,
 ) -> TractResult<(Box<dyn InferenceOp>, Vec<String>)> {

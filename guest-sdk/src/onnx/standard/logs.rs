@@ -1,0 +1,133 @@
+//! Logarithms of sums of powers, from the largest number down. tract takes the logarithm of what has become 0 or infinity
+//! by then: from a difference of 104 on `LogSoftmax` was -inf.
+
+use tract_onnx::model::ParsingContext;
+use tract_onnx::pb::NodeProto;
+use tract_onnx::tract_core::internal::*;
+use tract_onnx::tract_core::ops::change_axes::AxisOp;
+use tract_onnx::tract_core::ops::math::{add, exp, ln, max, min, sub};
+use tract_onnx::tract_core::ops::nn::{Reduce, Reducer};
+use tract_onnx::tract_hir::internal::*;
+
+use super::{Built, called, scalar, taken_over};
+
+/// Along which axes.
+#[derive(Debug, Clone)]
+enum Along {
+    /// `LogSoftmax`: this one, and until operator set 12 those behind it.
+    Softmax { axis: i64, rest: bool },
+    /// `ReduceLogSumExp`: these, or all; of an input, if it has one. Without any, nothing is done if so said.
+    Reduce { axes: Vec<i64>, keep: bool, none: bool },
+}
+
+#[derive(Debug, Clone)]
+struct LogSumExp {
+    tracts: Box<dyn Expansion>,
+    along: Along,
+    node: String,
+}
+
+pub(super) fn log_softmax(context: &ParsingContext<'_>, node: &NodeProto) -> Built {
+    let (tracts, more) = taken_over(context, node)?;
+    let rest = context.onnx_operator_set_version < 13;
+    let axis = node.attribute.iter().find(|attribute| attribute.name == "axis");
+    let axis = axis.map_or(if rest { 1 } else { -1 }, |axis| axis.i);
+    let node = called(node);
+    Ok((expand(LogSumExp { tracts, along: Along::Softmax { axis, rest }, node }), more))
+}
+
+pub(super) fn reduce_log_sum_exp(context: &ParsingContext<'_>, node: &NodeProto) -> Built {
+    let (tracts, more) = taken_over(context, node)?;
+    let attribute = |name: &str| node.attribute.iter().find(|attribute| attribute.name == name);
+    let along = Along::Reduce {
+        axes: attribute("axes").map_or_else(Vec::new, |axes| axes.ints.clone()),
+        keep: attribute("keepdims").is_none_or(|keep| keep.i != 0),
+        none: attribute("noop_with_empty_axes").is_some_and(|none| none.i != 0),
+    };
+    Ok((expand(LogSumExp { tracts, along, node: called(node) }), more))
+}
+
+impl LogSumExp {
+    fn axes(&self, rank: usize, given: Option<&Tensor>) -> TractResult<TVec<usize>> {
+        let whole = i64::try_from(rank)?;
+        let place = |axis: i64| usize::try_from(if axis < 0 { axis + whole } else { axis });
+        let listed =
+            |axes: &[i64]| axes.iter().map(|&axis| place(axis)).collect::<Result<TVec<_>, _>>();
+        let mut axes = match (&self.along, given) {
+            (Along::Softmax { axis, rest: true }, _) => (place(*axis)?..rank).collect(),
+            (Along::Softmax { axis, .. }, _) => tvec!(place(*axis)?),
+            (_, Some(given)) => {
+                listed(given.cast_to::<i64>()?.try_as_plain_ram()?.as_slice::<i64>()?)?
+            }
+            (Along::Reduce { axes, .. }, _) => listed(axes)?,
+        };
+        if axes.is_empty() && matches!(self.along, Along::Reduce { none: false, .. }) {
+            axes = (0..rank).collect();
+        }
+        axes.sort_unstable();
+        ensure!(axes.iter().all(|&axis| axis < rank), "{}: it has no such axis", self.node);
+        Ok(axes)
+    }
+}
+
+impl Expansion for LogSumExp {
+    fn name(&self) -> StaticName {
+        self.tracts.name()
+    }
+
+    fn rules<'r, 'p: 'r, 's: 'r>(
+        &'s self,
+        s: &mut Solver<'r>,
+        inputs: &'p [TensorProxy],
+        outputs: &'p [TensorProxy],
+    ) -> InferenceResult {
+        self.tracts.rules(s, inputs, outputs)
+    }
+
+    fn wire(
+        &self,
+        prefix: &str,
+        model: &mut TypedModel,
+        inputs: &[OutletId],
+    ) -> TractResult<TVec<OutletId>> {
+        let fact = model.outlet_fact(inputs[0])?;
+        let (x, rank, datum) = (inputs[0], fact.rank(), fact.datum_type);
+        ensure!(
+            datum.is_float(),
+            "{}: it is not supported for whole numbers; put a Cast to float before it and one back behind it",
+            self.node
+        );
+        let given = match inputs.get(1) {
+            Some(&axes) => Some(model.outlet_fact(axes)?.konst.clone().with_context(|| {
+                format!("{}: its axes come with the request; make them a constant", self.node)
+            })?),
+            None => None,
+        };
+        let axes = self.axes(rank, given.as_deref())?;
+        let named = |what: &str| format!("{prefix}.{what}");
+        let largest = Reduce::new(axes.clone(), Reducer::Max);
+        let largest = model.wire_node(named("largest"), largest, &[x])?[0];
+        // Infinity less infinity is no number.
+        let (low, high) = match datum {
+            DatumType::F16 => (-65504.0, 65504.0),
+            _ => (f32::MIN, f32::MAX),
+        };
+        let low = scalar(model, &named("low"), x, low)?;
+        let high = scalar(model, &named("high"), x, high)?;
+        let above = model.wire_node(named("above"), max(), &[largest, low])?[0];
+        let base = model.wire_node(named("base"), min(), &[above, high])?[0];
+        let less = model.wire_node(named("less"), sub(), &[x, base])?[0];
+        let powers = model.wire_node(named("powers"), exp(), &[less])?;
+        let sum = Reduce::new(axes.clone(), Reducer::Sum);
+        let sum = model.wire_node(named("sum"), sum, &powers)?;
+        let log = model.wire_node(named("log"), ln(), &sum)?[0];
+        let Along::Reduce { keep, .. } = self.along else {
+            return model.wire_node(prefix, sub(), &[less, log]);
+        };
+        let mut wire = model.wire_node(named("total"), add(), &[base, log])?;
+        for axis in axes.iter().rev().filter(|_| !keep) {
+            wire = model.wire_node(named(&format!("without.{axis}")), AxisOp::Rm(*axis), &wire)?;
+        }
+        Ok(wire)
+    }
+}

@@ -1,0 +1,77 @@
+//! Operators of the standard that tract has and, by ONNX Runtime's answers, has wrong: put right beside it, or refused
+//! where the model is loaded.
+//!
+//! Each was found by `make soak-models`. A guard knows the types and shapes of a node's inputs; a node that it does not let
+//! pass would have been answered with other numbers, or would have ended the instance.
+
+mod activations;
+mod flip;
+mod guard;
+mod logs;
+mod one_hot;
+mod pools;
+mod quantise;
+mod range;
+mod recurrent;
+
+use std::sync::LazyLock;
+
+use tract_onnx::Onnx;
+use tract_onnx::model::ParsingContext;
+use tract_onnx::pb::NodeProto;
+use tract_onnx::tract_core::internal::*;
+use tract_onnx::tract_hir::internal::*;
+
+/// What a builder of an operator gives: the operator, and what it reads beside the node's inputs.
+type Built = TractResult<(Box<dyn InferenceOp>, Vec<String>)>;
+
+/// tract's own operators.
+static TRACT: LazyLock<Onnx> = LazyLock::new(tract_onnx::onnx);
+
+pub(super) fn register(onnx: &mut Onnx) {
+    onnx.op_register.insert("Celu", activations::celu);
+    onnx.op_register.insert("Softplus", activations::softplus);
+    onnx.op_register.insert("GlobalLpPool", pools::global_lp_pool);
+    onnx.op_register.insert("OneHot", one_hot::one_hot);
+    onnx.op_register.insert("LogSoftmax", logs::log_softmax);
+    onnx.op_register.insert("QuantizeLinear", quantise::quantize_linear);
+    onnx.op_register.insert("Range", range::range);
+    onnx.op_register.insert("ReduceLogSumExp", logs::reduce_log_sum_exp);
+    for name in ["GRU", "LSTM", "RNN"] {
+        onnx.op_register.insert(name, recurrent::recurrent);
+    }
+    guard::register(onnx);
+}
+
+/// The operator as tract has it.
+fn tracts(context: &ParsingContext<'_>, node: &NodeProto) -> Built {
+    let known = TRACT.op_register.0.get(&node.op_type);
+    known.with_context(|| format!("no operator {}", node.op_type))?(context, node)
+}
+
+/// The same as what can be wrapped.
+fn taken_over(
+    context: &ParsingContext<'_>,
+    node: &NodeProto,
+) -> TractResult<(Box<dyn Expansion>, Vec<String>)> {
+    let (op, more) = tracts(context, node)?;
+    let Ok(op) = op.into_any().downcast::<Box<dyn Expansion>>() else {
+        bail!("{}: tract's operator is none that can be wrapped", called(node));
+    };
+    Ok((*op, more))
+}
+
+/// How errors call the node: a name is optional in ONNX, and that of what it makes is not.
+fn called(node: &NodeProto) -> String {
+    let made = node.output.iter().find(|name| !name.is_empty());
+    let name = if node.name.is_empty() { made } else { Some(&node.name) };
+    format!("the {} {:?}", node.op_type, name.map_or("", String::as_str))
+}
+
+/// One number in the type and rank of `like`.
+fn scalar(model: &mut TypedModel, name: &str, like: OutletId, value: f32) -> TractResult<OutletId> {
+    let fact = model.outlet_fact(like)?;
+    let (datum, rank) = (fact.datum_type, fact.rank());
+    let tensor = tensor0(value).cast_to_dt(datum)?.into_owned().broadcast_into_rank(rank)?;
+    model.add_const(name, tensor)
+}

@@ -1,0 +1,133 @@
+//! `LSTM`, `GRU` and `RNN` as the standard has them. tract takes no notice of the direction of one that goes backwards
+//! only, of its activations, and of `clip`. Those of an LSTM are fixed.
+
+use tract_onnx::model::ParsingContext;
+use tract_onnx::ops::rec::common::{CommonRec, WireBody};
+use tract_onnx::ops::rec::{gru::GRU, lstm::LSTM, rnn::RNN};
+use tract_onnx::pb::{AttributeProto, NodeProto};
+use tract_onnx::tract_core::internal::*;
+use tract_onnx::tract_core::ops::math::tanh;
+use tract_onnx::tract_core::ops::nn::{leaky_relu, sigmoid};
+use tract_onnx::tract_hir::internal::*;
+
+use super::flip::Flip;
+use super::{Built, called};
+
+pub(super) fn recurrent(_: &ParsingContext<'_>, node: &NodeProto) -> Built {
+    let attribute = |name: &str| node.attribute.iter().find(|attribute| attribute.name == name);
+    let direction = attribute("direction").map_or(&b"forward"[..], |attribute| &attribute.s);
+    ensure!(
+        attribute("clip").is_none() && attribute("input_forget").is_none_or(|flag| flag.i == 0),
+        "{}: `clip` and `input_forget` are not supported; export it without them",
+        called(node)
+    );
+    let own = attribute("activations").map_or(&[][..], |given| &given.strings);
+    let usual = |name: &[u8], at: usize| {
+        name.eq_ignore_ascii_case([&b"sigmoid"[..], b"tanh", b"tanh"][at % 3])
+    };
+    // Its one step of all four gates has these written into it.
+    ensure!(
+        node.op_type != "LSTM" || own.iter().enumerate().all(|(at, name)| usual(name, at)),
+        "{}: other activations than Sigmoid, Tanh, Tanh are not supported; export it with those",
+        called(node)
+    );
+    let mut functions = activations(node, attribute("activations"), direction)?.into_iter();
+    let mut next =
+        || functions.next().with_context(|| format!("{}: too few activations", called(node)));
+    let body: Box<dyn WireBody> = match node.op_type.as_str() {
+        "LSTM" => Box::new(LSTM { f: next()?, g: next()?, h: next()? }),
+        "GRU" => {
+            let before = attribute("linear_before_reset").is_some_and(|flag| flag.i != 0);
+            Box::new(GRU { f: next()?, g: next()?, linear_before_reset: before })
+        }
+        _ => {
+            let function = next()?;
+            Box::new(RNN { fore: function.clone(), back: function })
+        }
+    };
+    let common = CommonRec::from_node_and_options(node, 3, 0, body)?;
+    if direction != b"reverse" {
+        return Ok((expand(common), vec![]));
+    }
+    Ok((expand(Backwards(common)), vec![]))
+}
+
+/// The functions of one direction; both are to have the same.
+fn activations(
+    node: &NodeProto,
+    given: Option<&AttributeProto>,
+    direction: &[u8],
+) -> TractResult<Vec<Box<dyn TypedOp>>> {
+    let usual: &[&str] = match node.op_type.as_str() {
+        "LSTM" => &["sigmoid", "tanh", "tanh"],
+        "GRU" => &["sigmoid", "tanh"],
+        _ => &["tanh"],
+    };
+    let names = given.map_or_else(
+        || usual.iter().map(|&name| name.to_owned()).collect::<Vec<_>>(),
+        |given| {
+            given.strings.iter().map(|name| String::from_utf8_lossy(name).to_lowercase()).collect()
+        },
+    );
+    let names = match names.split_at_checked(usual.len()) {
+        Some((fore, [])) => fore,
+        Some((fore, back)) if direction == b"bidirectional" && fore == back => fore,
+        _ => bail!(
+            "{}: {} activations for {} functions; other ones for each direction are not supported",
+            called(node),
+            names.len(),
+            usual.len()
+        ),
+    };
+    let function = |name: &String| -> TractResult<Box<dyn TypedOp>> {
+        match name.as_str() {
+            "sigmoid" => Ok(Box::new(sigmoid())),
+            "tanh" => Ok(Box::new(tanh())),
+            "relu" => Ok(Box::new(leaky_relu(0.0))),
+            other => bail!(
+                "{}: the activation {other:?} is not supported; sigmoid, tanh and relu are",
+                called(node)
+            ),
+        }
+    };
+    names.iter().map(function).collect()
+}
+
+/// One direction, from the last step to the first.
+#[derive(Debug, Clone)]
+struct Backwards(CommonRec);
+
+impl Expansion for Backwards {
+    fn name(&self) -> StaticName {
+        self.0.name()
+    }
+
+    fn nboutputs(&self) -> TractResult<usize> {
+        self.0.nboutputs()
+    }
+
+    fn rules<'r, 'p: 'r, 's: 'r>(
+        &'s self,
+        s: &mut Solver<'r>,
+        inputs: &'p [TensorProxy],
+        outputs: &'p [TensorProxy],
+    ) -> InferenceResult {
+        self.0.rules(s, inputs, outputs)
+    }
+
+    fn wire(
+        &self,
+        prefix: &str,
+        model: &mut TypedModel,
+        inputs: &[OutletId],
+    ) -> TractResult<TVec<OutletId>> {
+        let steps = Flip(usize::from(self.0.batch_first));
+        let mut inputs: TVec<OutletId> = inputs.into();
+        inputs[0] = model.wire_node(format!("{prefix}.backwards"), steps.clone(), &inputs[..1])?[0];
+        let mut outputs = self.0.wire(prefix, model, &inputs)?;
+        if let Some(y) = self.0.optional_y_output {
+            outputs[y] = model.wire_node(format!("{prefix}.forwards"), steps, &[outputs[y]])?[0];
+        }
+        Ok(outputs)
+    }
+}
