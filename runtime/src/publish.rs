@@ -168,7 +168,7 @@ impl Publisher {
     ) -> Result<PublishReport, PublishError> {
         let shared = self.shared.clone();
         let work = tokio::spawn(async move {
-            let result = shared.publish(flow::Wanted::Deploy(request), &progress).await;
+            let result = shared.publish(flow::Wanted::Deploy(Box::new(request)), &progress).await;
             let label = result.as_ref().map_or_else(|error| error.stage.name(), |_| "ok");
             shared.metrics.publishes.with_label_values(&[label]).inc();
             result

@@ -19,10 +19,7 @@ pub(crate) fn upsample(
     as_until_10(&mut node);
     // The first `Resize` takes its inputs and its coordinates as `Upsample` did.
     let context = ParsingContext { onnx_operator_set_version: 10, ..context.clone() };
-    let Some(resize) = context.framework.op_register.0.get("Resize") else {
-        anyhow::bail!("tract has no Resize to stand in for Upsample");
-    };
-    resize(&context, &node)
+    super::standard::tracts("Resize", &context, &node)
 }
 
 /// What [`expand`] takes, and tract need not have.

@@ -41,7 +41,7 @@ pub(super) struct Upload {
 
 /// What is to be published.
 pub(super) enum Wanted {
-    Deploy(PublishRequest),
+    Deploy(Box<PublishRequest>),
     /// What a revision has become, in its place.
     Learned {
         revision: Arc<Revision>,
@@ -115,7 +115,10 @@ impl Shared {
     fn order(&self, wanted: Wanted) -> Result<Order, PublishError> {
         let view = self.catalog.load();
         let (name, wasm, change) = match wanted {
-            Wanted::Deploy(PublishRequest { name, wasm, change }) => (name, wasm, change),
+            Wanted::Deploy(request) => {
+                let PublishRequest { name, wasm, change } = *request;
+                (name, wasm, change)
+            }
             Wanted::Learned { revision, wasm } => {
                 let record = &revision.record;
                 let current = view.get(record.function.as_str()).map(Entry::record);

@@ -67,9 +67,9 @@ fn guarded(context: &ParsingContext<'_>, node: &NodeProto) -> Built {
         "Resize" if context.onnx_operator_set_version == 10 => {
             let mut node = node.clone();
             crate::onnx::operators::as_until_10(&mut node);
-            tracts(context, &node)?
+            tracts("Resize", context, &node)?
         }
-        _ => tracts(context, node)?,
+        _ => tracts(&node.op_type, context, node)?,
     };
     // Without weights, which a Constant's attributes may be; these operators have none.
     let guard = Guarded {

@@ -43,10 +43,10 @@ pub(super) fn register(onnx: &mut Onnx) {
     guard::register(onnx);
 }
 
-/// The operator as tract has it.
-fn tracts(context: &ParsingContext<'_>, node: &NodeProto) -> Built {
-    let known = TRACT.op_register.0.get(&node.op_type);
-    known.with_context(|| format!("no operator {}", node.op_type))?(context, node)
+/// The operator `name` as tract has it.
+pub(super) fn tracts(name: &str, context: &ParsingContext<'_>, node: &NodeProto) -> Built {
+    let known = TRACT.op_register.0.get(name);
+    known.with_context(|| format!("tract has no operator {name}"))?(context, node)
 }
 
 /// The same as what can be wrapped.
@@ -54,7 +54,7 @@ fn taken_over(
     context: &ParsingContext<'_>,
     node: &NodeProto,
 ) -> TractResult<(Box<dyn Expansion>, Vec<String>)> {
-    let (op, more) = tracts(context, node)?;
+    let (op, more) = tracts(&node.op_type, context, node)?;
     let Ok(op) = op.into_any().downcast::<Box<dyn Expansion>>() else {
         bail!("{}: tract's operator is none that can be wrapped", called(node));
     };
