@@ -11,7 +11,7 @@ SOAK_MINUTES ?= 30
 FUZZ_TARGETS := framing cgi_head frames inference module child_answer kernels names
 # What `make try-models` tries: models or groups of runtime/tests/models/models.toml, as in ONLY='half-*'.
 ONLY ?= *
-MODELS := $(TARGET_DIR)/models
+TRIED_MODELS := $(TARGET_DIR)/models
 HOSTILE := MAYFLY_SOAK=$(SOAK) $(CARGO) test --release -p mayfly-runtime --test hostile --
 
 PEERS := $(TARGET_DIR)/peers
@@ -144,17 +144,17 @@ soak-mutants: ## Whether the tests of the leaf crate notice a changed line
 
 try-models: build guests try-models-ready ## Over 200 models that people have, with fixed shapes and with open ones, beside ONNX Runtime; goes on where it was stopped; ONLY=pattern, TORCH=1; QUICK=1: fixed shapes in three minutes
 	$(if $(QUICK),$(CARGO) build --profile guest --target $(GUEST_TARGET) -p onnx-cases)
-	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(MODELS)/python/bin/python -W ignore \
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(TRIED_MODELS)/python/bin/python -W ignore \
 		runtime/tests/python/$(if $(QUICK),quick_models.py --guest $(GUESTS)/onnx_cases.wasm,try_models.py --runner $(GUESTS)/runner.wasm) \
-		--mayfly $(MAYFLY) --cache $(MODELS) --only '$(ONLY)' \
-		$(if $(wildcard $(MODELS)/torch/bin/python),--torch $(MODELS)/torch/bin/python) $(MODELS_OPTIONS)
+		--mayfly $(MAYFLY) --cache $(TRIED_MODELS) --only '$(ONLY)' \
+		$(if $(wildcard $(TRIED_MODELS)/torch/bin/python),--torch $(TRIED_MODELS)/torch/bin/python) $(MODELS_OPTIONS)
 
 # PyTorch is 6 GB, so it has to be asked for; what it has exported stays when it is deleted.
 try-models-ready:
-	@[ -x $(MODELS)/python/bin/python ] || $(PYTHON) -m venv $(MODELS)/python
-	@$(MODELS)/python/bin/pip install --quiet --requirement runtime/tests/models/requirements.txt
-	@if [ -n "$(TORCH)" ]; then [ -x $(MODELS)/torch/bin/python ] || $(PYTHON) -m venv $(MODELS)/torch; \
-	$(MODELS)/torch/bin/pip install --quiet --no-cache-dir --requirement runtime/tests/models/requirements-torch.txt; fi
+	@[ -x $(TRIED_MODELS)/python/bin/python ] || $(PYTHON) -m venv $(TRIED_MODELS)/python
+	@$(TRIED_MODELS)/python/bin/pip install --quiet --requirement runtime/tests/models/requirements.txt
+	@if [ -n "$(TORCH)" ]; then [ -x $(TRIED_MODELS)/torch/bin/python ] || $(PYTHON) -m venv $(TRIED_MODELS)/torch; \
+	$(TRIED_MODELS)/torch/bin/pip install --quiet --no-cache-dir --requirement runtime/tests/models/requirements-torch.txt; fi
 
 hostile-python:
 	@[ -x $(HOSTILE_PYTHON)/bin/python ] || $(PYTHON) -m venv $(HOSTILE_PYTHON)

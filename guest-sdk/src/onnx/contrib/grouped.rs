@@ -161,7 +161,7 @@ impl EvalOp for Full {
         let length = i64::try_from(keys.shape()[2])?;
         let ends = ends.cast_to::<i64>()?;
         // Without a past what is padding comes after every query that is none.
-        let fits = |end: &i64| if self.past { end + 1 == length } else { end + 1 <= length };
+        let fits = |end: &i64| if self.past { end + 1 == length } else { *end < length };
         let all = ends.try_as_plain_ram()?.as_slice::<i64>()?.iter().all(fits);
         if !all || total.cast_to_scalar::<i64>()? != length {
             bail!(OfNumbers(
