@@ -177,7 +177,9 @@ impl Options {
         for (name, _) in self.dims.iter_mut().chain(&mut self.any) {
             *name = proto::plain_name(name);
         }
-        let grain = Grain::of(proto::operators(&proto).iter().map(String::as_str));
+        let operators = proto::operators(&proto);
+        let halves = proto::has_halves(&proto);
+        let grain = Grain::of(operators.iter().map(String::as_str), halves);
         let outputs = proto::output_names(&proto);
         *next_step = advice::next_step(&proto);
         blame::load(name, next_step.clone());

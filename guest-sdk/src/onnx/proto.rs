@@ -156,6 +156,19 @@ pub(crate) fn operators(proto: &ModelProto) -> Vec<String> {
     all
 }
 
+/// Whether weights or inputs are numbers of 16 bits.
+pub(crate) fn has_halves(proto: &ModelProto) -> bool {
+    use tract_onnx::pb::tensor_proto::DataType;
+    let halves = [DataType::Float16 as i32, DataType::Bfloat16 as i32];
+    let Some(graph) = &proto.graph else { return false };
+    let weights = graph.initializer.iter().map(|tensor| tensor.data_type);
+    let inputs =
+        graph.input.iter().filter_map(|input| match input.r#type.as_ref()?.value.as_ref()? {
+            Type::TensorType(tensor) => Some(tensor.elem_type),
+        });
+    weights.chain(inputs).any(|kind| halves.contains(&kind))
+}
+
 fn walk(graph: &GraphProto, visit: &mut impl FnMut(&NodeProto)) {
     for node in &graph.node {
         visit(node);
