@@ -173,7 +173,7 @@ fn random_damage_breaks_nothing() {
             let at = random.random_range(0..bytes.len());
             match random.random_range(0..4) {
                 0 => bytes[at] ^= 1 << random.random_range(0..8),
-                1 => drop(bytes.remove(at)),
+                1 if bytes.len() > 1 => drop(bytes.remove(at)),
                 2 => bytes.insert(at, *b"\r\n\0 :,\t0".get(random.random_range(0..8)).unwrap()),
                 _ => bytes.truncate(at.max(1)),
             }
