@@ -1,8 +1,11 @@
 //! Something that tract must not look through.
 
+use std::collections::HashSet;
+
 use tract_onnx::tract_core::internal::*;
+use tract_onnx::tract_core::ops::element_wise::ElementWiseOp;
 use tract_onnx::tract_core::ops::nn::Softmax;
-use tract_onnx::tract_core::ops::quant::DequantizeLinearF32;
+use tract_onnx::tract_core::ops::quant::{DequantizeLinearF32, QuantizeLinearI8, QuantizeLinearU8};
 
 /// Gives on what it gets. It says of no axis where it goes, so that nothing is moved past it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,50 +47,54 @@ impl TypedOp for Opaque {
 /// numbers depends on all of its row all the same: every class got 1. And the table has the type of its result on both
 /// sides, which fails where the quantisations are of two types.
 pub(super) fn hide_tables(model: &mut TypedModel) -> TractResult<()> {
-    let mut found = TVec::new();
-    for node in model.nodes.iter().filter(|node| node.op_is::<DequantizeLinearF32>()) {
-        let Some(next) = model.single_succ(node.id)? else { continue };
-        if ends_in_another_type(model, node)? {
-            found.push((next.id, node.id));
+    if !model.nodes.iter().any(|node| node.op_is::<DequantizeLinearF32>()) {
+        return Ok(());
+    }
+    let mut found = Vec::new();
+    for node in &model.nodes {
+        let quantises = quantised_to(node).is_some_and(|to| of_another_type(model, node, to));
+        if node.op_is::<Softmax>() || quantises {
+            found.push(node.id);
         }
     }
-    if model.nodes.iter().any(|node| node.op_is::<DequantizeLinearF32>()) {
-        let softmaxes = model.nodes.iter().filter(|node| node.op_is::<Softmax>());
-        found.extend(softmaxes.map(|node| (node.id, node.inputs[0].node)));
-    }
-    for (id, from) in found {
-        hide(model, id, from)?;
+    for id in found {
+        hide(model, id)?;
     }
     model.compact()
 }
 
-/// Whether what follows a dequantisation, one after the other, is quantised again to bytes of the other sign.
-fn ends_in_another_type(model: &TypedModel, node: &TypedNode) -> TractResult<bool> {
-    let bytes = [u8::datum_type(), i8::datum_type()];
-    let from = model.outlet_fact(node.inputs[0])?.datum_type;
-    let mut last = node;
-    while let Some(next) = model.single_succ(last.id)? {
-        let datum = next.outputs[0].fact.datum_type;
-        if bytes.contains(&datum) {
-            return Ok(datum != from);
-        }
-        last = next;
-    }
-    Ok(false)
+/// The type that a node quantises to.
+fn quantised_to(node: &TypedNode) -> Option<DatumType> {
+    let op = &node.op_as::<ElementWiseOp>()?.0;
+    let quantises = op.is::<QuantizeLinearU8>() || op.is::<QuantizeLinearI8>();
+    quantises.then(|| node.outputs[0].fact.datum_type)
 }
 
-/// Puts an [`Opaque`] before what the node `id` reads of the node `from`.
-fn hide(model: &mut TypedModel, id: usize, from: usize) -> TractResult<()> {
+/// Whether what a quantisation reads was dequantised from another type than its own. By any way: operators on two of them
+/// are one in the end, such as `Gelu`.
+fn of_another_type(model: &TypedModel, node: &TypedNode, to: DatumType) -> bool {
+    let (mut left, mut seen) = (node.inputs.clone(), HashSet::new());
+    while let Some(outlet) = left.pop() {
+        let node = model.node(outlet.node);
+        if !seen.insert(node.id) {
+            continue;
+        }
+        if !node.op_is::<DequantizeLinearF32>() {
+            left.extend(&node.inputs);
+        } else if model.outlet_fact(node.inputs[0]).is_ok_and(|fact| fact.datum_type != to) {
+            return true;
+        }
+    }
+    false
+}
+
+/// Puts an [`Opaque`] before what the node `id` reads.
+fn hide(model: &mut TypedModel, id: usize) -> TractResult<()> {
     let node = model.node(id);
     let mut patch = TypedModelPatch::default();
-    let mut inputs = patch.taps(model, &node.inputs)?;
-    for (i, outlet) in node.inputs.iter().enumerate().filter(|(_, outlet)| outlet.node == from) {
-        let name = format!("{}.opaque.{i}.{}", node.name, outlet.slot);
-        inputs[i] = patch.wire_node(name, Opaque, &inputs[i..=i])?[0];
-    }
-    let made = patch.wire_node(node.name.clone(), node.op.clone(), &inputs)?;
-    for (slot, outlet) in made.into_iter().enumerate() {
-        patch.shunt_outside(model, OutletId::new(id, slot), outlet)?;
-    }
+    let tap = patch.tap_model(model, node.inputs[0])?;
+    let hidden = patch.wire_node(format!("{}.opaque", node.name), Opaque, &[tap])?;
+    let made = patch.wire_node(node.name.clone(), node.op.clone(), &hidden)?;
+    patch.shunt_outside(model, id.into(), made[0])?;
     patch.apply(model)
 }

@@ -140,7 +140,13 @@ fn write_frame(outputs: &Outputs<'_>) -> Result<Body> {
     for (name, tensor) in outputs.iter() {
         let mut value = tensor.clone().into_inner();
         if value.datum_type() == DatumType::TDim {
-            value = value.cast_to_dt(DatumType::I64)?.into_owned().into_tvalue();
+            let whole = value.cast_to_dt(DatumType::I64).map_err(|_| {
+                Error::bad_request(format!(
+                    "output {name:?} is a size that depends on the numbers, which is not supported; let the model \
+                     give the tensor itself"
+                ))
+            });
+            value = whole?.into_owned().into_tvalue();
         }
         let datum = value.datum_type();
         let datatype = code(datum).with_context(|| {

@@ -84,11 +84,19 @@ impl Expansion for Range {
         let ends = inputs.iter().map(|&end| Ok(model.outlet_fact(end)?.konst.clone()));
         let ends = ends.collect::<TractResult<Option<Vec<_>>>>()?;
         let Some([start, end, step]) = ends.as_deref() else {
-            bail!(
-                "{}: a range of floats whose ends come with the request is not supported; make them constants, or \
-                 count in int64 and cast the result",
+            // tract knows by itself how long one of whole steps is.
+            let fraction = |end: OutletId| {
+                let end =
+                    model.outlet_fact(end)?.konst.as_ref().map(|end| end.cast_to_scalar::<f64>());
+                Ok::<_, TractError>(end.transpose()?.is_some_and(|end| end.fract() != 0.0))
+            };
+            ensure!(
+                !fraction(inputs[0])? && !fraction(inputs[2])?,
+                "{}: a range by fractions whose end comes with the request is not supported; make it a constant, or \
+                 count in int64 and multiply the result",
                 self.node
             );
+            return self.tracts.wire(prefix, model, inputs);
         };
         Ok(tvec!(model.add_const(prefix, self.numbers([start, end, step])?)?))
     }
