@@ -8,6 +8,7 @@ use std::fmt;
 use anyhow::{Context, Result, bail};
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::TDim;
+use tract_onnx::tract_core::ops::Cost;
 use tract_onnx::tract_core::ops::konst::Const;
 
 use super::plan::{Plan, optimise, plain};
@@ -53,6 +54,34 @@ impl Grain {
         }
         grain
     }
+}
+
+/// Products of 32 bits that one run may have, others counted as what they take: about three seconds.
+const AFFORDABLE: f64 = 6e9;
+/// What a product in f16 takes, which is emulated, and one of whole numbers, for which there is no kernel.
+const HALF: f64 = 60.0;
+const WHOLE: f64 = 20.0;
+
+/// Whether a model can be run a few times in a deploy without making it a long one.
+pub(super) fn is_affordable(typed: &TypedModel) -> bool {
+    let costs = typed.nodes().iter().filter_map(|node| {
+        let inputs: TractResult<TVec<_>> =
+            node.inputs.iter().map(|outlet| typed.outlet_fact(*outlet)).collect();
+        node.op.cost(&inputs.ok()?).ok()
+    });
+    let products: f64 = costs
+        .flatten()
+        .filter_map(|(cost, count)| {
+            let count = count.to_i64().ok()? as f64;
+            match cost {
+                Cost::FMA(DatumType::F32 | DatumType::F64) => Some(count),
+                Cost::FMA(DatumType::F16) => Some(count * HALF),
+                Cost::FMA(_) => Some(count * WHOLE),
+                _ => None,
+            }
+        })
+        .sum();
+    products < AFFORDABLE
 }
 
 /// Numbers, and what the plain model gives on them.

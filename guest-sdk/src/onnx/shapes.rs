@@ -84,6 +84,8 @@ struct Made {
     sizes: Sizes,
     shapes: Vec<Vec<usize>>,
     model: TypedModel,
+    /// Whether it could be compared with the plain one in good time.
+    affordable: bool,
 }
 
 pub(super) fn prepare(name: &str, options: &Options, read: Read) -> Result<Model> {
@@ -116,7 +118,12 @@ pub(super) fn prepare(name: &str, options: &Options, read: Read) -> Result<Model
             (ports, Some((source, model)))
         }
     };
-    let notes = made.first().map(|made| slow::notes(&made.model)).unwrap_or_default();
+    let mut notes = made.first().map(|made| slow::notes(&made.model)).unwrap_or_default();
+    if options.check && made.iter().any(|made| !made.affordable) {
+        notes.push(
+            "it was not compared with its plain self, which would have taken too long".into(),
+        );
+    }
     let (source, open_model) = open.map_or((None, None), |(source, model)| (Some(source), model));
     let (shapes, mut models): (Vec<_>, Vec<_>) =
         made.into_iter().map(|made| (made.shapes, made.model)).unzip();
@@ -263,7 +270,8 @@ impl Maker<'_> {
     fn make(&self, source: &Source, sizes: &Sizes) -> Result<Made> {
         let typed = source.with(sizes)?;
         let shapes = source.shapes(sizes)?;
-        let checks = self.options.check && self.options.tries(CHECK);
+        let affordable = check::is_affordable(&typed);
+        let checks = self.options.check && affordable && self.options.tries(CHECK);
         let expected = match checks {
             true => blame::trial(CHECK, || check::expect(&typed, self.grain))?,
             false => None,
@@ -275,7 +283,7 @@ impl Maker<'_> {
             let confirm = || check::confirm(&plan, &expected, self.outputs, self.grain, typed);
             blame::trial(CHECK, confirm)?;
         }
-        Ok(Made { sizes: sizes.clone(), shapes, model })
+        Ok(Made { sizes: sizes.clone(), shapes, model, affordable })
     }
 
     /// Outputs of models with fixed shapes: a size in which they differ is open.
