@@ -16,6 +16,8 @@ use rustls::{ClientConfig, RootCertStore};
 
 use super::{Failure, code};
 
+mod pinned;
+
 /// Until a connection stands.
 const CONNECT: Duration = Duration::from_secs(5);
 
@@ -44,7 +46,7 @@ fn tls(url: &str, trusted: Option<&Path>) -> Result<ClientConfig, Failure> {
         .with_safe_default_protocol_versions()
         .map_err(|why| failed(&why))?;
     let builder = match trusted {
-        Some(file) => builder.with_root_certificates(read(file)?),
+        Some(file) => return pinned::config(builder, read(file)?).map_err(|why| failed(&why)),
         // The system's are 140 files or so, and most nodes are on this machine and speak plainly.
         None if !is_tls(url) => builder.with_root_certificates(RootCertStore::empty()),
         None => builder.with_native_roots().map_err(|why| {
@@ -62,21 +64,22 @@ pub(super) fn is_tls(url: &str) -> bool {
     url.starts_with("https://")
 }
 
-fn read(file: &Path) -> Result<RootCertStore, Failure> {
+/// The certificates of a file; each could be an authority's.
+fn read(file: &Path) -> Result<Vec<CertificateDer<'static>>, Failure> {
     let broken = |why: &dyn std::fmt::Display| {
         Failure::new(code::CONFIG, format!("--ca {}: {why}", file.display()))
     };
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_file_iter(file).map_err(|why| broken(&why))? {
-        let certificate = certificate.map_err(|why| broken(&why))?;
-        roots.add(certificate).map_err(|why| broken(&why))?;
+    let found = CertificateDer::pem_file_iter(file).map_err(|why| broken(&why))?;
+    let found = found.collect::<Result<Vec<_>, _>>().map_err(|why| broken(&why))?;
+    for certificate in &found {
+        RootCertStore::empty().add(certificate.clone()).map_err(|why| broken(&why))?;
     }
-    if roots.is_empty() {
+    if found.is_empty() {
         return Err(broken(
             &"no certificate is in it: it should have '-----BEGIN CERTIFICATE-----'",
         ));
     }
-    Ok(roots)
+    Ok(found)
 }
 
 /// Why a request failed, as deep as it is known, and whether it is that the node's certificate is not trusted.
