@@ -24,7 +24,7 @@ EXACT = set(
     "ScatterND DequantizeLinear QuantizeLinear Dropout Hardmax Range Mod".split()
 )
 # What a panic says, where an error has words of ours.
-PANIC = re.compile(r"panicked|ndarray: index|index out of bounds|called `|out of range for slice|attempt to |assertion|entered unreachable|overflow")
+PANIC = re.compile(r"panicked|a panic at|ndarray: index|index out of bounds|called `|out of range for slice|attempt to |assertion failed|assertion `|entered unreachable")
 
 
 class Case:
@@ -82,7 +82,9 @@ class Case:
                 element = array.dtype.name
                 if element in FLOATS and (step.proto.op_type not in EXACT or element == "float16"):
                     with numpy.errstate(all="ignore"):
-                        array = (array * (1 + NOISE[element] * random.uniform(-1, 1, array.shape))).astype(element)
+                        finite = numpy.abs(array[numpy.isfinite(array)]).max(initial=0)
+                        room = NOISE[element] * numpy.maximum(numpy.abs(array), finite / 8)
+                        array = (array + room * random.uniform(-1, 1, array.shape)).astype(element)
                 values[value.name] = array
         return [values[value.name] for value in self.outputs]
 

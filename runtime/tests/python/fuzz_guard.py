@@ -106,13 +106,28 @@ def gates(attributes, arrays, opset):
     return any(array is not None and not numpy.isfinite(array).all() for array in arrays)
 
 
-def ill(attributes, arrays, opset):
-    """A variance that is lost in the difference by which the standard defines it."""
-    array = arrays[0].astype(numpy.float64)
-    axes = tuple(attributes["axes"].ints) if "axes" in attributes else (0, 2, 3)
-    if not numpy.isfinite(array).all():
-        return True
-    return bool((array.var(axes) < 1e-2 * (array ** 2).mean(axes)).any())
+def ill(axes):
+    """A variance that is lost in the difference by which it is computed."""
+    def guard(attributes, arrays, opset):
+        array = arrays[0].astype(numpy.float64)
+        if array.size == 0 or not numpy.isfinite(array).all():
+            return True
+        along = axes(attributes, array.ndim)
+        return bool((array.var(along) < 1e-2 * (array ** 2).mean(along)).any())
+    return guard
+
+
+def listed(attributes, rank):
+    return tuple(attributes["axes"].ints) if "axes" in attributes else (0, 2, 3)
+
+
+def from_axis(attributes, rank):
+    axis = attributes["axis"].i if "axis" in attributes else -1
+    return tuple(range(axis % rank, rank))
+
+
+def behind_channels(attributes, rank):
+    return tuple(range(2, rank))
 
 
 def orders(attributes, arrays, opset):
@@ -127,7 +142,8 @@ def quantises(attributes, arrays, opset):
 
 GUARDS = {
     "Div": divides, "Mod": divides, "Cast": casts, "CastLike": casts_like, "BitShift": shifts, "Pow": powers,
-    "QuantizeLinear": quantises, "DynamicQuantizeLinear": quantises, "NonZero": of_one, "MeanVarianceNormalization": ill,
+    "QuantizeLinear": quantises, "DynamicQuantizeLinear": quantises, "NonZero": of_one, "MeanVarianceNormalization": ill(listed), "LRN": gates,
+    "LayerNormalization": ill(from_axis), "InstanceNormalization": ill(behind_channels),
     **dict.fromkeys(["ArgMax", "ArgMin", "TopK", "Hardmax", "NonMaxSuppression", "MaxPool", "GlobalMaxPool"], orders),
     **dict.fromkeys(["ReduceMax", "ReduceMin"], orders), **dict.fromkeys(["LSTM", "GRU", "RNN"], gates),
     **dict.fromkeys(["ScatterElements", "ScatterND"], scatters), "ReduceProd": products,

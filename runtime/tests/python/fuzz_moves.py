@@ -280,7 +280,9 @@ def compress(g):
     first = g.value(g.element("Compress"), least=1)
     axis = g.draw.one([None, g.draw.count(0, first.rank - 1)])
     size = first.array.size if axis is None else first.shape[axis]
-    g.node("Compress", [first, g.value("bool", (g.draw.count(1, max(1, size)),), constant=g.draw.often(0.8))], axis=axis)
+    if not size:
+        raise Refused("nothing to choose from")
+    g.node("Compress", [first, g.value("bool", (g.draw.count(1, size),), constant=g.draw.often(0.8))], axis=axis)
 
 
 def depth_space(operator):
