@@ -39,7 +39,7 @@ use crate::engine::trial::Trials;
 use crate::engine::{Engine, codegen};
 use crate::logs::LogSink;
 use crate::metrics::Metrics;
-use crate::records::{Records, RecordsError};
+use crate::records::{self, Records, RecordsError};
 use crate::revision::{RevisionRecord, StageTime};
 pub use change::{Change, Kind};
 pub use error::{PublishError, PublishErrorKind, Stage};
@@ -135,7 +135,9 @@ impl Publisher {
         logs: LogSink,
     ) -> Result<Self, OpenError> {
         let store = Arc::new(ArtifactStore::open(&config.state_dir, config.store_bytes)?);
-        let records = Records::open(&config.state_dir.join("mayfly.redb"))?;
+        let database = config.state_dir.join("mayfly.redb");
+        records::check_beside(&database, &config.state_dir.join("wasm"))?;
+        let records = Records::open(&database)?;
         let shared = Shared {
             engine,
             catalog,

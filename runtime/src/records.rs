@@ -51,7 +51,7 @@ pub enum RecordsError {
     /// It is no database, or not a whole one.
     #[error(
         "{} is damaged, or no database of Mayfly's ({why}). Restore the state directory from a backup, or move this file \
-         away: the node starts without functions then, and each has to be deployed again",
+         away, and the directory wasm beside it: the node starts without functions then, and each has to be deployed again",
         path.display()
     )]
     Damaged {
@@ -59,6 +59,20 @@ pub enum RecordsError {
         path: PathBuf,
         /// What redb says.
         why: Box<redb::Error>,
+    },
+    /// It is not there, and what it speaks of is.
+    #[error(
+        "{} is missing or empty, and {modules} modules are in {}. Restore it from a backup; or, to start without any \
+         function, move that directory away too: what no function refers to is deleted there",
+        path.display(), wasm.display()
+    )]
+    Lost {
+        /// The file.
+        path: PathBuf,
+        /// The directory of modules.
+        wasm: PathBuf,
+        /// How many there are.
+        modules: usize,
     },
     /// The database failed.
     #[error("the database of the state directory failed: {0}")]
@@ -302,6 +316,21 @@ impl Records {
     }
 }
 
+/// Refuses a database that is to be made anew beside modules of one that was there: they would all be deleted.
+///
+/// # Errors
+/// [`RecordsError::Lost`].
+pub fn check_beside(path: &Path, wasm: &Path) -> Result<()> {
+    if std::fs::metadata(path).is_ok_and(|file| file.len() > 0) {
+        return Ok(());
+    }
+    let modules = std::fs::read_dir(wasm).map_or(0, Iterator::count);
+    match modules {
+        0 => Ok(()),
+        modules => Err(RecordsError::Lost { path: path.into(), wasm: wasm.into(), modules }),
+    }
+}
+
 /// Opens or makes the file, and says it of one that is damaged.
 fn open(path: &Path) -> Result<Database> {
     open_whole(path).map_err(|error| opening(path, error))
@@ -396,6 +425,26 @@ mod tests {
         std::fs::remove_dir(&path).unwrap();
         std::fs::rename(dir.path().join("aside"), &path).unwrap();
         assert_eq!(records.current().unwrap().len(), 0);
+    }
+
+    #[test]
+    fn modules_without_their_database_are_not_taken_for_nobodys() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, wasm) = (dir.path().join("mayfly.redb"), dir.path().join("wasm"));
+        check_beside(&path, &wasm).unwrap();
+        std::fs::create_dir(&wasm).unwrap();
+        check_beside(&path, &wasm).unwrap();
+        std::fs::write(wasm.join("1.wasm"), "x").unwrap();
+        for empty in [false, true] {
+            if empty {
+                std::fs::write(&path, "").unwrap();
+            }
+            let error = check_beside(&path, &wasm).unwrap_err().to_string();
+            assert!(error.contains("1 modules are in") && error.contains("move that"), "{error}");
+        }
+        std::fs::remove_file(&path).unwrap();
+        drop(Records::open(&path).unwrap());
+        check_beside(&path, &wasm).unwrap();
     }
 
     #[test]

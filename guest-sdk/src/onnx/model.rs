@@ -97,6 +97,9 @@ impl Model {
             model.set_parameter(READY_SHAPES, ready);
             let others = model.open.as_ref().map_or("refused", |open| open.others());
             model.set_parameter(OTHER_SHAPES, others);
+            if let Some(listed) = model.open.as_ref().and_then(|open| open.listed()) {
+                model.set_parameter("listed_sizes", listed);
+            }
         }
         model
     }

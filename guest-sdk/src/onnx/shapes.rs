@@ -60,6 +60,16 @@ impl Open {
         }
     }
 
+    /// `seq=5,9`: what the metadata say of dimensions that may not have any size.
+    pub(super) fn listed(&self) -> Option<String> {
+        let sizes = |sizes: &Vec<usize>| {
+            sizes.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+        };
+        let listed = self.listed.iter().map(|(name, all)| format!("{name}={}", sizes(all)));
+        let listed: Vec<_> = listed.collect();
+        (!listed.is_empty()).then(|| listed.join("; "))
+    }
+
     /// What shapes get that no plan is ready for, in the metadata.
     pub(super) fn others(&self) -> &'static str {
         match self.plan {
@@ -100,13 +110,6 @@ pub(super) fn prepare(name: &str, options: &Options, read: Read) -> Result<Model
             false => error.context(format!("for {}", said(sizes))),
         })?);
     }
-    for met in &options.met {
-        // Those were met once, and may have been refused.
-        let Some(sizes) = chosen.met(&source, met) else { continue };
-        if made.len() < READY && !made.iter().any(|made: &Made| made.sizes == sizes) {
-            made.extend(maker.make(&source, &sizes));
-        }
-    }
     let (ports, open) = match chosen.open {
         false => {
             // Weights move down to where its were.
@@ -115,6 +118,7 @@ pub(super) fn prepare(name: &str, options: &Options, read: Read) -> Result<Model
         }
         true => {
             let (ports, model) = maker.open(&source, &chosen, &mut made)?;
+            maker.met(&source, &chosen, &mut made);
             (ports, Some((source, model)))
         }
     };
@@ -165,6 +169,8 @@ fn warm_up(model: &Model) -> Result<()> {
 /// The sizes to make ready.
 struct Choice {
     ready: Vec<Sizes>,
+    /// Those that do not say the size of each dimension.
+    partial: Vec<Sizes>,
     listed: BTreeMap<String, Vec<usize>>,
     /// Whether a dimension may have any size.
     open: bool,
@@ -216,8 +222,9 @@ impl Choice {
             );
         }
         // A dimension without sizes gets one that is tried.
-        ready.retain(|sizes| sizes.len() == names.len());
-        Ok(Self { ready, listed, open, names })
+        let whole = |sizes: &Sizes| sizes.len() == names.len();
+        let (ready, partial) = ready.into_iter().partition(whole);
+        Ok(Self { ready, partial, listed, open, names })
     }
 
     /// The sizes of shapes that requests came with, if the model may have them.
@@ -342,7 +349,27 @@ impl Maker<'_> {
             false => None,
         };
         made.truncate(asked.max(1));
+        // What was listed for some dimensions goes with the size that suits the others.
+        let usual = made[0].sizes.clone();
+        for listed in &choice.partial {
+            let sizes: Sizes = usual.iter().chain(listed).map(|(k, v)| (k.clone(), *v)).collect();
+            if !made.iter().any(|made| made.sizes == sizes) {
+                let made_too = self.make(source, &sizes);
+                made.push(made_too.with_context(|| format!("for {}", said(&sizes)))?);
+            }
+        }
         Ok((ports, open))
+    }
+
+    /// Plans for shapes that requests came with, beside those of the deploy.
+    fn met(&self, source: &Source, choice: &Choice, made: &mut Vec<Made>) {
+        for met in &self.options.met {
+            let Some(sizes) = choice.met(source, met) else { continue };
+            if made.len() < READY && !made.iter().any(|made| made.sizes == sizes) {
+                // They were met once, and may have been refused.
+                made.extend(self.make(source, &sizes));
+            }
+        }
     }
 
     /// Nothing if it fails or gives something else.

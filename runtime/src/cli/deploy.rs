@@ -113,9 +113,8 @@ impl Deploy {
             && self.model.leaves_out(&failure.text)
         {
             if human {
-                output::line(
-                    "  note: something that was tried of its own accord failed; once more without it",
-                )?;
+                let note = self.model.left_out_note();
+                output::line(format_args!("  note: {note}"))?;
             }
             let wasm = self.model.pack(&self.path, &file)?.wasm;
             published = self.publish(&client, &target, wasm).await;

@@ -132,6 +132,19 @@ impl ModelArgs {
         true
     }
 
+    /// What it means that the last thing was left out.
+    pub(super) fn left_out_note(&self) -> String {
+        match self.left_out.last().map(String::as_str) {
+            Some("all sizes") => {
+                "tract panics over one plan for every size of this model, so there is none: a size that nothing is made \
+                 ready for gets a plan while its request waits; deploying without it"
+                    .to_owned()
+            }
+            Some(what) => format!("tract panics over {what}, which nobody asked for; deploying without it"),
+            None => String::new(),
+        }
+    }
+
     /// Refuses what only a model understands for what is none.
     ///
     /// # Errors

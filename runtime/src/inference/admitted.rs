@@ -130,11 +130,6 @@ impl Admitted {
         let (parsed, time) = self.aside(node, json_bytes, parse).await?;
         placed.spend(time);
         let mut request = parsed?;
-        if let Some(shapes) = &model.shapes
-            && self.revision.met.note(shapes, &request)
-        {
-            node.met.notify_one();
-        }
         self.hold.shrink(json_bytes);
         let head = request.frame_head()?;
         let length = head.len() as u64 + request.data_bytes();
@@ -175,6 +170,12 @@ impl Admitted {
             guests_answer(response, CONTENT_TYPE_TENSORS, Some(&mut self.hold)).await?;
         let frame_bytes = body.len();
         let outputs = mayfly_oip::decode_frame(&body)?;
+        // A shape that the model has refused is none to make ready.
+        if let Some(shapes) = &model.shapes
+            && self.revision.met.note(shapes, &request)
+        {
+            node.met.notify_one();
+        }
         drop(body);
         let record = &self.revision.record;
         let (name, version) = (record.function.as_str().to_owned(), record.number.to_string());

@@ -294,6 +294,9 @@ impl PublishError {
                 "try again when more of the machine's memory is free, or let it take less to compile and to prepare"
                     .into()
             }
+            PublishErrorKind::Probe(ProbeError::Child(ChildError::Wall(_))) => {
+                "the machine was too busy to look at the snapshot in time: deploy again when it is less so".into()
+            }
             PublishErrorKind::Compile(CompileError::Child(error)) if error.is_limit() => {
                 "the module takes too much to compile: strip what it does not need, or build it with less inlining"
                     .into()

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use mayfly_abi::ASSET_SECTION_PREFIX;
+use mayfly_abi::{ASSET_SECTION_PREFIX, SECTION_RUNNER};
 use mayfly_core::limits::node as limits;
 use mayfly_oip::{InputShapes, Shapes};
 use serde_json::{Value, json};
@@ -50,8 +50,9 @@ impl Publisher {
         let (function, met) = (&revision.record.function, &due.shapes);
         match self.shared.learn(revision, shapes, due).await {
             Ok(true) => tracing::info!(%function, shapes = ?met, "made ready"),
-            Ok(false) => {}
+            Ok(false) => revision.met.give_up(),
             Err(error) => {
+                revision.met.failed();
                 tracing::warn!(%function, shapes = ?met, "cannot be made ready: {error}");
             }
         }
@@ -99,25 +100,34 @@ impl Shared {
     }
 }
 
-/// A package whose configuration is changed; nothing if it has none, or `change` says so.
+/// A package whose configuration is changed; nothing if it is no runner's, or `change` says so.
 fn rewrite(wasm: &Bytes, change: impl Fn(&mut Value) -> bool) -> Option<Vec<u8>> {
     let name = format!("{ASSET_SECTION_PREFIX}{CONFIG}");
-    let found = wasmparser::Parser::new(0).parse_all(wasm).find_map(|payload| match payload {
-        Ok(wasmparser::Payload::CustomSection(section)) if section.name() == name => {
-            Some((section.range(), section.data().to_vec()))
+    let (mut is_runner, mut found) = (false, None);
+    for payload in wasmparser::Parser::new(0).parse_all(wasm) {
+        let Ok(wasmparser::Payload::CustomSection(section)) = payload else { continue };
+        is_runner |= section.name() == SECTION_RUNNER;
+        // Read in this process, a hundred bytes of memory for each of some JSON.
+        if section.name() == name && section.data().len() <= limits::RUNNER_CONFIG_BYTES {
+            found = Some((section.range(), section.data()));
         }
-        _ => None,
-    });
-    let (content, data) = found?;
-    let mut config: Value = serde_json::from_slice(&data).ok()?;
+    }
+    let (content, data) = found.filter(|_| is_runner)?;
+    let mut config: Value = serde_json::from_slice(data).ok()?;
     if !change(&mut config) {
         return None;
     }
-    // Before its content a section has its kind and its length.
+    // Before its content a section has its kind and its length, which an encoder may write longer than it need be.
     let head = 1 + leb_bytes(content.end - content.start);
     let start = content.start.checked_sub(head)?;
-    let mut out = wasm[..start].to_vec();
+    if wasm[start] != 0 {
+        return None;
+    }
     let data = config.to_string().into_bytes();
+    if data.len() > limits::RUNNER_CONFIG_BYTES {
+        return None;
+    }
+    let mut out = wasm[..start].to_vec();
     CustomSection { name: name.into(), data: data.into() }.append_to(&mut out);
     out.extend_from_slice(&wasm[content.end..]);
     Some(out)
@@ -161,8 +171,11 @@ mod tests {
 
     fn package(config: &str) -> Bytes {
         let mut wasm = wat::parse_str("(module (func (export \"f\")))").unwrap();
-        for (name, data) in [("mayfly.asset/config.json", config), ("mayfly.asset/model.onnx", "m")]
-        {
+        for (name, data) in [
+            ("mayfly.asset/config.json", config),
+            ("mayfly.asset/model.onnx", "m"),
+            ("mayfly.runner", ""),
+        ] {
             CustomSection { name: name.into(), data: data.as_bytes().into() }.append_to(&mut wasm);
         }
         wasm.into()
@@ -199,9 +212,16 @@ mod tests {
         }
         assert_eq!(config(&long)["met"].as_array().unwrap().len(), limits::LEARNED_SHAPES);
         assert!(rewrite(&long, |config| add(config, &shapes(59), |_| 0)).is_none(), "it knows it");
-        for other in ["{}", "[]", "no json", r#"{"dims":{},"shapes":{},"met":7}"#] {
+        let large = format!(
+            r#"{{"dims":{{}},"shapes":{{}},"z":"{}"}}"#,
+            "z".repeat(limits::RUNNER_CONFIG_BYTES)
+        );
+        for other in ["{}", "[]", "no json", r#"{"dims":{},"shapes":{},"met":7}"#, &large] {
             assert!(rewrite(&package(other), |config| add(config, &shapes(5), |_| 0)).is_none());
         }
+        // A function of somebody's own is left alone, whatever its asset is called.
+        let own = wasm.slice(..wasm.len() - "mayfly.runner".len() - 3);
+        assert!(rewrite(&own, |config| add(config, &shapes(5), |_| 0)).is_none());
     }
 
     #[test]

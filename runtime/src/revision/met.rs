@@ -14,6 +14,9 @@ pub struct Met {
     /// Seconds since then at which each shape that is ready was last asked for.
     used: [AtomicU32; READY],
     unready: Mutex<Vec<Unready>>,
+    /// Failures in turn, and the second since then before which nothing is tried again.
+    failures: AtomicU32,
+    rests_until: AtomicU32,
 }
 
 #[derive(Debug)]
@@ -33,7 +36,13 @@ pub struct Due {
 
 impl Default for Met {
     fn default() -> Self {
-        Self { since: Instant::now(), used: Default::default(), unready: Mutex::default() }
+        Self {
+            since: Instant::now(),
+            used: Default::default(),
+            unready: Mutex::default(),
+            failures: AtomicU32::new(0),
+            rests_until: AtomicU32::new(0),
+        }
     }
 }
 
@@ -41,8 +50,7 @@ impl Met {
     /// Counts a request; whether its shapes should be made ready.
     pub fn note(&self, shapes: &Shapes, request: &InferRequest) -> bool {
         if let Some(at) = shapes.position(request) {
-            let seconds = self.since.elapsed().as_secs();
-            self.used[at].store(u32::try_from(seconds).unwrap_or(u32::MAX), Relaxed);
+            self.used[at].store(self.now(), Relaxed);
             return false;
         }
         let Some(after) = after(shapes.others) else { return false };
@@ -61,9 +69,30 @@ impl Met {
         after == 1
     }
 
+    /// Learning failed: the next time is twice as far away as this one was, and after a few there is none.
+    pub fn failed(&self) {
+        let failures = self.failures.fetch_add(1, Relaxed) + 1;
+        let pause = u32::try_from(node::LEARN_PAUSE.as_secs()).unwrap_or(u32::MAX);
+        let rest = pause.saturating_mul(1 << failures.min(node::LEARN_FAILURES));
+        self.rests_until.store(self.now().saturating_add(rest), Relaxed);
+        if failures >= node::LEARN_FAILURES {
+            self.give_up();
+        }
+    }
+
+    /// Nothing is learned by this revision any more.
+    pub fn give_up(&self) {
+        self.rests_until.store(u32::MAX, Relaxed);
+    }
+
+    /// Seconds since it was made.
+    fn now(&self) -> u32 {
+        u32::try_from(self.since.elapsed().as_secs()).unwrap_or(u32::MAX)
+    }
+
     /// What to make ready now, once the revision has served for `pause`; it is not said twice.
     pub fn due(&self, others: Others, pause: Duration) -> Option<Due> {
-        if self.since.elapsed() < pause {
+        if self.since.elapsed() < pause || self.now() < self.rests_until.load(Relaxed) {
             return None;
         }
         let after = after(others)?;
@@ -121,6 +150,18 @@ mod tests {
         let due = met.due(Others::WhenMet, Duration::ZERO).unwrap();
         assert_eq!(due.shapes["x"], [5]);
         assert!(met.due(Others::WhenMet, Duration::ZERO).is_none());
+    }
+
+    #[test]
+    fn who_fails_to_learn_rests_and_in_the_end_learns_no_more() {
+        let (met, model) = (Met::default(), model("a plan when they are met"));
+        for _ in 0..node::LEARN_FAILURES {
+            note(&met, &model, 5);
+            note(&met, &model, 5);
+            met.failed();
+            assert!(met.due(Others::WhenMet, Duration::ZERO).is_none());
+        }
+        assert_eq!(met.rests_until.load(Relaxed), u32::MAX);
     }
 
     #[test]

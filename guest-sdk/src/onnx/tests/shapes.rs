@@ -60,6 +60,31 @@ fn any_size_does_with_one_plan_for_all_or_one_for_each() {
 }
 
 #[test]
+fn a_list_for_one_dimension_goes_with_a_usual_size_of_the_other_and_what_is_met_comes_on_top() {
+    let mut proto = ModelProto::decode(&*arithmetic()).unwrap();
+    let graph = proto.graph.as_mut().unwrap();
+    for input in &mut graph.input {
+        *input = floats(&input.name.clone(), vec![open("N"), open("M")]);
+    }
+    let shapes = |n, m| ["x", "y"].map(|name| (name.to_owned(), vec![n, m]));
+    let model = Model::options()
+        .dims("M", [5, 9])
+        .met(shapes(7, 5))
+        .met(shapes(7, 6))
+        .parse("m", &proto.encode_to_vec())
+        .unwrap();
+    let ready: Vec<_> = model.ready_shapes().map(|shapes| shapes[0].clone()).collect();
+    assert_eq!(ready, [[1, 5], [1, 9], [7, 5]]);
+    assert_eq!(model.outputs()[0].sizes().collect::<Vec<_>>(), [None, None]);
+    let said = model.parameters().iter().find(|(name, _)| name == "listed_sizes");
+    assert_eq!(said.unwrap().1, "M=5,9");
+    let tensor = |m| Tensor::build::<f32>(&[3, m], |_| {}).unwrap();
+    assert!(model.run([("x", tensor(9)), ("y", tensor(9))]).is_ok());
+    let refused = line(model.run([("x", tensor(6)), ("y", tensor(6))]));
+    assert!(refused.contains("deployed for [5, 9]"), "{refused}");
+}
+
+#[test]
 fn a_size_without_a_name_can_be_left_open() {
     let mut proto = ModelProto::decode(&*dense()).unwrap();
     let graph = proto.graph.as_mut().unwrap();

@@ -254,6 +254,10 @@ caps! {
     LEARN_AFTER_SLOWER: u32 = 64, written_count;
     /// Shapes of a model that are counted.
     SHAPES_COUNTED: usize = 64, written_count;
+    /// Bytes of the stock runner's configuration that are read to add a shape.
+    RUNNER_CONFIG_BYTES: usize = 64 << 10, written_size;
+    /// Shapes in turn that a model fails to learn, after each of which its pause is twice as long, until it learns no more.
+    LEARN_FAILURES: u32 = 4, written_count;
     /// Between two shapes that one model learns: each is a publish, which anybody may ask for.
     LEARN_PAUSE: Duration = Duration::from_secs(30), written_duration;
     /// Models that are listed at once, in the repository index and in the statistics of all.

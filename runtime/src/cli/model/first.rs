@@ -108,7 +108,8 @@ fn zeros(described: &Value) -> Option<(Bytes, usize)> {
     let mut total = 0;
     for port in described["inputs"].as_array()? {
         let sizes = shape(described, port)?;
-        let size = mayfly_abi::DataType::from_name(text(port, "/datatype"))?.size()?;
+        // An empty text is its length of four bytes.
+        let size = mayfly_abi::DataType::from_name(text(port, "/datatype"))?.size().unwrap_or(4);
         let bytes = sizes.iter().product::<u64>() * size as u64;
         total += usize::try_from(bytes).ok()?;
         inputs.push(json!({
@@ -169,11 +170,14 @@ mod tests {
                 "parameters": {"ready_shapes": ready},
             })
         };
+        let open = |ready: &str| described(json!([-1, 3]), ready);
         let bytes = |described: &Value| zeros(described).map(|(body, json)| body.len() - json);
         assert_eq!(bytes(&described(json!([2, 3]), "")), Some(24));
         assert_eq!(bytes(&described(json!([-1, 3]), r#"[{"x":[5,3]},{"x":[7,3]}]"#)), Some(60));
+        let described = json!({"inputs": [{"name": "x", "datatype": "BYTES", "shape": [3]}]});
+        assert_eq!(bytes(&described), Some(12));
         for ready in ["", "[]", "{}", r#"[{"x":[-1]}]"#, r#"[{"y":[1]}]"#] {
-            assert_eq!(bytes(&described(json!([-1, 3]), ready)), None, "{ready}");
+            assert_eq!(bytes(&open(ready)), None, "{ready}");
         }
     }
 }

@@ -39,6 +39,9 @@ struct Flags {
     dot: bool,
 }
 
+/// Characters of an expression that an error shows.
+const SHOWN: usize = 60;
+
 struct Reader<'p> {
     pattern: &'p str,
     rest: &'p str,
@@ -48,7 +51,10 @@ struct Reader<'p> {
 impl Reader<'_> {
     fn wrong(&self, what: &str) -> String {
         let at = self.pattern.len() - self.rest.len();
-        format!("the regular expression {:?} has {what}, before byte {at}", self.pattern)
+        // What is wrong would be lost behind a long one.
+        let start: String = self.pattern.chars().take(SHOWN).collect();
+        let more = if start.len() < self.pattern.len() { "..." } else { "" };
+        format!("the regular expression {start:?}{more} has {what}, before byte {at}")
     }
 
     fn eat(&mut self, word: &str) -> bool {
