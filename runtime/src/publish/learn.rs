@@ -49,8 +49,9 @@ impl Publisher {
     async fn learn_one(&self, revision: &Arc<Revision>, shapes: &Shapes, due: &Due) {
         let (function, met) = (&revision.record.function, &due.shapes);
         match self.shared.learn(revision, shapes, due).await {
-            Ok(true) => tracing::info!(%function, shapes = ?met, "made ready"),
-            Ok(false) => revision.met.give_up(),
+            Ok(Learned::Published) => tracing::info!(%function, shapes = ?met, "made ready"),
+            Ok(Learned::Known) => revision.met.is_hopeless(met),
+            Ok(Learned::NoRunner) => revision.met.give_up(),
             Err(error) => {
                 revision.met.failed();
                 tracing::warn!(%function, shapes = ?met, "cannot be made ready: {error}");
@@ -77,31 +78,61 @@ impl Shared {
         ready.filter_map(due).collect()
     }
 
-    /// Publishes a revision anew with one more shape; false if it is nothing that could learn it.
+    /// Publishes a revision anew with one more shape.
     async fn learn(
         &self,
         revision: &Arc<Revision>,
         shapes: &Shapes,
         due: &Due,
-    ) -> Result<bool, PublishError> {
+    ) -> Result<Learned, PublishError> {
         let (store, digest) = (self.store.clone(), revision.record.wasm);
         let (shapes, wanted, used) = (shapes.ready.clone(), due.shapes.clone(), due.used);
         let package = blocking(Stage::Validate, move || {
-            let Ok(wasm) = store.read_wasm(digest) else { return Ok(None) };
+            let Ok(wasm) = store.read_wasm(digest) else { return Ok(Rewritten::NoRunner) };
             let last_used = |met: &InputShapes| {
                 let at = shapes.iter().position(|ready| ready == met);
                 at.map_or(0, |at| used[at])
             };
             Ok(rewrite(&wasm, |config| add(config, &wanted, last_used)))
         });
-        let Some(wasm) = package.await? else { return Ok(false) };
+        let wasm = match package.await? {
+            Rewritten::Package(wasm) => wasm,
+            Rewritten::Known => return Ok(Learned::Known),
+            Rewritten::NoRunner => return Ok(Learned::NoRunner),
+        };
         let wanted = Wanted::Learned { revision: revision.clone(), wasm: wasm.into() };
-        self.publish(wanted, &|_| ()).await.map(|_| true)
+        self.publish(wanted, &|_| ()).await.map(|_| Learned::Published)
     }
 }
 
-/// A package whose configuration is changed; nothing if it is no runner's, or `change` says so.
-fn rewrite(wasm: &Bytes, change: impl Fn(&mut Value) -> bool) -> Option<Vec<u8>> {
+/// What came of learning.
+enum Learned {
+    Published,
+    /// The shape is in the configuration already, and the model has refused it.
+    Known,
+    /// It is nothing that could learn.
+    NoRunner,
+}
+
+/// A package after a look at its configuration.
+#[derive(Debug, PartialEq, Eq)]
+enum Rewritten {
+    Package(Vec<u8>),
+    Known,
+    NoRunner,
+}
+
+/// A package whose configuration is changed, unless `change` says that there is nothing to change, or nothing that it could
+/// change.
+fn rewrite(wasm: &Bytes, change: impl Fn(&mut Value) -> Option<bool>) -> Rewritten {
+    match rewritten(wasm, change) {
+        Some(Some(package)) => Rewritten::Package(package),
+        Some(None) => Rewritten::Known,
+        None => Rewritten::NoRunner,
+    }
+}
+
+fn rewritten(wasm: &Bytes, change: impl Fn(&mut Value) -> Option<bool>) -> Option<Option<Vec<u8>>> {
     let name = format!("{ASSET_SECTION_PREFIX}{CONFIG}");
     let (mut is_runner, mut found) = (false, None);
     for payload in wasmparser::Parser::new(0).parse_all(wasm) {
@@ -114,8 +145,8 @@ fn rewrite(wasm: &Bytes, change: impl Fn(&mut Value) -> bool) -> Option<Vec<u8>>
     }
     let (content, data) = found.filter(|_| is_runner)?;
     let mut config: Value = serde_json::from_slice(data).ok()?;
-    if !change(&mut config) {
-        return None;
+    if !change(&mut config)? {
+        return Some(None);
     }
     // Before its content a section has its kind and its length, which an encoder may write longer than it need be.
     let head = 1 + leb_bytes(content.end - content.start);
@@ -130,7 +161,7 @@ fn rewrite(wasm: &Bytes, change: impl Fn(&mut Value) -> bool) -> Option<Vec<u8>>
     let mut out = wasm[..start].to_vec();
     CustomSection { name: name.into(), data: data.into() }.append_to(&mut out);
     out.extend_from_slice(&wasm[content.end..]);
-    Some(out)
+    Some(Some(out))
 }
 
 /// Bytes of a number in LEB128, as an encoder writes it that wastes none.
@@ -139,18 +170,21 @@ fn leb_bytes(number: usize) -> usize {
     bits.div_ceil(7)
 }
 
-/// Adds a shape in place of the one that was not asked for the longest; false if this is no runner's configuration or the
-/// shape is in it, and its model would not have it.
-fn add(config: &mut Value, wanted: &InputShapes, last_used: impl Fn(&InputShapes) -> u32) -> bool {
-    let Some(config) = config.as_object_mut() else { return false };
+/// Adds a shape in place of the one that was not asked for the longest; false if it is in it, nothing if this is no
+/// runner's configuration.
+fn add(
+    config: &mut Value,
+    wanted: &InputShapes,
+    last_used: impl Fn(&InputShapes) -> u32,
+) -> Option<bool> {
+    let config = config.as_object_mut()?;
     if !config.contains_key("dims") || !config.contains_key("shapes") {
-        return false;
+        return None;
     }
     let met = config.entry(MET).or_insert_with(|| json!([]));
-    let known: Result<Vec<InputShapes>, _> = serde_json::from_value(met.clone());
-    let Ok(mut known) = known else { return false };
+    let mut known: Vec<InputShapes> = serde_json::from_value(met.clone()).ok()?;
     if known.contains(wanted) {
-        return false;
+        return Some(false);
     }
     if known.len() >= limits::LEARNED_SHAPES {
         let oldest = (0..known.len()).min_by_key(|&at| last_used(&known[at]));
@@ -158,7 +192,7 @@ fn add(config: &mut Value, wanted: &InputShapes, last_used: impl Fn(&InputShapes
     }
     known.push(wanted.clone());
     *met = json!(known);
-    true
+    Some(true)
 }
 
 #[cfg(test)]
@@ -169,7 +203,7 @@ mod tests {
         [("x".to_owned(), vec![1, size])].into()
     }
 
-    fn package(config: &str) -> Bytes {
+    fn with(config: &str) -> Bytes {
         let mut wasm = wat::parse_str("(module (func (export \"f\")))").unwrap();
         for (name, data) in [
             ("mayfly.asset/config.json", config),
@@ -198,40 +232,45 @@ mod tests {
 
     #[test]
     fn a_runner_is_told_of_one_more_shape_and_nothing_else_changes() {
-        let wasm = package(r#"{"dims":{},"shapes":{},"labels":false}"#);
-        let learned = rewrite(&wasm, |config| add(config, &shapes(5), |_| 0)).unwrap();
+        let wasm = with(r#"{"dims":{},"shapes":{},"labels":false}"#);
+        let learn = |wasm: &Bytes, size| rewrite(wasm, |config| add(config, &shapes(size), |_| 0));
+        let package = |rewritten| match rewritten {
+            Rewritten::Package(package) => package,
+            other => panic!("{other:?}"),
+        };
+        let learned = package(learn(&wasm, 5));
         let told = config(&learned);
         assert_eq!(
             told,
             json!({"dims": {}, "shapes": {}, "labels": false, "met": [{"x": [1, 5]}]})
         );
         // Longer than a length of one byte can say.
-        let mut long = learned.into();
+        let mut long: Bytes = learned.into();
         for size in 6..60 {
-            long = rewrite(&long, |config| add(config, &shapes(size), |_| 0)).unwrap().into();
+            long = package(learn(&long, size)).into();
         }
         assert_eq!(config(&long)["met"].as_array().unwrap().len(), limits::LEARNED_SHAPES);
-        assert!(rewrite(&long, |config| add(config, &shapes(59), |_| 0)).is_none(), "it knows it");
+        assert_eq!(learn(&long, 59), Rewritten::Known);
         let large = format!(
             r#"{{"dims":{{}},"shapes":{{}},"z":"{}"}}"#,
             "z".repeat(limits::RUNNER_CONFIG_BYTES)
         );
         for other in ["{}", "[]", "no json", r#"{"dims":{},"shapes":{},"met":7}"#, &large] {
-            assert!(rewrite(&package(other), |config| add(config, &shapes(5), |_| 0)).is_none());
+            assert_eq!(learn(&with(other), 5), Rewritten::NoRunner);
         }
         // A function of somebody's own is left alone, whatever its asset is called.
         let own = wasm.slice(..wasm.len() - "mayfly.runner".len() - 3);
-        assert!(rewrite(&own, |config| add(config, &shapes(5), |_| 0)).is_none());
+        assert_eq!(learn(&own, 5), Rewritten::NoRunner);
     }
 
     #[test]
     fn the_shape_that_was_not_asked_for_the_longest_is_forgotten() {
         let mut config = json!({"dims": {}, "shapes": {}});
         for size in 0..limits::LEARNED_SHAPES as u64 {
-            assert!(add(&mut config, &shapes(size), |_| 0));
+            assert_eq!(add(&mut config, &shapes(size), |_| 0), Some(true));
         }
         let last_used = |met: &InputShapes| if met["x"][1] == 3 { 1 } else { 7 };
-        assert!(add(&mut config, &shapes(99), last_used));
+        assert_eq!(add(&mut config, &shapes(99), last_used), Some(true));
         let known: Vec<InputShapes> = serde_json::from_value(config["met"].clone()).unwrap();
         assert!(!known.contains(&shapes(3)) && known.contains(&shapes(99)), "{known:?}");
     }

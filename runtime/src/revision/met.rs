@@ -23,6 +23,8 @@ pub struct Met {
 struct Unready {
     shapes: InputShapes,
     times: u32,
+    /// Nothing can be made ready for it.
+    hopeless: bool,
 }
 
 /// A shape to make ready, and when each of those that are was last asked for.
@@ -58,14 +60,14 @@ impl Met {
         let mut unready = self.unready.lock();
         if let Some(known) = unready.iter_mut().find(|known| known.shapes == met) {
             known.times = known.times.saturating_add(1);
-            return known.times >= after;
+            return known.times >= after && !known.hopeless;
         }
         if unready.len() == node::SHAPES_COUNTED {
             // One that was seen least: a client that tries them all makes no other shape forgotten that is in use.
             let least = (0..unready.len()).min_by_key(|&at| unready[at].times);
             least.map(|least| unready.swap_remove(least));
         }
-        unready.push(Unready { shapes: met, times: 1 });
+        unready.push(Unready { shapes: met, times: 1, hopeless: false });
         after == 1
     }
 
@@ -77,6 +79,14 @@ impl Met {
         self.rests_until.store(self.now().saturating_add(rest), Relaxed);
         if failures >= node::LEARN_FAILURES {
             self.give_up();
+        }
+    }
+
+    /// Nothing can be made ready for these: they are counted, and not due again.
+    pub fn is_hopeless(&self, shapes: &InputShapes) {
+        let mut unready = self.unready.lock();
+        if unready.len() < node::SHAPES_COUNTED {
+            unready.push(Unready { shapes: shapes.clone(), times: 1, hopeless: true });
         }
     }
 
@@ -97,7 +107,8 @@ impl Met {
         }
         let after = after(others)?;
         let mut unready = self.unready.lock();
-        let most = (0..unready.len()).max_by_key(|&at| unready[at].times)?;
+        let hopeful = (0..unready.len()).filter(|&at| !unready[at].hopeless);
+        let most = hopeful.max_by_key(|&at| unready[at].times)?;
         if unready[most].times < after {
             return None;
         }
@@ -149,6 +160,9 @@ mod tests {
         assert!(met.due(Others::WhenMet, Duration::from_secs(600)).is_none(), "too early");
         let due = met.due(Others::WhenMet, Duration::ZERO).unwrap();
         assert_eq!(due.shapes["x"], [5]);
+        assert!(met.due(Others::WhenMet, Duration::ZERO).is_none());
+        met.is_hopeless(&due.shapes);
+        assert!((0..9).all(|_| !note(&met, &model, 5)));
         assert!(met.due(Others::WhenMet, Duration::ZERO).is_none());
     }
 
