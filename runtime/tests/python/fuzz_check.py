@@ -150,8 +150,11 @@ def spreads(case):
             return "open"
     bounds = []
     for arrays in zip(*runs):
-        if len({array.shape for array in arrays}) > 1 or arrays[0].dtype == object:
-            return "open" if len({array.shape for array in arrays}) > 1 else None
+        if len({array.shape for array in arrays}) > 1:
+            return "open"
+        if arrays[0].dtype == object:
+            bounds.append(None)
+            continue
         stack = numpy.stack(arrays)
         bounds.append((stack.min(0), stack.max(0)))
     return bounds

@@ -101,6 +101,12 @@ def of_one(attributes, arrays, opset):
     return arrays[0].ndim == 0
 
 
+def clips(attributes, arrays, opset):
+    """Infinity by a bound that is not given: to the last finite number, or not at all."""
+    missing = len(arrays) < 3 or arrays[1] is None
+    return opset >= 11 and missing and arrays[0].dtype.kind == "f" and not bool(numpy.isfinite(arrays[0]).all())
+
+
 def gates(attributes, arrays, opset):
     """Infinity times 0 in a cell: by the order of its products."""
     return any(array is not None and not numpy.isfinite(array).all() for array in arrays)
@@ -146,6 +152,6 @@ GUARDS = {
     "LayerNormalization": ill(from_axis), "InstanceNormalization": ill(behind_channels),
     **dict.fromkeys(["ArgMax", "ArgMin", "TopK", "Hardmax", "NonMaxSuppression", "MaxPool", "GlobalMaxPool"], orders),
     **dict.fromkeys(["ReduceMax", "ReduceMin"], orders), **dict.fromkeys(["LSTM", "GRU", "RNN"], gates),
-    **dict.fromkeys(["ScatterElements", "ScatterND"], scatters), "ReduceProd": products,
+    **dict.fromkeys(["ScatterElements", "ScatterND"], scatters), "ReduceProd": products, "Clip": clips,
     **dict.fromkeys(["ReduceSum", "ReduceL1", "ReduceMean"], sums), **dict.fromkeys(["ReduceSumSquare", "ReduceL2"], squares),
 }

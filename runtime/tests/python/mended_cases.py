@@ -32,6 +32,7 @@ CASES = {
     "rnn_reverse": recurrent("RNN", 1, 2, direction="reverse"),
     "rnn_relu": recurrent("RNN", 1, 2, activations=["Relu"]),
     "celu_alpha": ("Celu", 12, [X], [], 1, {"alpha": 0.25}),
+    "clip_without_a_bound": ("Clip", 6, [numpy.array([-3.5, 2.0, numpy.inf], F32)], [], 1, {"min": -1.0}),
     "softplus_large": ("Softplus", 1, [X], [], 1, {}),
     "log_softmax_large": ("LogSoftmax", 13, [X], [], 1, {"axis": -1}),
     "log_softmax_rest": ("LogSoftmax", 11, [IMAGE * 40], [], 1, {"axis": 1}),
@@ -47,6 +48,7 @@ CASES = {
     "resize_the_one_before": ("Resize", 10, [IMAGE], [numpy.array([1, 1, 2, 3], F32)], 1, {}),
     "resize_between": ("Resize", 10, [IMAGE], [numpy.array([1, 1, 1.5, 3], F32)], 1, {"mode": "linear"}),
     "upsample_by_half": ("Upsample", 9, [IMAGE], [numpy.array([1, 1, 1.5, 3], F32)], 1, {}),
+    "dynamic_quantize_zeros": ("DynamicQuantizeLinear", 11, [IMAGE * 0], [], 3, {}),
     # 0.24374999 / 0.1625 is less than 1.5, and 0.24374999 * (1 / 0.1625) is not.
     "quantize_by_division": (
         "QuantizeLinear", 13, [numpy.array([0.24374999, 0.40625, -1.4625, 9.0], F32)],
@@ -76,8 +78,12 @@ def write(root):
     found = []
     for name, drawn in CASES.items():
         made, inputs = model(*drawn)
-        session = onnxruntime.InferenceSession(made.SerializeToString())
-        outputs = dict(zip([output.name for output in session.get_outputs()], session.run(None, inputs)))
+        arrays = onnxruntime.InferenceSession(made.SerializeToString()).run(None, inputs)
+        outputs = dict(zip([output.name for output in made.graph.output], arrays))
+        for output in made.graph.output:
+            array = outputs[output.name]
+            kind = helper.np_dtype_to_tensor_dtype(array.dtype)
+            output.CopyFrom(helper.make_tensor_value_info(output.name, kind, array.shape))
         case = root / f"mended_{name}"
         (case / "test_data_set_0").mkdir(parents=True)
         onnx.save(made, case / "model.onnx")

@@ -1,7 +1,8 @@
 //! Nodes that tract takes and then computes otherwise, or ends the instance on, by the types and shapes that they read.
 
 use tract_onnx::model::ParsingContext;
-use tract_onnx::pb::NodeProto;
+use tract_onnx::pb::attribute_proto::AttributeType;
+use tract_onnx::pb::{AttributeProto, NodeProto};
 use tract_onnx::tract_core::internal::*;
 use tract_onnx::tract_hir::infer::Factoid;
 use tract_onnx::tract_hir::internal::*;
@@ -28,10 +29,12 @@ impl Seen {
 /// Why a node is refused, and what to do; nothing if it is right.
 type Check = fn(&NodeProto, i64, &[Seen]) -> Option<&'static str>;
 
-const GUARDS: [(&str, Check); 20] = [
+const GUARDS: [(&str, Check); 22] = [
+    ("Clip", sizes),
     ("Einsum", product),
     ("GridSample", beyond),
     ("Gemm", product),
+    ("LpNormalization", reduction),
     ("MatMul", product),
     ("MaxPool", places),
     ("Pad", cropped),
@@ -64,6 +67,11 @@ fn guarded(context: &ParsingContext<'_>, node: &NodeProto) -> Built {
         // Ours, with factors of f16.
         "Gemm" => crate::onnx::contrib::build(context, node)?,
         "Upsample" => crate::onnx::operators::upsample(context, node)?,
+        "Clip" if context.onnx_operator_set_version < 11 => {
+            let mut node = node.clone();
+            finite(&mut node);
+            tracts("Clip", context, &node)?
+        }
         "Resize" if context.onnx_operator_set_version == 10 => {
             let mut node = node.clone();
             crate::onnx::operators::as_until_10(&mut node);
@@ -79,6 +87,20 @@ fn guarded(context: &ParsingContext<'_>, node: &NodeProto) -> Built {
         check: *check,
     };
     Ok((Box::new(guard), more))
+}
+
+/// Until operator set 10 a bound that was not given was the last finite number.
+fn finite(node: &mut NodeProto) {
+    for (name, bound) in [("min", f32::MIN), ("max", f32::MAX)] {
+        if !node.attribute.iter().any(|attribute| attribute.name == name) {
+            node.attribute.push(AttributeProto {
+                name: name.to_owned(),
+                r#type: AttributeType::Float as i32,
+                f: bound,
+                ..AttributeProto::default()
+            });
+        }
+    }
 }
 
 const WHOLE_PRODUCT: &str = "its products are of whole numbers, which are not supported; cast its inputs to float and \
@@ -116,6 +138,19 @@ fn cropped(node: &NodeProto, _: i64, inputs: &[Seen]) -> Option<&'static str> {
     let given = inputs.get(1).and_then(|pads| pads.value.as_ref()).and_then(negative);
     let cut = pads.is_some_and(|pads| pads.ints.iter().any(|pad| *pad < 0)) || given == Some(true);
     cut.then_some("pads below 0 are not supported; cut with Slice")
+}
+
+/// Sizes are no numbers to tract until it runs, and it compares those with bounds of 53 bits and more wrongly.
+fn sizes(_: &NodeProto, _: i64, inputs: &[Seen]) -> Option<&'static str> {
+    let large = |value: &Arc<Tensor>| {
+        let bound = value.cast_to_scalar::<f64>().ok()?;
+        Some(bound.abs() >= (1u64 << 53) as f64 && value.datum_type().is_integer())
+    };
+    let bounds = inputs.iter().skip(1).filter_map(|bound| bound.value.as_ref());
+    let of_sizes = inputs[0].is(|datum| datum == DatumType::TDim);
+    (of_sizes && bounds.filter_map(large).any(|large| large)).then_some(
+        "its input is a size of a tensor, and its bounds are beyond every size; leave such a bound out",
+    )
 }
 
 /// Cubic neighbours beyond the border: tract brings the place into the picture, and not each of them.

@@ -97,6 +97,11 @@ impl Expansion for LogSumExp {
             "{}: it is not supported for whole numbers; put a Cast to float before it and one back behind it",
             self.node
         );
+        ensure!(
+            fact.shape.iter().next_back().is_none_or(|size| *size != 0.to_dim()),
+            "{}: its input has a last dimension of 0, which is not supported; give it one element or more with --input",
+            self.node
+        );
         let given = match inputs.get(1) {
             Some(&axes) => Some(model.outlet_fact(axes)?.konst.clone().with_context(|| {
                 format!("{}: its axes come with the request; make them a constant", self.node)

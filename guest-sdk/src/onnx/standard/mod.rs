@@ -34,6 +34,7 @@ pub(super) fn register(onnx: &mut Onnx) {
     onnx.op_register.insert("GlobalLpPool", pools::global_lp_pool);
     onnx.op_register.insert("OneHot", one_hot::one_hot);
     onnx.op_register.insert("LogSoftmax", logs::log_softmax);
+    onnx.op_register.insert("DynamicQuantizeLinear", quantise::dynamic_quantize_linear);
     onnx.op_register.insert("QuantizeLinear", quantise::quantize_linear);
     onnx.op_register.insert("Range", range::range);
     onnx.op_register.insert("ReduceLogSumExp", logs::reduce_log_sum_exp);

@@ -1,5 +1,5 @@
 //! `QuantizeLinear` by division, as the standard has it. tract multiplies by the scale's reciprocal, which brings a
-//! quotient near a half to the other whole number.
+//! quotient near a half to the other whole number. And `DynamicQuantizeLinear` of zeros, whose scale is 1.
 
 use tract_onnx::model::ParsingContext;
 use tract_onnx::pb::NodeProto;
@@ -49,6 +49,62 @@ impl Expansion for QuantizeLinear {
         inputs[0] = model.wire_node(format!("{prefix}.quotient"), divide, &inputs[..1])?[0];
         inputs[1] = model.add_const(format!("{prefix}.one"), tensor0(1f32))?;
         self.0.wire(prefix, model, &inputs)
+    }
+}
+
+#[derive(Debug, Clone)]
+struct DynamicQuantizeLinear(Box<dyn Expansion>);
+
+pub(super) fn dynamic_quantize_linear(context: &ParsingContext<'_>, node: &NodeProto) -> Built {
+    let (tracts, more) = taken_over(context, node)?;
+    Ok((expand(DynamicQuantizeLinear(tracts)), more))
+}
+
+impl Expansion for DynamicQuantizeLinear {
+    fn name(&self) -> StaticName {
+        self.0.name()
+    }
+
+    fn nboutputs(&self) -> TractResult<usize> {
+        (*self.0).nboutputs()
+    }
+
+    fn rules<'r, 'p: 'r, 's: 'r>(
+        &'s self,
+        s: &mut Solver<'r>,
+        inputs: &'p [TensorProxy],
+        outputs: &'p [TensorProxy],
+    ) -> InferenceResult {
+        self.0.rules(s, inputs, outputs)
+    }
+
+    fn wire(
+        &self,
+        prefix: &str,
+        model: &mut TypedModel,
+        inputs: &[OutletId],
+    ) -> TractResult<TVec<OutletId>> {
+        let mut outputs = self.0.wire(prefix, model, inputs)?;
+        let op = ElementWiseOp(Box::new(OneForZero), None);
+        outputs[1] = model.wire_node(format!("{prefix}.scale"), op, &outputs[1..2])?[0];
+        Ok(outputs)
+    }
+}
+
+/// 1 where there is 0.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct OneForZero;
+
+impl ElementWiseMiniOp for OneForZero {
+    fn name(&self) -> String {
+        "MayflyOneForZero".to_owned()
+    }
+
+    fn eval_in_place(&self, tensor: &mut Tensor, _: Option<DatumType>) -> TractResult<()> {
+        let mut plain = tensor.try_as_plain_ram_mut()?;
+        let zeros = plain.as_slice_mut::<f32>()?.iter_mut().filter(|number| **number == 0.0);
+        zeros.for_each(|number| *number = 1.0);
+        Ok(())
     }
 }
 

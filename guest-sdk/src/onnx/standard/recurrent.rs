@@ -6,8 +6,9 @@ use tract_onnx::ops::rec::common::{CommonRec, WireBody};
 use tract_onnx::ops::rec::{gru::GRU, lstm::LSTM, rnn::RNN};
 use tract_onnx::pb::{AttributeProto, NodeProto};
 use tract_onnx::tract_core::internal::*;
+use tract_onnx::tract_core::ops::element_wise::{ElementWiseMiniOp, ElementWiseOp};
 use tract_onnx::tract_core::ops::math::tanh;
-use tract_onnx::tract_core::ops::nn::{leaky_relu, sigmoid};
+use tract_onnx::tract_core::ops::nn::sigmoid;
 use tract_onnx::tract_hir::internal::*;
 
 use super::flip::Flip;
@@ -83,7 +84,7 @@ fn activations(
         match name.as_str() {
             "sigmoid" => Ok(Box::new(sigmoid())),
             "tanh" => Ok(Box::new(tanh())),
-            "relu" => Ok(Box::new(leaky_relu(0.0))),
+            "relu" => Ok(Box::new(ElementWiseOp(Box::new(Rectify), None))),
             other => bail!(
                 "{}: the activation {other:?} is not supported; sigmoid, tanh and relu are",
                 called(node)
@@ -91,6 +92,31 @@ fn activations(
         }
     };
     names.iter().map(function).collect()
+}
+
+/// 0 where a number is less. tract has it of two operands only, and a cell's function has one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Rectify;
+
+impl ElementWiseMiniOp for Rectify {
+    fn name(&self) -> String {
+        "MayflyRectify".to_owned()
+    }
+
+    fn eval_in_place(&self, tensor: &mut Tensor, _: Option<DatumType>) -> TractResult<()> {
+        match tensor.datum_type() {
+            DatumType::F32 => rectify::<f32>(tensor),
+            DatumType::F64 => rectify::<f64>(tensor),
+            other => bail!("a recurrent cell of {other:?} is not supported; cast it to float"),
+        }
+    }
+}
+
+fn rectify<T: Datum + Copy + Default + PartialOrd>(tensor: &mut Tensor) -> TractResult<()> {
+    let mut plain = tensor.try_as_plain_ram_mut()?;
+    let negative = plain.as_slice_mut::<T>()?.iter_mut().filter(|number| **number <= T::default());
+    negative.for_each(|number| *number = T::default());
+    Ok(())
 }
 
 /// One direction, from the last step to the first.
