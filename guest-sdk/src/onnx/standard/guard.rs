@@ -144,7 +144,7 @@ fn cropped(node: &NodeProto, _: i64, inputs: &[Seen]) -> Option<&'static str> {
 fn sizes(_: &NodeProto, _: i64, inputs: &[Seen]) -> Option<&'static str> {
     let large = |value: &Arc<Tensor>| {
         let bound = value.cast_to_scalar::<f64>().ok()?;
-        Some(bound.abs() >= (1u64 << 53) as f64 && value.datum_type().is_integer())
+        Some(bound.abs() >= 9_007_199_254_740_992.0 && value.datum_type().is_integer())
     };
     let bounds = inputs.iter().skip(1).filter_map(|bound| bound.value.as_ref());
     let of_sizes = inputs[0].is(|datum| datum == DatumType::TDim);
