@@ -22,7 +22,7 @@ against ONNX Runtime {version}, in how many the operator read this type first an
 whole numbers and text exactly, floats within `TOLERANCE` of `runtime/tests/python/fuzz_check.py` (f32: 1e-4 of the number
 or 5e-6 of the largest), or as far apart as a rounding of one node's result can bring them. **Refused**: how often it was
 refused at deploy instead, by type; those cases are not claimed, and what each says is in the run's own report. A graph
-that was answered with other numbers fails the run, so there is none.
+that was answered otherwise, or ended its instance, fails the run: {defects}.
 
 What is not compared, because the standard leaves it open: whole numbers divided by 0; floats cast to whole numbers that
 cannot hold them; NaN where numbers are ordered or quantised; shifts by all bits; powers beyond a whole type; two elements
@@ -67,5 +67,7 @@ def write(path, tally, count, passing):
         since = ", ".join(map(str, sorted(sets[operator])))
         of = f"{passed[operator]} of {all_of[operator]}" if all_of[operator] else ""
         lines.append(f"| `{operator}` | {since} | {of} | {listed(agreed[operator])} | {listed(refused[operator])} |")
-    text = HEAD.format(count=count, version=onnxruntime.__version__) + "\n".join(lines) + "\n"
+    found = sorted({line.split(": ")[2].split("+")[-1] for line in tally.defects})
+    defects = f"{len(tally.defects)} did in this one ({', '.join(found)})" if found else "none did in this one"
+    text = HEAD.format(count=count, version=onnxruntime.__version__, defects=defects) + "\n".join(lines) + "\n"
     pathlib.Path(path).write_text(text)
