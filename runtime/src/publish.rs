@@ -36,7 +36,7 @@ use crate::artifact::{ArtifactStore, StoreError};
 use crate::catalog::Catalog;
 use crate::child::Children;
 use crate::engine::trial::Trials;
-use crate::engine::{Engine, codegen};
+use crate::engine::{Engine, codegen, trim};
 use crate::logs::LogSink;
 use crate::metrics::Metrics;
 use crate::records::{self, Records, RecordsError};
@@ -173,6 +173,7 @@ impl Publisher {
             let result = shared.publish(flow::Wanted::Deploy(Box::new(request)), &progress).await;
             let label = result.as_ref().map_or_else(|error| error.stage.name(), |_| "ok");
             shared.metrics.publishes.with_label_values(&[label]).inc();
+            give_back();
             result
         });
         joined(Stage::Activate, work.await)
@@ -185,7 +186,12 @@ impl Publisher {
     /// When the database fails; the function is then still there.
     pub async fn remove(&self, name: &FunctionName) -> Result<bool, PublishError> {
         let (shared, name) = (self.shared.clone(), name.clone());
-        joined(Stage::Store, tokio::spawn(async move { shared.remove(&name).await }).await)
+        let work = tokio::spawn(async move {
+            let result = shared.remove(&name).await;
+            give_back();
+            result
+        });
+        joined(Stage::Store, work.await)
     }
 
     /// A function's revisions that are remembered, newest first; empty if there is no such function.
@@ -195,6 +201,11 @@ impl Publisher {
     pub fn history(&self, name: &FunctionName) -> Result<Vec<RevisionRecord>, RecordsError> {
         self.shared.records.history(name)
     }
+}
+
+/// Gives memory back to the system that the allocator keeps of modules and code: ten models of 86 MiB left 290 MiB.
+fn give_back() {
+    tokio::task::spawn_blocking(trim::trim);
 }
 
 /// What blocks on disk or CPU, off the threads that serve.
