@@ -6,26 +6,26 @@ TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 GUESTS := $(TARGET_DIR)/$(GUEST_TARGET)/guest
 SMALL := hello hello-command echo wasi-std
 MODELS := classify filetype runner
-SAMPLES := hello hello-command echo classify filetype
+SMALL_SAMPLES := hello hello-command echo
+MODEL_SAMPLES := classify filetype
 # `release` is for running here; `dist` links slower and answers 7 % faster: for containers and for figures.
 PROFILE ?= release
 # With DEBUG=1, as CI says, the binary that `make test` has made already: a release build takes minutes.
 MAYFLY := $(TARGET_DIR)/$(if $(DEBUG),debug,$(PROFILE))/mayfly
 STATE ?= state
 
-.PHONY: help run build guests toolchain test fmt lint docs-check unit deny clean-state \
+.PHONY: help run small-guests model-guests build guests toolchain test fmt lint docs-check unit deny clean-state \
 	bench bench-quick bench-full bench-models bench-peers bench-bin
 
 help: ## What there is to make
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | column -t -s '	'
 
-run: build guests ## Start the gateway with the sample functions deployed
+run: small-guests build ## Start the gateway with the sample functions deployed; the models follow as they are built
 	@echo "Once it says that it is ready, try:"
 	@echo "  curl http://127.0.0.1:3000/hello"
-	@echo "  curl --data-binary @functions/classify/pictures/cat.png http://127.0.0.1:3000/classify"
-	@echo "  curl --data-binary @Makefile http://127.0.0.1:3000/filetype"
-	@exec $(MAYFLY) serve --state-dir $(STATE) --server-timing --log-requests all \
-		$(foreach f,$(SAMPLES),--deploy $(f)=$(GUESTS)/$(f).wasm)
+	@MAKE="$(MAKE)" MAYFLY=$(MAYFLY) GUESTS=$(GUESTS) STATE=$(STATE) functions/follow.sh $(MODEL_SAMPLES) & \
+	exec $(MAYFLY) serve --state-dir $(STATE) --server-timing --log-requests all \
+		$(foreach f,$(SMALL_SAMPLES),--deploy $(f)=$(GUESTS)/$(f).wasm)
 
 build: ## The mayfly binary
 	$(CARGO) $(if $(DEBUG),test --no-run,build --profile $(PROFILE) --bin mayfly)
@@ -41,12 +41,16 @@ elif test -n "$$(find functions/runner guest-sdk -type f -newer $(RUNNER) | head
 fi
 endef
 
-guests: toolchain ## The sample functions, as .wasm
-	# Apart: built together, the small ones would get the features that the models ask of the SDK, and tract with them.
+guests: small-guests model-guests ## The sample functions, as .wasm
+
+# Apart: built together, the small ones would get the features that the models ask of the SDK, and tract with them.
+small-guests: toolchain
 	$(CARGO) build --profile guest --target $(GUEST_TARGET) $(addprefix -p ,$(SMALL))
+
+model-guests: toolchain
 	$(CARGO) build --profile guest --target $(GUEST_TARGET) $(addprefix -p ,$(MODELS))
 	# Where `mayfly deploy model.onnx` looks for it: beside the binary.
-	@mkdir -p $(dir $(MAYFLY)) && cp $(GUESTS)/runner.wasm $(dir $(MAYFLY))
+	@$(if $(filter runner,$(MODELS)),mkdir -p $(dir $(MAYFLY)) && cp $(GUESTS)/runner.wasm $(dir $(MAYFLY)))
 
 toolchain:
 	@rustup target list --installed 2>/dev/null | grep -qx $(GUEST_TARGET) || rustup target add $(GUEST_TARGET)

@@ -83,6 +83,8 @@ pub struct GatewayKeys {
     pub trusted_proxies: Vec<IpNet>,
     /// Whether anybody may ask which models there are.
     pub list_models: bool,
+    /// Whether `GET /` has an answer while no function has that path.
+    pub front_page: bool,
     /// I/O threads; `None` is one per core.
     pub workers: Option<usize>,
     /// Connections at once.
@@ -151,6 +153,7 @@ impl Default for Config {
                 listen: listen(3000),
                 trusted_proxies: Vec::new(),
                 list_models: true,
+                front_page: true,
                 workers: None,
                 connections: node::CONNECTIONS,
                 header_timeout: node::HEADER_TIMEOUT,

@@ -4,6 +4,7 @@
 //! task; one that runs beyond its tick goes on among the guest threads. Whatever happens, an invocation's `Ledger`
 //! writes down how it ended, once.
 
+mod front;
 mod housed;
 mod judge;
 mod ledger;
@@ -47,6 +48,9 @@ pub async fn handle(
     let ledger = Ledger::open(node, &inbound);
     match find(node, &mut inbound) {
         Err(Outcome::NotFound) if own::asks_options(&inbound.parts) => own::options(ledger),
+        Err(Outcome::NotFound) if node.has_front_page && front::is_asked(&inbound.parts) => {
+            front::page(ledger, &inbound.parts)
+        }
         Ok(revision) => admit(node, ledger, revision, inbound, body).await,
         Err(outcome) => respond::refuse(ledger, outcome),
     }

@@ -23,7 +23,7 @@ use mayfly_runtime::catalog::{Catalog, Entry};
 use mayfly_runtime::child;
 use mayfly_runtime::config::{Config, Process};
 use mayfly_runtime::descriptors::Descriptors;
-use mayfly_runtime::engine::{Engine, EngineConfig};
+use mayfly_runtime::engine::{Engine, EngineConfig, trim};
 use mayfly_runtime::forwarded::Trusted;
 use mayfly_runtime::gateway::{self, Gateway, GatewayConfig};
 use mayfly_runtime::logs::{LogConfig, LogSink, Output, escape_lines};
@@ -80,6 +80,7 @@ fn serve(arguments: &Serve, unknown: &[String]) -> Result<(), Failure> {
         return Ok(());
     }
     state_dir::make_files_private();
+    trim::bound();
     let metrics = Arc::new(Metrics::new());
     let logs = start_logs(&config, &metrics).map_err(failed)?;
     unknown.iter().for_each(|words| tracing::warn!("{words}"));
@@ -221,6 +222,7 @@ impl Parts {
                 guest_threads: config.engine.guest_threads,
                 server_timing: config.server_timing,
                 lists_models: config.gateway.list_models,
+                has_front_page: config.gateway.front_page,
                 body_idle_timeout: config.gateway.body_idle_timeout,
             },
             engine,

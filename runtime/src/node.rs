@@ -55,6 +55,8 @@ pub struct NodeConfig {
     pub server_timing: bool,
     /// Whether anybody may ask which models there are.
     pub lists_models: bool,
+    /// Whether `GET /` has an answer while no function has that path.
+    pub has_front_page: bool,
     /// Between two pieces of a request's body.
     pub body_idle_timeout: Duration,
 }
@@ -66,6 +68,7 @@ impl Default for NodeConfig {
             guest_threads: None,
             server_timing: false,
             lists_models: true,
+            has_front_page: true,
             body_idle_timeout: node::BODY_IDLE_TIMEOUT,
         }
     }
@@ -93,6 +96,8 @@ pub struct Node {
     pub server_timing: bool,
     /// Whether anybody may ask which models there are.
     pub lists_models: bool,
+    /// Whether `GET /` has an answer while no function has that path.
+    pub has_front_page: bool,
     /// Between two pieces of a request's body.
     pub body_idle_timeout: Duration,
     /// Told when a model's requests have shapes that should be made ready.
@@ -133,6 +138,7 @@ impl Node {
             heartbeats: Heartbeats::default(),
             server_timing: config.server_timing,
             lists_models: config.lists_models,
+            has_front_page: config.has_front_page,
             body_idle_timeout: config.body_idle_timeout,
             met: Arc::default(),
             resets: Resets::start()?,

@@ -36,7 +36,8 @@ use crate::artifact::{ArtifactStore, StoreError};
 use crate::catalog::Catalog;
 use crate::child::Children;
 use crate::engine::trial::Trials;
-use crate::engine::{Engine, codegen, trim};
+use crate::engine::trim::Thrift;
+use crate::engine::{Engine, codegen};
 use crate::logs::LogSink;
 use crate::metrics::Metrics;
 use crate::records::{self, Records, RecordsError};
@@ -169,11 +170,12 @@ impl Publisher {
         progress: impl Fn(&StageTime) + Send + Sync + 'static,
     ) -> Result<PublishReport, PublishError> {
         let shared = self.shared.clone();
+        let thrift = Thrift::begin();
         let work = tokio::spawn(async move {
             let result = shared.publish(flow::Wanted::Deploy(Box::new(request)), &progress).await;
             let label = result.as_ref().map_or_else(|error| error.stage.name(), |_| "ok");
             shared.metrics.publishes.with_label_values(&[label]).inc();
-            give_back();
+            give_back(thrift);
             result
         });
         joined(Stage::Activate, work.await)
@@ -186,9 +188,10 @@ impl Publisher {
     /// When the database fails; the function is then still there.
     pub async fn remove(&self, name: &FunctionName) -> Result<bool, PublishError> {
         let (shared, name) = (self.shared.clone(), name.clone());
+        let thrift = Thrift::begin();
         let work = tokio::spawn(async move {
             let result = shared.remove(&name).await;
-            give_back();
+            give_back(thrift);
             result
         });
         joined(Stage::Store, work.await)
@@ -204,8 +207,8 @@ impl Publisher {
 }
 
 /// Gives memory back to the system that the allocator keeps of modules and code: ten models of 86 MiB left 290 MiB.
-fn give_back() {
-    tokio::task::spawn_blocking(trim::trim);
+fn give_back(thrift: Thrift) {
+    tokio::task::spawn_blocking(move || drop(thrift));
 }
 
 /// What blocks on disk or CPU, off the threads that serve.

@@ -18,10 +18,10 @@ PEERS := $(TARGET_DIR)/peers
 # Programs of others that `make peers-http` tries, each with its Debian package.
 PEERS_DEBIAN := hey:hey ab:apache2-utils curl:curl node:nodejs nginx:nginx-light haproxy:haproxy caddy:caddy varnishd:varnish
 
-.PHONY: peers-http peers-http-ready peers-proxied test-bodies cgi-go soak soak-guard soak-http soak-nginx soak-h2 soak-slow soak-aborts soak-imports soak-isolation soak-deploys soak-deploy-memory soak-crowds \
+.PHONY: peers-http peers-http-ready peers-proxied peers-kserve test-bodies cgi-go soak soak-guard soak-http soak-nginx soak-h2 soak-slow soak-aborts soak-imports soak-isolation soak-deploys soak-deploy-memory soak-crowds \
 	soak-mutants soak-models test-models try-models try-models-ready soak-tenants soak-storage soak-clients soak-pressure soak-load soak-slow-clients soak-fuzz soak-pictures soak-long hostile-python
 
-soak: soak-guard soak-http soak-nginx peers-proxied test-bodies soak-h2 soak-slow soak-slow-clients soak-aborts soak-imports soak-fuzz soak-isolation soak-deploys \
+soak: soak-guard soak-http soak-nginx peers-proxied peers-kserve test-bodies soak-h2 soak-slow soak-slow-clients soak-aborts soak-imports soak-fuzz soak-isolation soak-deploys soak-deploy-memory \
 	soak-pictures soak-models soak-tenants soak-clients soak-storage soak-crowds soak-load soak-pressure soak-admin soak-mutants soak-long ## The long part of docs/reliability.md
 
 soak-http: ## HTTP/1: framing vectors, limits, damaged messages
@@ -86,6 +86,11 @@ soak-isolation: build ## 100,000 instances and hashes while memory is compacted 
 
 soak-deploys: ## Mutants, random modules, compile bombs
 	timeout 1800 $(HOSTILE) mutants
+
+peers-kserve: build guests ## KServe's client from PyPI (450 MB)
+	@[ -x $(TARGET_DIR)/kserve/bin/python ] || $(PYTHON) -m venv $(TARGET_DIR)/kserve
+	@$(TARGET_DIR)/kserve/bin/pip install --quiet --requirement runtime/tests/python/requirements-kserve.txt
+	timeout 600 $(TARGET_DIR)/kserve/bin/python runtime/tests/python/test_kserve.py $(MAYFLY)
 
 soak-deploy-memory: build guests $(TOOLCHAINS)/onnx/installed ## What a node keeps of a model of 86 MiB after 100 deploys and removals
 	timeout 3600 $(TOOLCHAINS)/onnx/bin/python runtime/tests/python/test_deploy_memory.py $(MAYFLY)

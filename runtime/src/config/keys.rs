@@ -224,6 +224,8 @@ pub const KEYS: &[Key] = &[
         Printed::List(c.gateway.trusted_proxies.iter().map(IpNet::to_string).collect())),
     key!("gateway.list-models", Switch, "BOOL", "whether anybody may ask which models there are and how often they were used",
         |c, v| c.gateway.list_models = switch(v)?, Printed::Bare(c.gateway.list_models.to_string())),
+    key!("gateway.front-page", Switch, "BOOL", "whether GET / says what this is and how to go on, while no function has that path",
+        |c, v| c.gateway.front_page = switch(v)?, Printed::Bare(c.gateway.front_page.to_string())),
     key!("gateway.workers", One, "N", "I/O threads; auto is one per core",
         |c, v| c.gateway.workers = auto(v, |t| number(t, 1, THREADS))?, count_or_auto(c.gateway.workers)),
     key!("gateway.connections", One, "N", "connections at once; further ones are closed as they come",

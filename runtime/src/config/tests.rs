@@ -222,6 +222,7 @@ fn every_key_works_as_file_variable_and_flag() {
         ("gateway.listen", "0.0.0.0:80"),
         ("gateway.trusted-proxies", "10.1.2.0/24"),
         ("gateway.list-models", "false"),
+        ("gateway.front-page", "false"),
         ("gateway.workers", "7"),
         ("gateway.connections", "7"),
         ("gateway.header-timeout", "7s"),

@@ -86,7 +86,8 @@ fn text(
     end(ledger, outcome, response)
 }
 
-fn end(
+/// Gives an answer of the gateway's own, and writes it down.
+pub fn end(
     ledger: Ledger,
     outcome: Outcome,
     mut response: Response<ResponseBody>,

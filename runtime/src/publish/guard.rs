@@ -14,6 +14,7 @@ mod check;
 mod graph;
 mod parts;
 mod path;
+mod places;
 mod rewrite;
 pub mod work;
 
@@ -35,6 +36,8 @@ pub const BYTES_PER_STEP: u32 = 256;
 pub const TAIL: u32 = node::UNCHECKED_TAIL;
 /// What a memory access counts of [`TAIL`], where other instructions count 1: each may be the first to its page.
 pub const TAIL_ACCESS: u32 = 48;
+/// What an access counts of it to a page that the frame has been to since: the line may have left the cache.
+pub const TAIL_KNOWN_ACCESS: u32 = 8;
 /// What a helper may have done since its last check: one piece.
 const AFTER_BULK: u32 = 500;
 /// What a thunk may have done since the host function returned.

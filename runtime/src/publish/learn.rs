@@ -13,12 +13,14 @@ use mayfly_core::limits::node as limits;
 use mayfly_oip::{InputShapes, Shapes};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
-use wasm_encoder::{CustomSection, Section as _};
+use wasm_encoder::{CustomSection, Module, RawSection};
+use wasmparser::{CustomSectionReader, Parser, Payload};
 
 use super::error::{PublishError, Stage};
 use super::flow::Wanted;
-use super::{Publisher, Shared, blocking};
+use super::{Publisher, Shared, blocking, give_back};
 use crate::catalog::Entry;
+use crate::engine::trim::Thrift;
 use crate::revision::{Due, Revision};
 
 /// The asset of the stock runner, and what in it lists shapes that were met.
@@ -48,8 +50,9 @@ impl Publisher {
 
     async fn learn_one(&self, revision: &Arc<Revision>, shapes: &Shapes, due: &Due) {
         let (function, met) = (&revision.record.function, &due.shapes);
+        let thrift = Thrift::begin();
         match self.shared.learn(revision, shapes, due).await {
-            Ok(Learned::Published) => tracing::info!(%function, shapes = ?met, "made ready"),
+            Ok(Learned::Done(())) => tracing::info!(%function, shapes = ?met, "made ready"),
             Ok(Learned::Known) => revision.met.is_hopeless(met),
             Ok(Learned::NoRunner) => revision.met.give_up(),
             Err(error) => {
@@ -57,12 +60,13 @@ impl Publisher {
                 tracing::warn!(%function, shapes = ?met, "cannot be made ready: {error}");
             }
         }
+        give_back(thrift);
     }
 }
 
 fn due(revision: &Revision, pause: Duration) -> Option<(Shapes, Due)> {
     let shapes = revision.model.get()?.shapes.clone()?;
-    let due = revision.met.due(shapes.others, pause)?;
+    let due = revision.met.due(pause)?;
     Some((shapes, due))
 }
 
@@ -84,11 +88,11 @@ impl Shared {
         revision: &Arc<Revision>,
         shapes: &Shapes,
         due: &Due,
-    ) -> Result<Learned, PublishError> {
+    ) -> Result<Learned<()>, PublishError> {
         let (store, digest) = (self.store.clone(), revision.record.wasm);
         let (shapes, wanted, used) = (shapes.ready.clone(), due.shapes.clone(), due.used);
         let package = blocking(Stage::Validate, move || {
-            let Ok(wasm) = store.read_wasm(digest) else { return Ok(Rewritten::NoRunner) };
+            let Ok(wasm) = store.read_wasm(digest) else { return Ok(Learned::NoRunner) };
             let last_used = |met: &InputShapes| {
                 let at = shapes.iter().position(|ready| ready == met);
                 at.map_or(0, |at| used[at])
@@ -96,78 +100,76 @@ impl Shared {
             Ok(rewrite(&wasm, |config| add(config, &wanted, last_used)))
         });
         let wasm = match package.await? {
-            Rewritten::Package(wasm) => wasm,
-            Rewritten::Known => return Ok(Learned::Known),
-            Rewritten::NoRunner => return Ok(Learned::NoRunner),
+            Learned::Done(wasm) => wasm,
+            Learned::Known => return Ok(Learned::Known),
+            Learned::NoRunner => return Ok(Learned::NoRunner),
         };
         let wanted = Wanted::Learned { revision: revision.clone(), wasm: wasm.into() };
-        self.publish(wanted, &|_| ()).await.map(|_| Learned::Published)
+        self.publish(wanted, &|_| ()).await.map(|_| Learned::Done(()))
     }
 }
 
-/// What came of learning.
-enum Learned {
-    Published,
+/// What came of a step of learning.
+#[derive(Debug, PartialEq, Eq)]
+enum Learned<T> {
+    Done(T),
     /// The shape is in the configuration already, and the model has refused it.
     Known,
     /// It is nothing that could learn.
     NoRunner,
 }
 
-/// A package after a look at its configuration.
-#[derive(Debug, PartialEq, Eq)]
-enum Rewritten {
-    Package(Vec<u8>),
-    Known,
-    NoRunner,
-}
-
-/// A package whose configuration is changed, unless `change` says that there is nothing to change, or nothing that it could
-/// change.
-fn rewrite(wasm: &Bytes, change: impl Fn(&mut Value) -> Option<bool>) -> Rewritten {
-    match rewritten(wasm, change) {
-        Some(Some(package)) => Rewritten::Package(package),
-        Some(None) => Rewritten::Known,
-        None => Rewritten::NoRunner,
+/// A package with its configuration as `change` makes it, which says whether there was anything to change, or nothing if
+/// this is no configuration of a runner.
+fn rewrite(wasm: &Bytes, change: impl Fn(&mut Value) -> Option<bool>) -> Learned<Vec<u8>> {
+    let Some(mut config) = config_of(wasm) else { return Learned::NoRunner };
+    match change(&mut config) {
+        None => return Learned::NoRunner,
+        Some(false) => return Learned::Known,
+        Some(true) => {}
     }
+    let config = config.to_string();
+    let fits = config.len() <= limits::RUNNER_CONFIG_BYTES;
+    let package = fits.then(|| with_config(wasm, config.as_bytes())).flatten();
+    package.map_or(Learned::NoRunner, Learned::Done)
 }
 
-fn rewritten(wasm: &Bytes, change: impl Fn(&mut Value) -> Option<bool>) -> Option<Option<Vec<u8>>> {
-    let name = format!("{ASSET_SECTION_PREFIX}{CONFIG}");
+/// The configuration of a package that the stock runner is in.
+fn config_of(wasm: &[u8]) -> Option<Value> {
     let (mut is_runner, mut found) = (false, None);
-    for payload in wasmparser::Parser::new(0).parse_all(wasm) {
-        let Ok(wasmparser::Payload::CustomSection(section)) = payload else { continue };
+    for payload in Parser::new(0).parse_all(wasm) {
+        let Ok(Payload::CustomSection(section)) = payload else { continue };
         is_runner |= section.name() == SECTION_RUNNER;
         // Read in this process, a hundred bytes of memory for each of some JSON.
-        if section.name() == name && section.data().len() <= limits::RUNNER_CONFIG_BYTES {
-            found = Some((section.range(), section.data()));
+        if is_config(&section) && section.data().len() <= limits::RUNNER_CONFIG_BYTES {
+            found = Some(section.data());
         }
     }
-    let (content, data) = found.filter(|_| is_runner)?;
-    let mut config: Value = serde_json::from_slice(data).ok()?;
-    if !change(&mut config)? {
-        return Some(None);
-    }
-    // Before its content a section has its kind and its length, which an encoder may write longer than it need be.
-    let head = 1 + leb_bytes(content.end - content.start);
-    let start = content.start.checked_sub(head)?;
-    if wasm[start] != 0 {
-        return None;
-    }
-    let data = config.to_string().into_bytes();
-    if data.len() > limits::RUNNER_CONFIG_BYTES {
-        return None;
-    }
-    let mut out = wasm[..start].to_vec();
-    CustomSection { name: name.into(), data: data.into() }.append_to(&mut out);
-    out.extend_from_slice(&wasm[content.end..]);
-    Some(Some(out))
+    serde_json::from_slice(found.filter(|_| is_runner)?).ok()
 }
 
-/// Bytes of a number in LEB128, as an encoder writes it that wastes none.
-fn leb_bytes(number: usize) -> usize {
-    let bits = (usize::BITS - number.leading_zeros()).max(1) as usize;
-    bits.div_ceil(7)
+/// The package, section by section, with another configuration.
+fn with_config(wasm: &[u8], config: &[u8]) -> Option<Vec<u8>> {
+    let mut module = Module::new();
+    for payload in Parser::new(0).parse_all(wasm) {
+        let payload = payload.ok()?;
+        // Nothing, of a function's body: its section has come whole.
+        let Some((id, range)) = payload.as_section() else { continue };
+        match &payload {
+            Payload::CustomSection(section) if is_config(section) => {
+                let name = section.name().into();
+                module.section(&CustomSection { name, data: config.into() });
+            }
+            _ => {
+                module.section(&RawSection { id, data: wasm.get(range)? });
+            }
+        }
+    }
+    Some(module.finish())
+}
+
+fn is_config(section: &CustomSectionReader<'_>) -> bool {
+    section.name().strip_prefix(ASSET_SECTION_PREFIX) == Some(CONFIG)
 }
 
 /// Adds a shape in place of the one that was not asked for the longest; false if it is in it, nothing if this is no
@@ -197,6 +199,8 @@ fn add(
 
 #[cfg(test)]
 mod tests {
+    use wasm_encoder::Section as _;
+
     use super::*;
 
     fn shapes(size: u64) -> InputShapes {
@@ -235,7 +239,7 @@ mod tests {
         let wasm = with(r#"{"dims":{},"shapes":{},"labels":false}"#);
         let learn = |wasm: &Bytes, size| rewrite(wasm, |config| add(config, &shapes(size), |_| 0));
         let package = |rewritten| match rewritten {
-            Rewritten::Package(package) => package,
+            Learned::Done(package) => package,
             other => panic!("{other:?}"),
         };
         let learned = package(learn(&wasm, 5));
@@ -250,17 +254,17 @@ mod tests {
             long = package(learn(&long, size)).into();
         }
         assert_eq!(config(&long)["met"].as_array().unwrap().len(), limits::LEARNED_SHAPES);
-        assert_eq!(learn(&long, 59), Rewritten::Known);
+        assert_eq!(learn(&long, 59), Learned::Known);
         let large = format!(
             r#"{{"dims":{{}},"shapes":{{}},"z":"{}"}}"#,
             "z".repeat(limits::RUNNER_CONFIG_BYTES)
         );
         for other in ["{}", "[]", "no json", r#"{"dims":{},"shapes":{},"met":7}"#, &large] {
-            assert_eq!(learn(&with(other), 5), Rewritten::NoRunner);
+            assert_eq!(learn(&with(other), 5), Learned::NoRunner);
         }
         // A function of somebody's own is left alone, whatever its asset is called.
         let own = wasm.slice(..wasm.len() - "mayfly.runner".len() - 3);
-        assert_eq!(learn(&own, 5), Rewritten::NoRunner);
+        assert_eq!(learn(&own, 5), Learned::NoRunner);
     }
 
     #[test]

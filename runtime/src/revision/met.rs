@@ -1,6 +1,7 @@
 //! Shapes that requests to a model had and that no plan is ready for.
 
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use mayfly_core::limits::node;
@@ -13,18 +14,12 @@ pub struct Met {
     since: Instant,
     /// Seconds since then at which each shape that is ready was last asked for.
     used: [AtomicU32; READY],
-    unready: Mutex<Vec<Unready>>,
+    unready: Counts,
+    /// Shapes that were asked for often enough. Locked by a request that makes a shape's count double, and by no other.
+    asked: Mutex<Vec<InputShapes>>,
     /// Failures in turn, and the second since then before which nothing is tried again.
     failures: AtomicU32,
     rests_until: AtomicU32,
-}
-
-#[derive(Debug)]
-struct Unready {
-    shapes: InputShapes,
-    times: u32,
-    /// Nothing can be made ready for it.
-    hopeless: bool,
 }
 
 /// A shape to make ready, and when each of those that are was last asked for.
@@ -41,7 +36,8 @@ impl Default for Met {
         Self {
             since: Instant::now(),
             used: Default::default(),
-            unready: Mutex::default(),
+            unready: Counts::default(),
+            asked: Mutex::default(),
             failures: AtomicU32::new(0),
             rests_until: AtomicU32::new(0),
         }
@@ -49,26 +45,28 @@ impl Default for Met {
 }
 
 impl Met {
-    /// Counts a request; whether its shapes should be made ready.
+    /// Counts a request; whether there is something to make ready.
     pub fn note(&self, shapes: &Shapes, request: &InferRequest) -> bool {
         if let Some(at) = shapes.position(request) {
             self.used[at].store(self.now(), Relaxed);
             return false;
         }
         let Some(after) = after(shapes.others) else { return false };
+        if self.rests_until.load(Relaxed) == u32::MAX {
+            return false;
+        }
+        let inputs = request.inputs.iter().map(|input| (&*input.name, &*input.shape));
+        let times = self.unready.count(self.unready.key(inputs));
+        // Said again each time that the count has doubled: a request that is told nothing takes no lock.
+        if times == MOST || !times.is_multiple_of(after) || !(times / after).is_power_of_two() {
+            return false;
+        }
         let met = Shapes::of_request(request);
-        let mut unready = self.unready.lock();
-        if let Some(known) = unready.iter_mut().find(|known| known.shapes == met) {
-            known.times = known.times.saturating_add(1);
-            return known.times >= after && !known.hopeless;
+        let mut asked = self.asked.lock();
+        if asked.len() < node::LEARNED_SHAPES && !asked.contains(&met) {
+            asked.push(met);
         }
-        if unready.len() == node::SHAPES_COUNTED {
-            // One that was seen least: a client that tries them all makes no other shape forgotten that is in use.
-            let least = (0..unready.len()).min_by_key(|&at| unready[at].times);
-            least.map(|least| unready.swap_remove(least));
-        }
-        unready.push(Unready { shapes: met, times: 1, hopeless: false });
-        after == 1
+        true
     }
 
     /// Learning failed: the next time is twice as far away as this one was, and after a few there is none.
@@ -84,10 +82,8 @@ impl Met {
 
     /// Nothing can be made ready for these: they are counted, and not due again.
     pub fn is_hopeless(&self, shapes: &InputShapes) {
-        let mut unready = self.unready.lock();
-        if unready.len() < node::SHAPES_COUNTED {
-            unready.push(Unready { shapes: shapes.clone(), times: 1, hopeless: true });
-        }
+        let inputs = shapes.iter().map(|(name, shape)| (&**name, &**shape));
+        self.unready.fill(self.unready.key(inputs));
     }
 
     /// Nothing is learned by this revision any more.
@@ -101,20 +97,78 @@ impl Met {
     }
 
     /// What to make ready now, once the revision has served for `pause`; it is not said twice.
-    pub fn due(&self, others: Others, pause: Duration) -> Option<Due> {
+    pub fn due(&self, pause: Duration) -> Option<Due> {
         if self.since.elapsed() < pause || self.now() < self.rests_until.load(Relaxed) {
             return None;
         }
-        let after = after(others)?;
-        let mut unready = self.unready.lock();
-        let hopeful = (0..unready.len()).filter(|&at| !unready[at].hopeless);
-        let most = hopeful.max_by_key(|&at| unready[at].times)?;
-        if unready[most].times < after {
-            return None;
-        }
-        let shapes = unready.swap_remove(most).shapes;
+        let mut asked = self.asked.lock();
+        let shapes = if asked.is_empty() { return None } else { asked.remove(0) };
         Some(Due { shapes, used: self.used.each_ref().map(|used| used.load(Relaxed)) })
     }
+}
+
+/// A count is this many of the low bits of a word, below its shape's key.
+const COUNT_BITS: u32 = 24;
+/// The last count, which nothing is due at.
+const MOST: u32 = (1 << COUNT_BITS) - 1;
+
+/// How often each of some shapes was asked for, by what its names and sizes hash to: two of the same hash share a count,
+/// and are made ready early. Nobody outside knows the hash's keys.
+#[derive(Debug)]
+struct Counts {
+    words: [AtomicU64; node::SHAPES_COUNTED],
+    hasher: RandomState,
+}
+
+impl Default for Counts {
+    fn default() -> Self {
+        Self { words: [const { AtomicU64::new(0) }; _], hasher: RandomState::new() }
+    }
+}
+
+impl Counts {
+    /// In whatever order a client lists its inputs.
+    fn key<'a>(&self, inputs: impl Iterator<Item = (&'a str, &'a [u64])>) -> u64 {
+        let hash = |input| self.hasher.hash_one(input);
+        let sum = inputs.map(hash).fold(0, u64::wrapping_add);
+        sum >> COUNT_BITS << COUNT_BITS
+    }
+
+    /// One more; how many these are. That one is lost when two count at once does no harm.
+    fn count(&self, key: u64) -> u32 {
+        let (at, before) = self.find(key);
+        let times = if same(before, key) { (count_of(before) + 1).min(MOST) } else { 1 };
+        let _ = self.words[at].compare_exchange(before, key | u64::from(times), Relaxed, Relaxed);
+        times
+    }
+
+    fn fill(&self, key: u64) {
+        self.words[self.find(key).0].store(key | u64::from(MOST), Relaxed);
+    }
+
+    /// Where a shape is counted, or else the one that was seen least, which makes room: a client that tries them all makes
+    /// no other forgotten that is in use. With the word that is there.
+    fn find(&self, key: u64) -> (usize, u64) {
+        let mut least = (0, u64::MAX);
+        for (at, word) in self.words.iter().enumerate() {
+            let word = word.load(Relaxed);
+            if same(word, key) {
+                return (at, word);
+            }
+            if count_of(word) < count_of(least.1) {
+                least = (at, word);
+            }
+        }
+        least
+    }
+}
+
+fn same(word: u64, key: u64) -> bool {
+    word >> COUNT_BITS == key >> COUNT_BITS
+}
+
+fn count_of(word: u64) -> u32 {
+    u32::try_from(word & u64::from(MOST)).unwrap_or(MOST)
 }
 
 /// Requests of a shape after which it is made ready.
@@ -157,13 +211,13 @@ mod tests {
         assert!(!note(&met, &model, 5));
         assert!(!note(&met, &model, 6));
         assert!(note(&met, &model, 5));
-        assert!(met.due(Others::WhenMet, Duration::from_secs(600)).is_none(), "too early");
-        let due = met.due(Others::WhenMet, Duration::ZERO).unwrap();
+        assert!(met.due(Duration::from_secs(600)).is_none(), "too early");
+        let due = met.due(Duration::ZERO).unwrap();
         assert_eq!(due.shapes["x"], [5]);
-        assert!(met.due(Others::WhenMet, Duration::ZERO).is_none());
+        assert!(met.due(Duration::ZERO).is_none());
         met.is_hopeless(&due.shapes);
         assert!((0..9).all(|_| !note(&met, &model, 5)));
-        assert!(met.due(Others::WhenMet, Duration::ZERO).is_none());
+        assert!(met.due(Duration::ZERO).is_none());
     }
 
     #[test]
@@ -173,7 +227,7 @@ mod tests {
             note(&met, &model, 5);
             note(&met, &model, 5);
             met.failed();
-            assert!(met.due(Others::WhenMet, Duration::ZERO).is_none());
+            assert!(met.due(Duration::ZERO).is_none());
         }
         assert_eq!(met.rests_until.load(Relaxed), u32::MAX);
     }
@@ -190,7 +244,10 @@ mod tests {
         for length in 0..1000 {
             note(&met, &slower, length + 4);
         }
-        assert!(met.unready.lock().len() <= node::SHAPES_COUNTED);
-        assert_eq!(met.due(Others::OnePlan, Duration::ZERO).unwrap().shapes["x"], [3]);
+        // Counted on, whatever came meanwhile: the next time is at twice as many.
+        let more = (0..node::LEARN_AFTER_SLOWER).filter(|_| note(&met, &slower, 3)).count();
+        assert_eq!(more, 1);
+        assert_eq!(met.due(Duration::ZERO).unwrap().shapes["x"], [3]);
+        assert!(met.due(Duration::ZERO).is_none());
     }
 }

@@ -101,6 +101,8 @@ caps! {
     LINGER_TIMEOUT: Duration = Duration::from_secs(5), written_duration;
     /// Response bytes between a guest and a client; when full the guest waits.
     RESPONSE_BUFFER_BYTES: usize = 256 << 10, written_size;
+    /// Bytes that the kernel keeps of a response beyond those that are on their way to the client.
+    UNSENT_BYTES: u32 = 128 << 10, written_size;
     /// Bytes of answers that one connection's client need not have taken before they are counted.
     ANSWERS_FREE_BYTES: usize = 32 << 10, written_size;
     /// Bytes of all answers beyond that; one that finds no room is a 503 without a body.

@@ -3,8 +3,11 @@
 
 use wasmparser::Operator;
 
+use super::places::Places;
 use super::work::{Class, class};
-use super::{AFTER_BULK, AFTER_GROW, AFTER_HOST, BYTES_PER_STEP, LIMIT, TAIL, TAIL_ACCESS};
+use super::{
+    AFTER_BULK, AFTER_GROW, AFTER_HOST, BYTES_PER_STEP, LIMIT, TAIL, TAIL_ACCESS, TAIL_KNOWN_ACCESS,
+};
 
 /// What may have been done since the last check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -50,6 +53,8 @@ pub struct Path {
     constant: Option<u32>,
     /// The constant under an empty loop that may end with the next instruction: it changes nothing on the stack.
     under_loop: Option<u32>,
+    /// Where memory was accessed since the last check or call.
+    places: Places,
 }
 
 fn or(a: Option<Since>, b: Option<Since>) -> Option<Since> {
@@ -63,7 +68,13 @@ impl Path {
     /// At the entry of a function, which is a check.
     pub fn new() -> Self {
         let frame = Frame { is_loop: false, condition: None, branches: None };
-        Self { now: Some(Since::default()), frames: vec![frame], constant: None, under_loop: None }
+        Self {
+            now: Some(Since::default()),
+            frames: vec![frame],
+            constant: None,
+            under_loop: None,
+            places: Places::default(),
+        }
     }
 
     /// Whether a check must stand before this instruction.
@@ -78,6 +89,7 @@ impl Path {
 
     /// A check stands here.
     pub fn checked(&mut self) {
+        self.places.forget();
         if self.now.is_some() {
             self.now = Some(Since::default());
         }
@@ -97,6 +109,7 @@ impl Path {
             Class::Plain | Class::Control | Class::Off => (1, 1),
             // The callee's entry is a check.
             Class::Call => (0, 0),
+            Class::Access if self.places.knows(operator) => (1, TAIL_KNOWN_ACCESS),
             Class::Access => (1, TAIL_ACCESS),
             Class::MemoryBulk => {
                 let steps = 1 + self.constant.unwrap_or(u32::MAX / 2) / BYTES_PER_STEP;
@@ -114,6 +127,7 @@ impl Path {
             now.steps += steps;
             now.tail = now.tail.map(|before| before + tail);
         }
+        self.places.step(operator);
         let (constant, under_loop) = (self.constant.take(), self.under_loop.take());
         match operator {
             Operator::I32Const { value } => self.constant = Some(value.cast_unsigned()),
@@ -168,6 +182,7 @@ impl Path {
     }
 
     fn called(&mut self, callee: Callee) {
+        self.places.forget();
         if self.now.is_some() {
             self.now = Some(match callee {
                 Callee::Known(since) => since,

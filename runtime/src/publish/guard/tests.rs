@@ -2,6 +2,7 @@
 
 mod differential;
 mod growth;
+mod places;
 mod search;
 
 use super::path::{Callee, Path, Since};
