@@ -63,7 +63,9 @@ impl Rig {
             logs.clone(),
         )
         .unwrap();
-        let config = NodeConfig { body_idle_timeout: SHORT, ..NodeConfig::default() };
+        // No page of the gateway's own: whatever is 200 here has come from the mirror.
+        let config =
+            NodeConfig { body_idle_timeout: SHORT, has_front_page: false, ..NodeConfig::default() };
         let node = Node::new(&config, engine, catalog, metrics.clone(), logs).unwrap();
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let patient = Gateway::bind(GatewayConfig::at(any), node.clone()).unwrap();
