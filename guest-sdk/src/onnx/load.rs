@@ -181,9 +181,10 @@ impl Options {
         let halves = proto::has_halves(&proto);
         let grain = Grain::of(operators.iter().map(String::as_str), halves);
         let outputs = proto::output_names(&proto);
+        let makers = proto::makers(&proto);
         *next_step = advice::next_step(&proto);
         blame::load(name, next_step.clone());
-        Ok(Read { source: Source::read(&onnx, proto)?, outputs, grain })
+        Ok(Read { source: Source::read(&onnx, proto)?, outputs, makers, grain })
     }
 }
 
@@ -204,5 +205,7 @@ pub(super) fn taught() -> tract_onnx::Onnx {
 pub(super) struct Read {
     pub(super) source: Source,
     pub(super) outputs: Vec<String>,
+    /// How errors call the node that makes each output.
+    pub(super) makers: Vec<String>,
     pub(super) grain: Grain,
 }

@@ -38,6 +38,7 @@ mod advice;
 mod blame;
 mod branch;
 mod check;
+mod constants;
 mod contrib;
 mod flatten;
 mod load;

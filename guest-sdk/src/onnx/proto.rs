@@ -10,7 +10,7 @@ use tract_onnx::pb::{
     ValueInfoProto,
 };
 
-use super::{advice, contrib};
+use super::{advice, constants, contrib, standard};
 
 /// Whose operators are known; all of them by one table of names.
 pub(crate) const DOMAINS: [&str; 4] = ["", "ai.onnx", "ai.onnx.ml", "com.microsoft"];
@@ -64,6 +64,7 @@ pub(crate) fn check(onnx: &Onnx, proto: &ModelProto) -> Result<()> {
 /// by reflection has no use for a constant, and tract would pad with it.
 pub(crate) fn repair(proto: &mut ModelProto) {
     fn mend(graph: &mut GraphProto) {
+        constants::mend(graph);
         for node in &mut graph.node {
             if node.op_type == "ConstantOfShape"
                 && !node.attribute.iter().any(|attribute| attribute.name == "value")
@@ -145,6 +146,17 @@ pub(crate) fn plain_name(name: &str) -> String {
 pub(crate) fn output_names(proto: &ModelProto) -> Vec<String> {
     let outputs = proto.graph.iter().flat_map(|graph| &graph.output);
     outputs.map(|output| output.name.clone()).collect()
+}
+
+/// How errors call the node that makes each output.
+pub(crate) fn makers(proto: &ModelProto) -> Vec<String> {
+    let Some(graph) = &proto.graph else { return Vec::new() };
+    let maker = |output: &ValueInfoProto| {
+        let makes = |node: &&NodeProto| node.output.contains(&output.name);
+        let node = graph.node.iter().find(makes);
+        node.map_or_else(|| format!("the output {:?}", output.name), standard::called)
+    };
+    graph.output.iter().map(maker).collect()
 }
 
 /// Every operator of the model, in subgraphs too.

@@ -95,9 +95,9 @@ struct Made {
 }
 
 pub(super) fn prepare(name: &str, options: &Options, read: Read) -> Result<Model> {
-    let Read { source, outputs, grain } = read;
+    let Read { source, outputs, makers, grain } = read;
     let chosen = Choice::of(options, &source)?;
-    let maker = Maker { options, outputs: &outputs, grain };
+    let maker = Maker { options, outputs: &outputs, makers: &makers, grain };
     let inputs = source.ports();
     let mut made = Vec::new();
     for sizes in &chosen.ready {
@@ -165,6 +165,7 @@ fn warm_up(model: &Model) -> Result<()> {
 struct Maker<'a> {
     options: &'a Options,
     outputs: &'a [String],
+    makers: &'a [String],
     grain: Grain,
 }
 
@@ -172,6 +173,7 @@ impl Maker<'_> {
     /// A fast model for these sizes, which gives what the plain one does.
     fn make(&self, source: &Source, sizes: &Sizes) -> Result<Made> {
         let typed = source.with(sizes)?;
+        self.no_size_of_numbers(&typed)?;
         let shapes = source.shapes(sizes)?;
         let affordable = check::is_affordable(&typed);
         let checks = self.options.check && affordable && self.options.tries(CHECK);
@@ -187,6 +189,20 @@ impl Maker<'_> {
             blame::trial(CHECK, confirm)?;
         }
         Ok(Made { sizes: sizes.clone(), shapes, model, affordable })
+    }
+
+    /// Refuses outputs that are sizes of what only the numbers of a request decide: tract keeps a formula for those, which
+    /// stays one.
+    fn no_size_of_numbers(&self, typed: &TypedModel) -> Result<()> {
+        for (outlet, maker) in typed.outputs.iter().zip(self.makers) {
+            let Some(value) = &typed.outlet_fact(*outlet)?.konst else { continue };
+            ensure!(
+                value.datum_type() != DatumType::TDim || value.cast_to_dt(DatumType::I64).is_ok(),
+                "{maker}: it gives a size that depends on the numbers of a request, which is not supported; leave that \
+                 output out, and take the size from the tensor itself"
+            );
+        }
+        Ok(())
     }
 
     /// Outputs of models with fixed shapes: a size in which they differ is open.

@@ -20,9 +20,7 @@ fn parse(
     node: &NodeProto,
 ) -> TractResult<(Box<dyn InferenceOp>, Vec<String>)> {
     if context.onnx_operator_set_version >= AXES_ARE_AN_INPUT {
-        let onnx = tract_onnx::onnx();
-        let own = onnx.op_register.0.get("Squeeze").context("tract has no Squeeze")?;
-        return own(context, node);
+        return super::standard::tracts("Squeeze", context, node);
     }
     let axes = node.attribute.iter().find(|attribute| attribute.name == "axes");
     let axes = axes.map(|axes| axes.ints.iter().map(|&axis| isize::try_from(axis)));

@@ -210,6 +210,7 @@ mod kernels;
 mod list;
 mod ml;
 mod shapes;
+mod standard;
 mod strings;
 
 mod serving {

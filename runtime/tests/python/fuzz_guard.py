@@ -146,12 +146,25 @@ def quantises(attributes, arrays, opset):
     return bool(numpy.isnan(arrays[0].astype(numpy.float64)).any())
 
 
+def samples(attributes, arrays, opset):
+    """Infinity beside a place that lies on a border: times 0 by the standard's reference implementation (op_grid_sample.py),
+    which is NaN; ONNX Runtime leaves such a neighbour out."""
+    return not bool(numpy.isfinite(arrays[0]).all())
+
+
+def normalises(attributes, arrays, opset):
+    """NaN in a row of float64: all of the row by the standard's own function; ONNX Runtime looks for the largest without it,
+    and its logarithms of what is less than 1 were 43."""
+    return arrays[0].dtype == numpy.float64 and bool(numpy.isnan(arrays[0]).any())
+
+
 GUARDS = {
     "Div": divides, "Mod": divides, "Cast": casts, "CastLike": casts_like, "BitShift": shifts, "Pow": powers,
     "QuantizeLinear": quantises, "DynamicQuantizeLinear": quantises, "NonZero": of_one, "MeanVarianceNormalization": ill(listed), "LRN": gates,
     "LayerNormalization": ill(from_axis), "InstanceNormalization": ill(behind_channels),
     **dict.fromkeys(["ArgMax", "ArgMin", "TopK", "Hardmax", "NonMaxSuppression", "MaxPool", "GlobalMaxPool"], orders),
     **dict.fromkeys(["ReduceMax", "ReduceMin"], orders), **dict.fromkeys(["LSTM", "GRU", "RNN"], gates),
+    "GridSample": samples, **dict.fromkeys(["Softmax", "LogSoftmax"], normalises),
     **dict.fromkeys(["ScatterElements", "ScatterND"], scatters), "ReduceProd": products, "Clip": clips,
     **dict.fromkeys(["ReduceSum", "ReduceL1", "ReduceMean"], sums), **dict.fromkeys(["ReduceSumSquare", "ReduceL2"], squares),
 }

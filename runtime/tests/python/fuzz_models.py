@@ -213,7 +213,7 @@ def finish(tally, options, count, took):
     agreed = tally.outcomes["same"] + tally.outcomes["steep"]
     print(f"{count} graphs in {took:.0f} s: {agreed} agree, {len(tally.defects)} defects, {len(tally.nameless)} refusals without a node")
     print(f"{agreed} passed, {len(tally.defects)} failed, {count - agreed - len(tally.defects)} skipped")
-    if tally.defects or agreed * 100 < AGREE * count and not options.seeds:
+    if tally.defects or tally.nameless or agreed * 100 < AGREE * count and not options.seeds:
         sys.exit(1)
 
 

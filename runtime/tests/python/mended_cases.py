@@ -54,6 +54,32 @@ CASES = {
         "QuantizeLinear", 13, [numpy.array([0.24374999, 0.40625, -1.4625, 9.0], F32)],
         [numpy.array(0.1625, F32), numpy.array(3, numpy.int8)], 1, {},
     ),
+    "quantize_each_column": (
+        "QuantizeLinear", 13, [numpy.array([[0.24374999, 0.5], [0.40625, -0.5]], F32)],
+        [numpy.array([0.1625, 0.125], F32), numpy.array([3, -3], numpy.int8)], 1, {"axis": -1},
+    ),
+    "quantize_infinity": (
+        "QuantizeLinear", 10, [numpy.array([numpy.inf, -numpy.inf, 3e38, -3e38], F32)],
+        [numpy.array(0.1, F32), numpy.array(100, numpy.uint8)], 1, {},
+    ),
+    "quantize_infinity_each_row": (
+        "QuantizeLinear", 13, [numpy.array([[numpy.inf, -numpy.inf], [3e38, -3e38]], F32)],
+        [numpy.array([0.1, 0.5], F32), numpy.array([7, -7], numpy.int8)], 1, {"axis": 0},
+    ),
+    "log_softmax_of_doubles": ("LogSoftmax", 13, [numpy.array([[-1e300, -2e300], [1e308, 0]])], [], 1, {}),
+    # Beside 2048 a sum in float16 loses all that is less than 1.
+    "reduce_log_sum_of_halves": (
+        "ReduceLogSum", 13, [numpy.array([[2048.0] + [0.75] * 8 + [-2048.0]], numpy.float16)], [], 1, {"axes": [1]},
+    ),
+    "reduce_sum_of_halves": (
+        "ReduceSum", 13, [numpy.array([[2048.0] + [0.75] * 63], numpy.float16)], [numpy.array([1], I64)], 1, {},
+    ),
+    "leaky_relu_of_halves": ("LeakyRelu", 6, [X.astype(numpy.float16)], [], 1, {"alpha": 0.5287583470344543}),
+    "mod_by_less_than_0": ("Mod", 13, [numpy.array([7, -7, 2], I64)], [numpy.array(-4, I64)], 1, {}),
+    "power_of_whole_numbers": (
+        "Pow", 13, [numpy.array([4097, -5001], numpy.int32)], [numpy.array(2, I64)], 1, {},
+    ),
+    "empty_of_unsigned": ("Reshape", 14, [], [numpy.zeros((0, 3), numpy.uint32), numpy.array([3, 0], I64)], 1, {"allowzero": 1}),
 }
 
 

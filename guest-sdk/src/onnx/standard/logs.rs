@@ -4,12 +4,12 @@
 use tract_onnx::model::ParsingContext;
 use tract_onnx::pb::NodeProto;
 use tract_onnx::tract_core::internal::*;
+use tract_onnx::tract_core::ops::cast::{cast, wire_cast};
 use tract_onnx::tract_core::ops::change_axes::AxisOp;
 use tract_onnx::tract_core::ops::math::{add, exp, ln, max, min, sub};
 use tract_onnx::tract_core::ops::nn::{Reduce, Reducer};
-use tract_onnx::tract_hir::internal::*;
 
-use super::{Built, called, scalar, taken_over};
+use super::{Built, around, called, scalar};
 
 /// Along which axes.
 #[derive(Debug, Clone)]
@@ -22,29 +22,27 @@ enum Along {
 
 #[derive(Debug, Clone)]
 struct LogSumExp {
-    tracts: Box<dyn Expansion>,
     along: Along,
     node: String,
 }
 
 pub(super) fn log_softmax(context: &ParsingContext<'_>, node: &NodeProto) -> Built {
-    let (tracts, more) = taken_over(context, node)?;
     let rest = context.onnx_operator_set_version < 13;
     let axis = node.attribute.iter().find(|attribute| attribute.name == "axis");
     let axis = axis.map_or(if rest { 1 } else { -1 }, |axis| axis.i);
-    let node = called(node);
-    Ok((expand(LogSumExp { tracts, along: Along::Softmax { axis, rest }, node }), more))
+    let it = LogSumExp { along: Along::Softmax { axis, rest }, node: called(node) };
+    around(context, node, move |_, prefix, model, inputs| it.wire(prefix, model, inputs))
 }
 
 pub(super) fn reduce_log_sum_exp(context: &ParsingContext<'_>, node: &NodeProto) -> Built {
-    let (tracts, more) = taken_over(context, node)?;
     let attribute = |name: &str| node.attribute.iter().find(|attribute| attribute.name == name);
     let along = Along::Reduce {
         axes: attribute("axes").map_or_else(Vec::new, |axes| axes.ints.clone()),
         keep: attribute("keepdims").is_none_or(|keep| keep.i != 0),
         none: attribute("noop_with_empty_axes").is_some_and(|none| none.i != 0),
     };
-    Ok((expand(LogSumExp { tracts, along, node: called(node) }), more))
+    let it = LogSumExp { along, node: called(node) };
+    around(context, node, move |_, prefix, model, inputs| it.wire(prefix, model, inputs))
 }
 
 impl LogSumExp {
@@ -68,21 +66,6 @@ impl LogSumExp {
         ensure!(axes.iter().all(|&axis| axis < rank), "{}: it has no such axis", self.node);
         Ok(axes)
     }
-}
-
-impl Expansion for LogSumExp {
-    fn name(&self) -> StaticName {
-        self.tracts.name()
-    }
-
-    fn rules<'r, 'p: 'r, 's: 'r>(
-        &'s self,
-        s: &mut Solver<'r>,
-        inputs: &'p [TensorProxy],
-        outputs: &'p [TensorProxy],
-    ) -> InferenceResult {
-        self.tracts.rules(s, inputs, outputs)
-    }
 
     fn wire(
         &self,
@@ -91,7 +74,7 @@ impl Expansion for LogSumExp {
         inputs: &[OutletId],
     ) -> TractResult<TVec<OutletId>> {
         let fact = model.outlet_fact(inputs[0])?;
-        let (x, rank, datum) = (inputs[0], fact.rank(), fact.datum_type);
+        let (mut x, rank, datum) = (inputs[0], fact.rank(), fact.datum_type);
         ensure!(
             datum.is_float(),
             "{}: it is not supported for whole numbers; put a Cast to float before it and one back behind it",
@@ -110,12 +93,15 @@ impl Expansion for LogSumExp {
         };
         let axes = self.axes(rank, given.as_deref())?;
         let named = |what: &str| format!("{prefix}.{what}");
+        // Of f16 too, as ONNX Runtime has it.
+        let wide = if datum == DatumType::F64 { DatumType::F64 } else { DatumType::F32 };
+        x = wire_cast(named("wide"), model, &[x], wide)?[0];
         let largest = Reduce::new(axes.clone(), Reducer::Max);
         let largest = model.wire_node(named("largest"), largest, &[x])?[0];
         // Infinity less infinity is no number.
-        let (low, high) = match datum {
-            DatumType::F16 => (-65504.0, 65504.0),
-            _ => (f32::MIN, f32::MAX),
+        let (low, high) = match wide {
+            DatumType::F64 => (f64::MIN, f64::MAX),
+            _ => (f64::from(f32::MIN), f64::from(f32::MAX)),
         };
         let low = scalar(model, &named("low"), x, low)?;
         let high = scalar(model, &named("high"), x, high)?;
@@ -127,12 +113,13 @@ impl Expansion for LogSumExp {
         let sum = model.wire_node(named("sum"), sum, &powers)?;
         let log = model.wire_node(named("log"), ln(), &sum)?[0];
         let Along::Reduce { keep, .. } = self.along else {
-            return model.wire_node(prefix, sub(), &[less, log]);
+            let logs = model.wire_node(named("logs"), sub(), &[less, log])?;
+            return model.wire_node(prefix, cast(datum), &logs);
         };
         let mut wire = model.wire_node(named("total"), add(), &[base, log])?;
         for axis in axes.iter().rev().filter(|_| !keep) {
             wire = model.wire_node(named(&format!("without.{axis}")), AxisOp::Rm(*axis), &wire)?;
         }
-        Ok(wire)
+        model.wire_node(prefix, cast(datum), &wire)
     }
 }

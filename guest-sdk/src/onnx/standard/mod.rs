@@ -5,14 +5,17 @@
 //! pass would have been answered with other numbers, or would have ended the instance.
 
 mod activations;
+mod around;
 mod flip;
 mod guard;
+mod halves;
 mod logs;
 mod one_hot;
 mod pools;
 mod quantise;
 mod range;
 mod recurrent;
+mod whole;
 
 use std::sync::LazyLock;
 
@@ -21,6 +24,8 @@ use tract_onnx::model::ParsingContext;
 use tract_onnx::pb::NodeProto;
 use tract_onnx::tract_core::internal::*;
 use tract_onnx::tract_hir::internal::*;
+
+use around::{around, taken_over};
 
 /// What a builder of an operator gives: the operator, and what it reads beside the node's inputs.
 type Built = TractResult<(Box<dyn InferenceOp>, Vec<String>)>;
@@ -36,10 +41,17 @@ pub(super) fn register(onnx: &mut Onnx) {
     onnx.op_register.insert("LogSoftmax", logs::log_softmax);
     onnx.op_register.insert("DynamicQuantizeLinear", quantise::dynamic_quantize_linear);
     onnx.op_register.insert("QuantizeLinear", quantise::quantize_linear);
+    onnx.op_register.insert("DequantizeLinear", quantise::dequantize_linear);
     onnx.op_register.insert("Range", range::range);
     onnx.op_register.insert("ReduceLogSumExp", logs::reduce_log_sum_exp);
     for name in ["GRU", "LSTM", "RNN"] {
         onnx.op_register.insert(name, recurrent::recurrent);
+    }
+    for name in ["Elu", "HardSigmoid", "LeakyRelu", "Selu", "ThresholdedRelu"] {
+        onnx.op_register.insert(name, halves::in_f32);
+    }
+    for name in ["Div", "Mod", "Mul", "Pow"] {
+        onnx.op_register.insert(name, whole::whole);
     }
     guard::register(onnx);
 }
@@ -50,27 +62,20 @@ pub(super) fn tracts(name: &str, context: &ParsingContext<'_>, node: &NodeProto)
     known.with_context(|| format!("tract has no operator {name}"))?(context, node)
 }
 
-/// The same as what can be wrapped.
-fn taken_over(
-    context: &ParsingContext<'_>,
-    node: &NodeProto,
-) -> TractResult<(Box<dyn Expansion>, Vec<String>)> {
-    let (op, more) = tracts(&node.op_type, context, node)?;
-    let Ok(op) = op.into_any().downcast::<Box<dyn Expansion>>() else {
-        bail!("{}: tract's operator is none that can be wrapped", called(node));
-    };
-    Ok((*op, more))
-}
-
 /// How errors call the node: a name is optional in ONNX, and that of what it makes is not.
-fn called(node: &NodeProto) -> String {
+pub(super) fn called(node: &NodeProto) -> String {
     let made = node.output.iter().find(|name| !name.is_empty());
     let name = if node.name.is_empty() { made } else { Some(&node.name) };
     format!("the {} {:?}", node.op_type, name.map_or("", String::as_str))
 }
 
 /// One number in the type and rank of `like`.
-fn scalar(model: &mut TypedModel, name: &str, like: OutletId, value: f32) -> TractResult<OutletId> {
+fn scalar<T: Datum>(
+    model: &mut TypedModel,
+    name: &str,
+    like: OutletId,
+    value: T,
+) -> TractResult<OutletId> {
     let fact = model.outlet_fact(like)?;
     let (datum, rank) = (fact.datum_type, fact.rank());
     let tensor = tensor0(value).cast_to_dt(datum)?.into_owned().broadcast_into_rank(rank)?;

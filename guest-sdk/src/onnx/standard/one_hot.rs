@@ -4,59 +4,28 @@ use tract_onnx::model::ParsingContext;
 use tract_onnx::pb::NodeProto;
 use tract_onnx::tract_core::internal::*;
 use tract_onnx::tract_core::ops::array::Slice;
-use tract_onnx::tract_hir::internal::*;
 
-use super::{Built, called, taken_over};
-
-#[derive(Debug, Clone)]
-struct OneHot {
-    tracts: Box<dyn Expansion>,
-    axis: i64,
-    node: String,
-}
+use super::{Built, around, called};
 
 pub(super) fn one_hot(context: &ParsingContext<'_>, node: &NodeProto) -> Built {
-    let (tracts, more) = taken_over(context, node)?;
     let axis = node.attribute.iter().find(|attribute| attribute.name == "axis").map_or(-1, |a| a.i);
-    Ok((expand(OneHot { tracts, axis, node: called(node) }), more))
-}
-
-impl Expansion for OneHot {
-    fn name(&self) -> StaticName {
-        "OneHot".into()
-    }
-
-    fn rules<'r, 'p: 'r, 's: 'r>(
-        &'s self,
-        s: &mut Solver<'r>,
-        inputs: &'p [TensorProxy],
-        outputs: &'p [TensorProxy],
-    ) -> InferenceResult {
-        self.tracts.rules(s, inputs, outputs)
-    }
-
-    fn wire(
-        &self,
-        prefix: &str,
-        model: &mut TypedModel,
-        inputs: &[OutletId],
-    ) -> TractResult<TVec<OutletId>> {
+    let label = called(node);
+    around(context, node, move |tracts, prefix, model, inputs| {
         let Some(depth) = model.outlet_fact(inputs[1])?.konst.clone() else {
-            bail!("{}: its depth comes with the request; make it a constant", self.node);
+            bail!("{}: its depth comes with the request; make it a constant", label);
         };
         let depth = depth.cast_to::<i64>()?;
         let depth = *depth.try_as_plain_ram()?.as_slice::<i64>()?.first().context("no depth")?;
-        let depth = usize::try_from(depth).with_context(|| format!("{}: its depth", self.node))?;
+        let depth = usize::try_from(depth).with_context(|| format!("{}: its depth", label))?;
         let rank = i64::try_from(model.outlet_fact(inputs[0])?.rank())? + 1;
-        let axis = usize::try_from(if self.axis < 0 { self.axis + rank } else { self.axis })?;
+        let axis = usize::try_from(if axis < 0 { axis + rank } else { axis })?;
         // One place more, for those that have none, and without it again.
         let deeper = tensor0(i64::try_from(depth + 1)?);
         let deeper = model.add_const(format!("{prefix}.depth"), deeper)?;
         let placed = model.wire_node(format!("{prefix}.placed"), Placed(depth), &inputs[..1])?[0];
-        let wider =
-            self.tracts.wire(&format!("{prefix}.wider"), model, &[placed, deeper, inputs[2]])?;
+        let wider = tracts.wire(&format!("{prefix}.wider"), model, &[placed, deeper, inputs[2]])?;
         model.wire_node(prefix, Slice::new(axis, 0, depth), &wider)
-    }
+    })
 }
 
 /// Indices from the start of an axis of this size; its size where there is none.

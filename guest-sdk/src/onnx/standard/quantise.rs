@@ -1,94 +1,83 @@
-//! `QuantizeLinear` by division, as the standard has it. tract multiplies by the scale's reciprocal, which brings a
-//! quotient near a half to the other whole number. And `DynamicQuantizeLinear` of zeros, whose scale is 1.
+//! `QuantizeLinear` by division, as the standard has it: tract multiplies by the scale's reciprocal, which brings a
+//! quotient near a half to the other whole number, and adds the zero point to what is infinite. And
+//! `DynamicQuantizeLinear` of zeros, whose scale is 1.
 
 use tract_onnx::model::ParsingContext;
 use tract_onnx::pb::NodeProto;
 use tract_onnx::tract_core::internal::*;
+use tract_onnx::tract_core::ops::cast::cast;
 use tract_onnx::tract_core::ops::element_wise::{ElementWiseMiniOp, ElementWiseOp};
-use tract_onnx::tract_hir::internal::*;
 
-use super::{Built, taken_over};
+use super::{Built, around, called};
 
-#[derive(Debug, Clone)]
-struct QuantizeLinear(Box<dyn Expansion>);
+/// Beyond what any whole number of 16 bits is with its zero point, and small enough for sums in 32 bits.
+const LARGEST_QUOTIENT: f32 = 1_048_576.0;
 
 pub(super) fn quantize_linear(context: &ParsingContext<'_>, node: &NodeProto) -> Built {
-    let (tracts, more) = taken_over(context, node)?;
-    Ok((expand(QuantizeLinear(tracts)), more))
-}
-
-impl Expansion for QuantizeLinear {
-    fn name(&self) -> StaticName {
-        self.0.name()
-    }
-
-    fn rules<'r, 'p: 'r, 's: 'r>(
-        &'s self,
-        s: &mut Solver<'r>,
-        inputs: &'p [TensorProxy],
-        outputs: &'p [TensorProxy],
-    ) -> InferenceResult {
-        self.0.rules(s, inputs, outputs)
-    }
-
-    fn wire(
-        &self,
-        prefix: &str,
-        model: &mut TypedModel,
-        inputs: &[OutletId],
-    ) -> TractResult<TVec<OutletId>> {
-        let scale = model.outlet_fact(inputs[1])?.konst.clone();
-        let floats = model.outlet_fact(inputs[0])?.datum_type == f32::datum_type();
-        let Some(scale) = scale.filter(|scale| scale.len() == 1 && floats) else {
-            return self.0.wire(prefix, model, inputs);
+    let axis = node.attribute.iter().find(|attribute| attribute.name == "axis").map_or(1, |a| a.i);
+    let node_name = called(node);
+    around(context, node, move |tracts, prefix, model, inputs| {
+        let Some(scale) = model.outlet_fact(inputs[1])?.konst.clone() else {
+            bail!("{node_name}: its scale comes with the request; make it a constant");
         };
-        // Divided first, and by one then, in one pass with what else a quantised model does to each number.
-        let by = *scale.try_as_plain_ram()?.as_slice::<f32>()?.first().context("no scale")?;
-        let divide = ElementWiseOp(Box::new(Divide(by.to_bits())), None);
+        not_empty(&node_name, model, inputs)?;
         let mut inputs: TVec<OutletId> = inputs.into();
+        if model.outlet_fact(inputs[0])?.datum_type != f32::datum_type() {
+            inputs[0] = model.wire_node(
+                format!("{prefix}.floats"),
+                cast(f32::datum_type()),
+                &inputs[..1],
+            )?[0];
+        }
+        // Divided first, and by one then; a single scale in one pass with what else a quantised model does to each number.
+        let by: Vec<u32> =
+            scale.try_as_plain_ram()?.as_slice::<f32>()?.iter().map(|by| by.to_bits()).collect();
+        let divide: Box<dyn TypedOp> = match *by {
+            [by] => Box::new(ElementWiseOp(Box::new(Divide(by)), None)),
+            _ => {
+                let fact = model.outlet_fact(inputs[0])?;
+                let rank = i64::try_from(fact.rank())?;
+                let axis = usize::try_from(if axis < 0 { axis + rank } else { axis })
+                    .ok()
+                    .filter(|axis| *axis < fact.rank())
+                    .with_context(|| format!("{node_name}: its input has no axis {axis}"))?;
+                Box::new(DivideAlong { by, axis })
+            }
+        };
         inputs[0] = model.wire_node(format!("{prefix}.quotient"), divide, &inputs[..1])?[0];
-        inputs[1] = model.add_const(format!("{prefix}.one"), tensor0(1f32))?;
-        self.0.wire(prefix, model, &inputs)
-    }
+        let one = Tensor::from_shape(scale.shape(), &vec![1f32; scale.len()])?;
+        inputs[1] = model.add_const(format!("{prefix}.one"), one)?;
+        tracts.wire(prefix, model, &inputs)
+    })
 }
 
-#[derive(Debug, Clone)]
-struct DynamicQuantizeLinear(Box<dyn Expansion>);
+pub(super) fn dequantize_linear(context: &ParsingContext<'_>, node: &NodeProto) -> Built {
+    let node_name = called(node);
+    around(context, node, move |tracts, prefix, model, inputs| {
+        not_empty(&node_name, model, inputs)?;
+        tracts.wire(prefix, model, inputs)
+    })
+}
+
+/// tract looks at the first scale and the first zero point, and ends the instance where there is none.
+fn not_empty(node: &str, model: &TypedModel, inputs: &[OutletId]) -> TractResult<()> {
+    for &input in &inputs[1..] {
+        let value = model.outlet_fact(input)?.konst.as_ref();
+        ensure!(
+            value.is_none_or(|value| value.len() > 0),
+            "{node}: it is quantised along an axis of size 0, which is not supported; give that one element or more"
+        );
+    }
+    Ok(())
+}
 
 pub(super) fn dynamic_quantize_linear(context: &ParsingContext<'_>, node: &NodeProto) -> Built {
-    let (tracts, more) = taken_over(context, node)?;
-    Ok((expand(DynamicQuantizeLinear(tracts)), more))
-}
-
-impl Expansion for DynamicQuantizeLinear {
-    fn name(&self) -> StaticName {
-        self.0.name()
-    }
-
-    fn nboutputs(&self) -> TractResult<usize> {
-        (*self.0).nboutputs()
-    }
-
-    fn rules<'r, 'p: 'r, 's: 'r>(
-        &'s self,
-        s: &mut Solver<'r>,
-        inputs: &'p [TensorProxy],
-        outputs: &'p [TensorProxy],
-    ) -> InferenceResult {
-        self.0.rules(s, inputs, outputs)
-    }
-
-    fn wire(
-        &self,
-        prefix: &str,
-        model: &mut TypedModel,
-        inputs: &[OutletId],
-    ) -> TractResult<TVec<OutletId>> {
-        let mut outputs = self.0.wire(prefix, model, inputs)?;
+    around(context, node, |tracts, prefix, model, inputs| {
+        let mut outputs = tracts.wire(prefix, model, inputs)?;
         let op = ElementWiseOp(Box::new(OneForZero), None);
         outputs[1] = model.wire_node(format!("{prefix}.scale"), op, &outputs[1..2])?[0];
         Ok(outputs)
-    }
+    })
 }
 
 /// 1 where there is 0.
@@ -108,6 +97,10 @@ impl ElementWiseMiniOp for OneForZero {
     }
 }
 
+fn quotient(number: f32, by: f32) -> f32 {
+    (number / by).clamp(-LARGEST_QUOTIENT, LARGEST_QUOTIENT)
+}
+
 /// By a number of these bits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Divide(u32);
@@ -120,7 +113,56 @@ impl ElementWiseMiniOp for Divide {
     fn eval_in_place(&self, tensor: &mut Tensor, _: Option<DatumType>) -> TractResult<()> {
         let by = f32::from_bits(self.0);
         let mut plain = tensor.try_as_plain_ram_mut()?;
-        plain.as_slice_mut::<f32>()?.iter_mut().for_each(|number| *number /= by);
+        plain.as_slice_mut::<f32>()?.iter_mut().for_each(|number| *number = quotient(*number, by));
         Ok(())
     }
+}
+
+/// By a number for each place on an axis, of these bits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct DivideAlong {
+    by: Vec<u32>,
+    axis: usize,
+}
+
+impl Op for DivideAlong {
+    fn name(&self) -> StaticName {
+        "MayflyDivideAlong".into()
+    }
+
+    op_as_typed_op!();
+}
+
+impl EvalOp for DivideAlong {
+    op_out_of_plan!();
+
+    fn eval(&self, _: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
+        let mut tensor = args_1!(inputs).into_tensor();
+        let (size, places) = (tensor.shape()[self.axis], self.by.len());
+        ensure!(size == places, "it has {places} scales for an axis of size {size}");
+        let inner: usize = tensor.shape()[self.axis + 1..].iter().product();
+        {
+            let mut plain = tensor.try_as_plain_ram_mut()?;
+            let rows = plain.as_slice_mut::<f32>()?.chunks_mut(inner.max(1));
+            for (row, &by) in rows.zip(self.by.iter().cycle()) {
+                let by = f32::from_bits(by);
+                row.iter_mut().for_each(|number| *number = quotient(*number, by));
+            }
+        }
+        Ok(tvec!(tensor.into_tvalue()))
+    }
+}
+
+impl TypedOp for DivideAlong {
+    fn output_facts(&self, inputs: &[&TypedFact]) -> TractResult<TVec<TypedFact>> {
+        let size = &inputs[0].shape[self.axis];
+        let places = self.by.len();
+        ensure!(
+            size.to_usize().unwrap_or(places) == places,
+            "it has {places} scales for an axis of size {size}"
+        );
+        Ok(tvec!(inputs[0].without_value()))
+    }
+
+    as_op!();
 }

@@ -11,6 +11,7 @@ use tract_onnx::tract_core::ops::math::tanh;
 use tract_onnx::tract_core::ops::nn::sigmoid;
 use tract_onnx::tract_hir::internal::*;
 
+use super::around::Around;
 use super::flip::Flip;
 use super::{Built, called};
 
@@ -50,7 +51,21 @@ pub(super) fn recurrent(_: &ParsingContext<'_>, node: &NodeProto) -> Built {
     if direction != b"reverse" {
         return Ok((expand(common), vec![]));
     }
-    Ok((expand(Backwards(common)), vec![]))
+    // From the last step to the first.
+    let (steps, y) = (Flip(usize::from(common.batch_first)), common.optional_y_output);
+    let wire =
+        move |tracts: &dyn Expansion, prefix: &str, model: &mut TypedModel, inputs: &[OutletId]| {
+            let mut inputs: TVec<OutletId> = inputs.into();
+            inputs[0] =
+                model.wire_node(format!("{prefix}.backwards"), steps.clone(), &inputs[..1])?[0];
+            let mut outputs = tracts.wire(prefix, model, &inputs)?;
+            if let Some(y) = y {
+                let forwards = format!("{prefix}.forwards");
+                outputs[y] = model.wire_node(forwards, steps.clone(), &[outputs[y]])?[0];
+            }
+            Ok(outputs)
+        };
+    Ok((expand(Around { tracts: Box::new(common), wire }), vec![]))
 }
 
 /// The functions of one direction; both are to have the same.
@@ -117,43 +132,4 @@ fn rectify<T: Datum + Copy + Default + PartialOrd>(tensor: &mut Tensor) -> Tract
     let negative = plain.as_slice_mut::<T>()?.iter_mut().filter(|number| **number <= T::default());
     negative.for_each(|number| *number = T::default());
     Ok(())
-}
-
-/// One direction, from the last step to the first.
-#[derive(Debug, Clone)]
-struct Backwards(CommonRec);
-
-impl Expansion for Backwards {
-    fn name(&self) -> StaticName {
-        self.0.name()
-    }
-
-    fn nboutputs(&self) -> TractResult<usize> {
-        self.0.nboutputs()
-    }
-
-    fn rules<'r, 'p: 'r, 's: 'r>(
-        &'s self,
-        s: &mut Solver<'r>,
-        inputs: &'p [TensorProxy],
-        outputs: &'p [TensorProxy],
-    ) -> InferenceResult {
-        self.0.rules(s, inputs, outputs)
-    }
-
-    fn wire(
-        &self,
-        prefix: &str,
-        model: &mut TypedModel,
-        inputs: &[OutletId],
-    ) -> TractResult<TVec<OutletId>> {
-        let steps = Flip(usize::from(self.0.batch_first));
-        let mut inputs: TVec<OutletId> = inputs.into();
-        inputs[0] = model.wire_node(format!("{prefix}.backwards"), steps.clone(), &inputs[..1])?[0];
-        let mut outputs = self.0.wire(prefix, model, &inputs)?;
-        if let Some(y) = self.0.optional_y_output {
-            outputs[y] = model.wire_node(format!("{prefix}.forwards"), steps, &[outputs[y]])?[0];
-        }
-        Ok(outputs)
-    }
 }
