@@ -7,14 +7,14 @@ use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto, TensorProto};
 /// Writes them as raw bytes, and empty ones as nodes that make them. Graphs inside this one are left as they are.
 pub(super) fn mend(graph: &mut GraphProto) {
     let mut made = Vec::new();
-    let kept = std::mem::take(&mut graph.initializer).into_iter().filter_map(|mut tensor| {
+    let kept = std::mem::take(&mut graph.initializer).into_iter().map(|mut tensor| {
         as_bytes(&mut tensor);
         if !is_lost(&tensor) {
-            return Some(tensor);
+            return tensor;
         }
         let shape = shape_of(&tensor, &tensor.name);
         made.push((constant_of_shape(&tensor, &shape.name, tensor.name.clone()), tensor.name));
-        Some(shape)
+        shape
     });
     graph.initializer = kept.collect();
     // Until version 4 of the format each constant was listed among the inputs as well.

@@ -1,5 +1,7 @@
 //! Nodes that tract takes and then computes otherwise, or ends the instance on, by the types and shapes that they read.
 
+mod images;
+
 use tract_onnx::model::ParsingContext;
 use tract_onnx::pb::attribute_proto::AttributeType;
 use tract_onnx::pb::{AttributeProto, NodeProto};
@@ -30,16 +32,24 @@ impl Seen {
 /// Why a node is refused, and what to do; nothing if it is right.
 type Check = fn(&NodeProto, i64, &[Seen]) -> Option<&'static str>;
 
-const GUARDS: [(&str, Check); 24] = [
+const GUARDS: [(&str, Check); 33] = [
     ("Clip", sizes),
-    ("ConvTranspose", transposed),
+    ("Concat", beside),
+    ("ConvTranspose", images::transposed),
     ("Einsum", product),
+    ("Equal", beside),
+    ("Greater", beside),
+    ("GreaterOrEqual", beside),
     ("GridSample", beyond),
     ("Hardmax", reduction),
     ("Gemm", product),
+    ("Less", beside),
+    ("LessOrEqual", beside),
     ("LpNormalization", reduction),
     ("MatMul", product),
+    ("Max", beside),
     ("MaxPool", places),
+    ("Min", beside),
     ("Pad", cropped),
     ("ReduceL1", reduction),
     ("ReduceL2", root),
@@ -55,6 +65,7 @@ const GUARDS: [(&str, Check); 24] = [
     ("Resize", resize),
     ("Shrink", fractions),
     ("Upsample", resize),
+    ("Where", beside),
 ];
 
 pub(super) fn register(onnx: &mut tract_onnx::Onnx) {
@@ -169,6 +180,22 @@ fn beyond(node: &NodeProto, _: i64, _: &[Seen]) -> Option<&'static str> {
     )
 }
 
+/// tract takes a whole number for one of 32 bits where it meets a size.
+fn beside(_: &NodeProto, _: i64, inputs: &[Seen]) -> Option<&'static str> {
+    let beyond = |value: &Arc<Tensor>| {
+        let whole = value.datum_type().is_signed() || value.datum_type().is_unsigned();
+        let numbers = value.cast_to::<i64>().ok().filter(|_| whole)?;
+        let numbers = numbers.try_as_plain_ram().ok()?.as_slice::<i64>().ok()?.to_vec();
+        Some(numbers.iter().any(|number| i32::try_from(*number).is_err()))
+    };
+    let sizes = inputs.iter().any(|input| input.is(|datum| datum == DatumType::TDim));
+    let large = inputs.iter().filter_map(|input| input.value.as_ref().and_then(beyond));
+    (sizes && large.into_iter().any(|large| large)).then_some(
+        "one of its inputs is a size of a tensor, and another a constant of more than 32 bits, which is not supported; \
+         give it a smaller one",
+    )
+}
+
 /// The lowest number of a whole type is never found to be the largest of a window.
 fn places(node: &NodeProto, _: i64, inputs: &[Seen]) -> Option<&'static str> {
     let wanted = node.output.get(1).is_some_and(|name| !name.is_empty());
@@ -177,66 +204,8 @@ fn places(node: &NodeProto, _: i64, inputs: &[Seen]) -> Option<&'static str> {
     )
 }
 
-/// tract leaves `output_padding` out of the sizes that `auto_pad` asks for, and counts on from `output_shape` in whole
-/// numbers without a sign.
-fn transposed(node: &NodeProto, _: i64, inputs: &[Seen]) -> Option<&'static str> {
-    let attribute = |name: &str| node.attribute.iter().find(|attribute| attribute.name == name);
-    let ints = |name: &str| attribute(name).map_or(&[][..], |attribute| &attribute.ints);
-    let same = attribute("auto_pad").is_some_and(|auto| auto.s.starts_with(b"SAME"));
-    let wanted = ints("output_shape");
-    if same && (!wanted.is_empty() || ints("output_padding").iter().any(|more| *more != 0)) {
-        return Some(
-            "auto_pad with output_padding or output_shape is not supported; give it pads in place of auto_pad",
-        );
-    }
-    let shape = |at: usize| -> Option<Vec<i64>> {
-        let shape = inputs.get(at)?.shape.as_ref()?;
-        shape.iter().skip(2).map(|size| size.to_i64().ok()).collect()
-    };
-    let (image, kernel) = (shape(0)?, shape(1)?);
-    let pads = ints("pads");
-    let at = |all: &[i64], axis: usize, none: i64| all.get(axis).copied().unwrap_or(none);
-    let small = wanted.iter().enumerate().any(|(axis, wanted)| {
-        let window = (at(&kernel, axis, 1) - 1) * at(ints("dilations"), axis, 1) + 1;
-        let pads = at(pads, axis, 0) + at(pads, axis + kernel.len(), 0);
-        *wanted < at(ints("strides"), axis, 1) * (at(&image, axis, 1) - 1) + window - pads
-    });
-    small.then_some(
-        "an output_shape smaller than what its kernel makes is not supported; give it pads instead",
-    )
-}
-
-/// Where one number is left of an axis, the standard takes it from the first place, and tract from half a place before.
-fn single(node: &NodeProto, inputs: &[Seen]) -> Option<&'static str> {
-    let attribute = |name: &str| node.attribute.iter().find(|attribute| attribute.name == name);
-    let says = |name: &str, what: &[u8]| attribute(name).is_some_and(|given| given.s == what);
-    let wide = says("mode", b"cubic") || attribute("antialias").is_some_and(|flag| flag.i != 0);
-    if !wide || !says("coordinate_transformation_mode", b"pytorch_half_pixel") {
-        return None;
-    }
-    let shape = inputs[0].shape.as_ref()?;
-    let rank = i64::try_from(shape.len()).ok().filter(|rank| *rank > 0)?;
-    let axes = attribute("axes").map_or_else(|| (0..rank).collect(), |axes| axes.ints.clone());
-    let image = axes.iter().map(|axis| usize::try_from(axis.rem_euclid(rank)).unwrap_or(0));
-    let size = |axis: usize| Some(f64::from(i32::try_from(shape.get(axis)?.to_i64().ok()?).ok()?));
-    let image: Option<Vec<f64>> = image.map(size).collect();
-    let image = image?;
-    // What is asked for are scales or sizes, whichever are there; a region has twice as many numbers.
-    let one = |seen: &Seen| {
-        let asked = seen.value.as_ref()?.cast_to::<f64>().ok()?.into_owned();
-        let asked = asked.try_as_plain_ram().ok()?.as_slice::<f64>().ok()?.to_vec();
-        let scales = seen.is(|datum| datum.is_float());
-        let size = |(image, asked): (&f64, &f64)| if scales { image * asked } else { *asked };
-        let one = image.iter().zip(&asked).any(|pair| *pair.0 > 1.0 && size(pair) < 2.0);
-        Some(one && asked.len() == image.len())
-    };
-    inputs[1..].iter().filter_map(one).any(|one| one).then_some(
-        "pytorch_half_pixel to a size of 1 is not supported when cubic or antialiased; use half_pixel or linear",
-    )
-}
-
 fn resize(node: &NodeProto, set: i64, inputs: &[Seen]) -> Option<&'static str> {
-    if let Some(why) = single(node, inputs) {
+    if let Some(why) = images::single(node, inputs) {
         return Some(why);
     }
     let mode = node.attribute.iter().find(|attribute| attribute.name == "mode");

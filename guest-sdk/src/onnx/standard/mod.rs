@@ -50,7 +50,7 @@ pub(super) fn register(onnx: &mut Onnx) {
     for name in ["Elu", "HardSigmoid", "LeakyRelu", "Selu", "ThresholdedRelu"] {
         onnx.op_register.insert(name, halves::in_f32);
     }
-    for name in ["Div", "Mod", "Mul", "Pow"] {
+    for name in ["Add", "Div", "Mod", "Mul", "Pow", "Sub"] {
         onnx.op_register.insert(name, whole::whole);
     }
     guard::register(onnx);

@@ -1,4 +1,4 @@
-//! `Mul`, `Div`, `Mod` and `Pow` of whole numbers, those that are sizes among them.
+//! `Add`, `Sub`, `Mul`, `Div`, `Mod` and `Pow` of whole numbers, those that are sizes among them.
 //!
 //! tract makes a square of `x * x` and of `x ^ 2` and takes it in f32, which rounds from 2^24 on and ends at the type's
 //! bounds; beside a size it takes the other operand for a positive one of 32 bits.
@@ -10,7 +10,7 @@ use tract_onnx::pb::NodeProto;
 use tract_onnx::tract_core::broadcast::multi_broadcast;
 use tract_onnx::tract_core::internal::*;
 use tract_onnx::tract_core::ops::binary::BinMiniOp;
-use tract_onnx::tract_core::ops::cast::{cast, wire_cast};
+use tract_onnx::tract_core::ops::cast::wire_cast;
 use tract_onnx::tract_core::ops::change_axes::wire_rank_broadcast;
 use tract_onnx::tract_core::ops::math;
 use tract_onnx::tract_hir::internal::*;
@@ -25,20 +25,20 @@ enum Whole {
 }
 
 pub(super) fn whole(context: &ParsingContext<'_>, node: &NodeProto) -> Built {
-    let op = match node.op_type.as_str() {
+    let rewritten = match node.op_type.as_str() {
         "Mul" => Some(Whole::Product),
         "Pow" => Some(Whole::Power),
         _ => None,
     };
-    let label = called(node);
+    let (op, label) = (node.op_type.clone(), called(node));
     around(context, node, move |tracts, prefix, model, inputs| {
         let datums = [datum(model, inputs[0])?, datum(model, inputs[1])?];
-        if datums.contains(&DatumType::TDim) && op != Some(Whole::Power) {
-            return sizes(tracts, op, &label, prefix, model, inputs);
+        if datums.contains(&DatumType::TDim) && op != "Pow" {
+            return sizes(tracts, &op, &label, prefix, model, inputs);
         }
-        match op {
-            Some(op) if datums.iter().all(|datum| is_whole(*datum)) => {
-                op.wire(prefix, model, inputs)
+        match rewritten {
+            Some(whole) if datums.iter().all(|datum| is_whole(*datum)) => {
+                whole.wire(prefix, model, inputs)
             }
             _ => tracts.wire(prefix, model, inputs),
         }
@@ -53,11 +53,11 @@ fn is_whole(datum: DatumType) -> bool {
     datum.is_signed() || datum.is_unsigned()
 }
 
-/// Sizes that are known are plain numbers. Those that are open stay formulas, which tract multiplies and divides by small
-/// positive numbers only.
+/// Sizes that are known are plain numbers. Those that are open stay formulas, beside which tract takes numbers of 32 bits,
+/// and divides by positive ones only.
 fn sizes(
     tracts: &dyn Expansion,
-    op: Option<Whole>,
+    op: &str,
     label: &str,
     prefix: &str,
     model: &mut TypedModel,
@@ -68,27 +68,39 @@ fn sizes(
         Ok(value.and_then(|value| value.cast_to::<i64>().ok().map(Cow::into_owned)))
     });
     let known = known.collect::<TractResult<Vec<_>>>()?;
-    if known.iter().all(Option::is_some) {
-        let wires = wire_cast(format!("{prefix}.numbers"), model, inputs, DatumType::I64)?;
-        let name = format!("{prefix}.whole");
-        let wires = match op {
-            Some(op) => op.wire(&name, model, &wires)?,
-            None => tracts.wire(&name, model, &wires)?,
-        };
-        return model.wire_node(prefix, cast(DatumType::TDim), &wires);
+    if let [Some(a), Some(b)] = &*known {
+        let numbers = numbers(tracts, a, b)?;
+        // Not by tract's own cast, which is by way of 32 bits.
+        let plain = numbers.try_as_plain_ram()?.as_slice::<i64>()?;
+        let sizes: Vec<TDim> = plain.iter().map(ToDim::to_dim).collect();
+        let sizes = tensor1(&sizes).into_shape(numbers.shape())?;
+        return Ok(tvec!(model.add_const(prefix, sizes)?));
     }
-    for operand in known.iter().flatten() {
-        let numbers = operand.try_as_plain_ram()?.as_slice::<i64>()?.to_vec();
-        let least = if op.is_some() { -i64::from(i32::MAX) } else { 1 };
-        let fits = |number: &&i64| (least..=i64::from(i32::MAX)).contains(*number);
-        if let Some(number) = numbers.iter().find(|number| !fits(number)) {
+    for (at, operand) in known.iter().enumerate() {
+        let Some(operand) = operand else { continue };
+        let divides = at == 1 && matches!(op, "Div" | "Mod");
+        let range = if divides { 1 } else { i64::from(i32::MIN) }..=i64::from(i32::MAX);
+        let plain = operand.try_as_plain_ram()?.as_slice::<i64>()?.to_vec();
+        if let Some(number) = plain.iter().find(|number| !range.contains(*number)) {
             bail!(
-                "{label}: beside a size that is open, {number} is not supported, only {least} to 2147483647; fix the \
-                 size at deploy with --dim or --input"
+                "{label}: beside a size that is open, {number} is not supported, only {} to {}; fix the size at deploy \
+                 with --dim or --input",
+                range.start(),
+                range.end()
             );
         }
     }
     tracts.wire(prefix, model, inputs)
+}
+
+/// What comes of two tensors of `i64`.
+fn numbers(tracts: &dyn Expansion, a: &Tensor, b: &Tensor) -> TractResult<Tensor> {
+    let mut apart = TypedModel::default();
+    let a = apart.add_const("a", a.clone())?;
+    let b = apart.add_const("b", b.clone())?;
+    let outputs = tracts.wire("it", &mut apart, &[a, b])?;
+    apart.select_output_outlets(&outputs)?;
+    Ok(apart.into_runnable()?.run(tvec!())?.remove(0).into_tensor())
 }
 
 impl Whole {

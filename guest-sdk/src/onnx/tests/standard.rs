@@ -75,6 +75,8 @@ fn sizes_are_divided_like_other_whole_numbers() {
         ("Mod", -4, [-1, -2]),
         ("Mul", 1 << 40, [7 << 40, 2 << 40]),
         ("Mul", -3, [-21, -6]),
+        ("Add", 1 << 33, [(1 << 33) + 7, (1 << 33) + 2]),
+        ("Sub", 8, [-1, -6]),
     ] {
         let sizes = node("Shape", "sizes", &["x"], "s");
         let nodes = vec![sizes, node(operator, "it", &["s", "by"], "y")];
@@ -87,6 +89,11 @@ fn sizes_are_divided_like_other_whole_numbers() {
         let given = given.try_as_plain_ram().unwrap().as_slice::<i64>().unwrap().to_vec();
         assert_eq!(given, right, "{operator}");
     }
+    let sizes = node("Shape", "sizes", &["x"], "s");
+    let nodes = vec![sizes, node("Max", "it", &["s", "by"], "y")];
+    let by = vec![whole("by", &[], &[1 << 33])];
+    let large = line(load(port("x", DataType::Float, &[7, 2]), by, nodes));
+    assert!(large.contains("the Max \"it\": one of its inputs is a size of a tensor"), "{large}");
 }
 
 #[test]
@@ -108,14 +115,14 @@ fn constants_of_unsigned_numbers_keep_their_type() {
     let model = load(x(), vec![listed, shape()], flat()).unwrap();
     assert_eq!(answer::<f32, u64>(&model, &[1], &[0.0]), [u64::MAX]);
     let none = constant(&[0, 2], &[], DataType::Uint32);
-    let model = load(x(), vec![none.clone(), whole("shape", &[2], &[2, 0])], flat()).unwrap();
+    let model = load(x(), vec![none.clone(), whole("shape", &[2], &[0, 0])], flat()).unwrap();
     assert_eq!(answer::<f32, u32>(&model, &[1], &[0.0]), [0u32; 0]);
     let mut value =
         super::ml::attribute("value", tract_onnx::pb::attribute_proto::AttributeType::Tensor);
     value.t = Some(TensorProto { data_type: DataType::Uint64 as i32, ..none });
     let mut inside = node("Constant", "none", &[], "c");
     inside.attribute.push(value);
-    let shape = whole("shape", &[2], &[2, 0]);
+    let shape = whole("shape", &[2], &[0, 0]);
     let model = load(x(), vec![shape], [vec![inside], flat()].concat()).unwrap();
     assert_eq!(answer::<f32, u64>(&model, &[1], &[0.0]), [0u64; 0]);
 }
