@@ -364,6 +364,16 @@ impl TypedOp for Branch {
             }
             ref facts => {
                 let fact = facts.first().context("an If without a branch")?;
+                // Nothing is computed that is known to be empty, and so nobody would say that it is not.
+                ensure!(
+                    !fact.shape.iter().any(|size| *size == 0.to_dim()),
+                    "one branch of the If that makes {:?} gives nothing, and the other {}",
+                    self.name,
+                    self.bodies
+                        .iter()
+                        .find_map(|body| body.as_ref().err())
+                        .map_or("", |why| &**why)
+                );
                 Ok(fact.datum_type.fact(&*fact.shape))
             }
         });

@@ -182,3 +182,26 @@ fn a_scale_for_no_place_and_a_size_of_numbers_are_refused_by_node() {
     assert!(count.contains("the Size \"count\": it gives a size that depends on"), "{count}");
     assert!(count.contains("leave that output out"), "{count}");
 }
+
+#[test]
+fn an_if_is_refused_whose_one_branch_gives_nothing_and_the_other_cannot_be_made() {
+    let branch = |name: &str, nodes: Vec<NodeProto>| {
+        let output = vec![untyped(&nodes.last().unwrap().output[0])];
+        let graph = GraphProto { output, node: nodes, ..GraphProto::default() };
+        let kind = tract_onnx::pb::attribute_proto::AttributeType::Graph;
+        let mut attribute = super::ml::attribute(name, kind);
+        attribute.g = Some(graph);
+        attribute
+    };
+    let most = NodeProto {
+        attribute: vec![int("keepdims", 0)],
+        ..node("ReduceMax", "most", &["none"], "a")
+    };
+    let mut choice = node("If", "choice", &["x"], "y");
+    choice.attribute.push(branch("then_branch", vec![most]));
+    choice.attribute.push(branch("else_branch", vec![node("Neg", "less", &["none"], "b")]));
+    let none = weights("none", &[4, 1, 0], vec![]);
+    let error = line(load(port("x", DataType::Bool, &[]), vec![none], vec![choice]));
+    assert!(error.contains("one branch of the If that makes \"y\" gives nothing"), "{error}");
+    assert!(error.contains("the ReduceMax \"most\""), "{error}");
+}
