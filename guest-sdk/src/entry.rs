@@ -64,9 +64,7 @@ fn say_panics() {
 /// The last thing before the snapshot is taken.
 pub fn seal() {
     if !seed::locate() && cfg!(target_family = "wasm") {
-        eprintln!(
-            "mayfly: std's hash seeds were not found, so they cannot be drawn anew for each request"
-        );
+        eprintln!("mayfly: std's hash seeds were not found: all instances would share them");
     }
     #[cfg(feature = "alloc")]
     crate::alloc::seal();

@@ -21,7 +21,7 @@ pub use overlap::{Clash, ClashKind, Leaves, Lost, Overlaps, Takes};
 pub enum Entry {
     /// A revision that answers.
     Ready(Arc<Revision>),
-    /// A revision whose artifact is being made anew; 503 meanwhile.
+    /// A revision whose artifact is being rebuilt; 503 meanwhile.
     Preparing(Arc<Preparing>),
 }
 

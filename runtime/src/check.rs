@@ -75,7 +75,7 @@ fn report(file: &[u8], found: &Inspection) -> Report {
     let model = sections.exports.iter().any(|name| name == mayfly_abi::EXPORT_TENSORS_V1);
     let (kind, abi) = match (found.abi, model) {
         (Abi::Command, _) => {
-            ("command", "CGI/1.1: a process for each request, on stdin and stdout")
+            ("command", "CGI/1.1: a fresh instance for each request, on stdin and stdout")
         }
         (Abi::Reactor, false) => {
             ("reactor", "the SDK's: `mayfly_handle` for each request, streamed")
@@ -124,7 +124,7 @@ fn snapshot(found: &Inspection, code_bytes: u64) -> String {
                 Abi::Command => mayfly_abi::EXPORT_INIT_WIZER,
                 Abi::Reactor => mayfly_abi::EXPORT_INIT,
             };
-            format!("none, for want of an export `{export}`; {worth}")
+            format!("none: there is no export `{export}`; {worth}")
         }
     }
 }

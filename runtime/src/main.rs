@@ -290,7 +290,7 @@ impl Parts {
         let rehearsal =
             self.publisher.rehearsal().await.context("the self-test's guest cannot be made")?;
         rehearsal.run().await.context("the self-test failed")?;
-        // After it, because what has to be made anew is tried out in the same pool.
+        // After it, because what has to be rebuilt is tried out in the same pool.
         let found = self.publisher.restore().await.context("cannot read what was deployed")?;
         self.restored.store(true, Ordering::Release);
         let (publisher, met) = (self.publisher.clone(), self.node.met.clone());

@@ -66,7 +66,7 @@ pub struct Metrics {
     pub publishes: IntCounterVec,
     /// Modules that a child process compiled; a restart must not raise it.
     pub compiles: IntCounter,
-    /// Artifacts that failed verification and were made anew.
+    /// Artifacts that failed verification and were rebuilt.
     pub artifact_rejects: IntCounter,
     /// Log records without room: the queue to the log thread was full, or their function was over its share.
     pub logs_dropped: IntCounter,
@@ -142,7 +142,7 @@ impl Metrics {
             ),
             artifact_rejects: counter(
                 "mayfly_artifact_rejects_total",
-                "Artifacts that failed verification and were made anew",
+                "Artifacts that failed verification and were rebuilt",
             ),
             logs_dropped: counter(
                 "mayfly_logs_dropped_total",

@@ -129,7 +129,7 @@ fn is_damage(error: &redb::Error) -> bool {
 
 type Result<T> = std::result::Result<T, RecordsError>;
 
-/// The database. After a failure of the disk redb works no more until it is opened anew, which happens here when it is
+/// The database. After a failure of the disk redb works no more until it is reopened, which happens here when it is
 /// needed next: a disk that was full for a moment must not cost a restart.
 pub struct Records {
     path: PathBuf,
@@ -139,7 +139,7 @@ pub struct Records {
 struct Held {
     /// Nothing while the last try to open it anew has failed.
     db: Option<Database>,
-    /// How often it was opened anew, so that of two threads that find it shut one does it.
+    /// How often it was reopened, so that of two threads that find it shut one does it.
     opened: u64,
 }
 
@@ -153,7 +153,7 @@ impl Records {
         Ok(Self { path: path.to_owned(), held })
     }
 
-    /// Does something with the database, which is opened anew first if it is shut.
+    /// Does something with the database, which is reopened first if it is shut.
     fn with<T>(&self, work: impl Fn(&Database) -> Result<T>) -> Result<T> {
         let seen = {
             let held = self.held.read();
@@ -170,7 +170,7 @@ impl Records {
             held.db = None;
             held.db = Some(open(&self.path)?);
             held.opened += 1;
-            tracing::warn!("the database was opened anew, because its disk had failed");
+            tracing::warn!("the database was reopened after a disk error");
         }
         held.db.as_ref().map_or_else(|| Err(database(redb::Error::PreviousIo)), work)
     }
@@ -316,7 +316,7 @@ impl Records {
     }
 }
 
-/// Refuses a database that is to be made anew beside modules of one that was there: they would all be deleted.
+/// Refuses a database that is to be rebuilt beside modules of one that was there: they would all be deleted.
 ///
 /// # Errors
 /// [`RecordsError::Lost`].

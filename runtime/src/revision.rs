@@ -125,7 +125,7 @@ impl Settings {
             return Err(SettingsError::Args("a function has at most 64, of 32 KiB together"));
         }
         if self.args.iter().any(|arg| arg.contains('\0')) {
-            return Err(SettingsError::Args("none of them has a NUL"));
+            return Err(SettingsError::Args("they must not contain NUL"));
         }
         let refuse = |name: &str, why| {
             Err(SettingsError::Env { name: name.chars().take(64).collect(), why })

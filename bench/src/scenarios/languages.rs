@@ -11,7 +11,7 @@ use crate::record::{Series, Unit};
 
 /// A page of memory, in bytes.
 const PAGE: u64 = 4096;
-/// An instance is interrupted by the engine's next tick, where it is called without an invocation: then it is made anew.
+/// An instance is interrupted by the engine's next tick, where it is called without an invocation: then it is rebuilt.
 const TRIES: usize = 10;
 
 /// Runs it.

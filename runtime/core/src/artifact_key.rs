@@ -1,7 +1,7 @@
 //! What an artifact was made from, and the proof that we made it.
 //!
 //! An artifact is native code. Its file is a bare ELF, so the key and a MAC over every byte of the file stand in the
-//! database row beside it: a file that was changed, swapped or left by an older Mayfly does not verify and is made anew.
+//! database row beside it: a file that was changed, swapped or left by an older Mayfly does not verify and is rebuilt.
 
 use std::fmt;
 use std::io::{self, Read};

@@ -29,7 +29,7 @@ pub enum NameError {
     #[error("a function's name has at most 63 characters")]
     TooLong,
     /// Something other than `a-z`, `0-9`, `-`, or a leading `-`.
-    #[error("a function's name has only a-z, 0-9 and '-', and does not start with '-'")]
+    #[error("a function's name may contain only a-z, 0-9 and '-', and must not start with '-'")]
     Character,
     /// One of [`RESERVED_NAMES`].
     #[error("this name is reserved for Mayfly's own paths; choose another")]

@@ -52,7 +52,7 @@ pub enum Outcome {
     },
     /// No slot became free in time.
     NodeFull,
-    /// The function is there but its artifact is being made anew.
+    /// The function is there but its artifact is being rebuilt.
     Preparing,
     /// The node is shutting down.
     Draining,

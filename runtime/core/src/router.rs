@@ -41,7 +41,9 @@ impl Route {
         }
         let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~/".contains(&b);
         if !prefix.bytes().all(plain) {
-            return refuse("it has only letters, digits and - . _ ~ /, and '...' at its end");
+            return refuse(
+                "it may contain only letters, digits and - . _ ~ /, and '...' at its end",
+            );
         }
         let mut segments = prefix.split('/').skip(1);
         if segments.any(|segment| segment == "." || segment == ".." || segment == "...") {

@@ -31,12 +31,12 @@ pub struct Published {
 pub enum State {
     /// It does.
     Ready,
-    /// Its artifact is being made anew.
+    /// Its artifact is being rebuilt.
     Preparing {
         /// Why the last try failed, if there was one.
         failed: Option<String>,
     },
-    /// Its artifact cannot be made anew.
+    /// Its artifact cannot be rebuilt.
     Failed {
         /// Why.
         why: String,

@@ -187,7 +187,7 @@ async fn logs(
         return Err(no_function(&name));
     }
     let (entries, follower) = state.logs.read(&name, tail, follow).map_err(|why| {
-        Problem::new(503, "log-followers", "Too many follow logs").detail(why.to_string())
+        Problem::new(503, "log-followers", "Too many log followers").detail(why.to_string())
     })?;
     let mut kept = String::new();
     for entry in entries {

@@ -84,7 +84,7 @@ pub(super) fn route(method: &Method, path: &str) -> Result<Action, Problem> {
 
 fn function(name: &str) -> Result<FunctionName, Problem> {
     FunctionName::new(name).map_err(|why| {
-        Problem::new(400, "name", "No function can be called that").detail(why.to_string()).close()
+        Problem::new(400, "name", "Invalid function name").detail(why.to_string()).close()
     })
 }
 

@@ -34,7 +34,7 @@ pub(super) struct RevisionView<'a> {
 pub(super) struct FunctionView<'a> {
     name: &'a str,
     state: &'static str,
-    /// Why its code could not be made anew, so far or at all.
+    /// Why its code could not be rebuilt, so far or at all.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'a str>,
     url: String,

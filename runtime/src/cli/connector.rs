@@ -51,7 +51,7 @@ fn tls(url: &str, trusted: Option<&Path>) -> Result<ClientConfig, Failure> {
         None if !is_tls(url) => builder.with_root_certificates(RootCertStore::empty()),
         None => builder.with_native_roots().map_err(|why| {
             failed(&format_args!(
-                "the system's certificates cannot be had: {why}\nhint: install the package ca-certificates, or name \
+                "the system's certificates cannot be read: {why}\nhint: install the package ca-certificates, or name \
                  a file with --ca or MAYFLY_CA"
             ))
         })?,

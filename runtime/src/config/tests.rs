@@ -139,7 +139,7 @@ fn an_error_names_the_key_and_where_it_came_from() {
         (error("routes = 1", &[], &[]), "routes (from mayfly.toml): write a table, [routes]"),
         (error("[limits]\nmem = 1", &[], &[]), "there is no limit 'mem'"),
         (error("", &[], &["--routes", "/v1/x=a"]), "reserved"),
-        (error("", &[], &["--routes", "/x=A"]), "'A': a function's name has only"),
+        (error("", &[], &["--routes", "/x=A"]), "'A': a function's name may contain only"),
         (error("", &[], &["--deploy", "a"]), "'a' is not key=value"),
         (error("", &[], &["--log-level", "loud"]), "'loud' is not a level"),
         (error("", &[], &["--log-requests", "some"]), "'some' is not one of errors, all, none"),

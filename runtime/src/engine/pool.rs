@@ -41,7 +41,7 @@ const TABLE_ELEMENTS: usize = 100_000;
 pub enum PoolError {
     /// The slots do not fit the address space.
     #[error(
-        "{slots} slots need {} of address space, and {} are to be had: lower engine.slots to {fit}, or raise `ulimit -v`",
+        "{slots} slots need {} of address space, and only {} is available: lower engine.slots to {fit}, or raise `ulimit -v`",
         human_size(*.need), human_size(*.have)
     )]
     AddressSpace {

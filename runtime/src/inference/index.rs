@@ -11,7 +11,7 @@ use crate::catalog::{Entry, View};
 use crate::node::Node;
 use crate::revision::Revision;
 
-/// Triton's repository index: the models that answer, by name. What is being made anew is not known to be a model.
+/// Triton's repository index: the models that answer, by name. What is being rebuilt is not known to be a model.
 pub(super) fn index(node: &Node) -> Result<Value, Refusal> {
     allowed(node)?;
     let entry = |model: &&Revision| {

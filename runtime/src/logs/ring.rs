@@ -14,7 +14,7 @@ use crate::metrics::RevisionMetrics;
 
 /// As many followers as a node has room for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{} others follow logs already, and that is the limit", node::LOG_FOLLOWERS)]
+#[error("{} others follow logs already, which is the limit", node::LOG_FOLLOWERS)]
 pub struct TooManyFollowers;
 
 #[derive(Default)]

@@ -78,7 +78,7 @@ impl Shared {
     }
 }
 
-/// Why a revision's code is made anew.
+/// Why a revision's code is rebuilt.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Stale {
     /// Engine, CPU, kernels or pipeline differ.

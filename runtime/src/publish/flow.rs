@@ -198,7 +198,7 @@ impl Shared {
             }
             Err(Reject::Missing) => Ok(None),
             Err(reject) => {
-                tracing::warn!(artifact = %key.0, %reject, "an artifact is thrown away and made anew");
+                tracing::warn!(artifact = %key.0, %reject, "an artifact is thrown away and rebuilt");
                 self.metrics.artifact_rejects.inc();
                 self.store.purge(Kind::Artifact, key.0);
                 Ok(None)

@@ -97,7 +97,7 @@ pub enum PreinitError {
     /// Init failed.
     #[error("{why}")]
     Failed {
-        /// How, with its last words.
+        /// How, with its last log line.
         why: String,
         /// What to do, if more is known of that than it said itself.
         hint: Option<String>,
@@ -110,7 +110,7 @@ pub enum PreinitError {
 fn after(why: &str, log: &str) -> String {
     match traps::last_words(log) {
         words if words.is_empty() => why.to_owned(),
-        words => format!("{why}; its last words: {words}"),
+        words => format!("{why}; last log line: {words}"),
     }
 }
 
@@ -377,7 +377,7 @@ mod tests {
         assert!(lacking("").is_some());
         assert_eq!(
             after("init reached its limit", "one\ntwo"),
-            "init reached its limit; its last words: two"
+            "init reached its limit; last log line: two"
         );
     }
 

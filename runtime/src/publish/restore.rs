@@ -1,5 +1,5 @@
 //! At start: every function that was there before answers at once, from the code on disk. What is not there any more,
-//! or does not verify, or was made for another engine, is made anew in the background; 503 meanwhile.
+//! or does not verify, or was made for another engine, is rebuilt in the background; 503 meanwhile.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -26,7 +26,7 @@ use crate::revision::RevisionRecord;
 pub struct Restored {
     /// Functions that answer.
     pub ready: usize,
-    /// Functions whose code is being made anew.
+    /// Functions whose code is being rebuilt.
     pub preparing: usize,
 }
 
@@ -103,7 +103,7 @@ impl Shared {
         self.catalog.insert(name, Entry::Preparing(Arc::new(Preparing { record, failed })));
     }
 
-    /// What it put into the catalog if the code has to be made anew.
+    /// What it put into the catalog if the code has to be rebuilt.
     fn restore_one(&self, record: RevisionRecord) -> Option<Arc<Preparing>> {
         let name = record.function.clone();
         match self.reload(&record) {
@@ -161,9 +161,9 @@ impl Shared {
         };
         let (again, hint) = (error.may_pass(), error.hint().unwrap_or_default());
         if again {
-            tracing::error!(function = %name, %error, hint, "the function cannot be made anew; it is tried again");
+            tracing::error!(function = %name, %error, hint, "rebuild failed; will retry");
         } else {
-            tracing::error!(function = %name, %error, hint, "the function cannot be made anew; deploy it again");
+            tracing::error!(function = %name, %error, hint, "rebuild failed; deploy the function again");
         }
         let failed = Some(Failed { why: error.kind.to_string(), again });
         let failed = Arc::new(Preparing { record: preparing.record.clone(), failed });

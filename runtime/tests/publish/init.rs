@@ -136,7 +136,7 @@ async fn fails(then: &str, settings: Settings, message: &str) {
     let error = node.deploy("f", &logging(then), settings).await.unwrap_err();
     assert!(error.to_string().contains("deploy failed at preinit: "), "{error}");
     assert!(error.to_string().contains(message), "{error}");
-    assert!(error.to_string().contains("from init"), "its last words: {error}");
+    assert!(error.to_string().contains("from init"), "its last log line: {error}");
     assert_eq!((error.status(), error.log()), (422, Some("from init\n")));
     assert_eq!(node.get("/f").await.0, 404);
 }

@@ -1,4 +1,4 @@
-//! Functions that a start finds without code: what they keep while it is made anew, and what they leave to others.
+//! Functions that a start finds without code: what they keep while it is rebuilt, and what they leave to others.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};

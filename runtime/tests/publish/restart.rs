@@ -1,4 +1,4 @@
-//! A restart answers at once; what is damaged is made anew.
+//! A restart answers at once; what is damaged is rebuilt.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;

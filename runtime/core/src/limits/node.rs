@@ -172,7 +172,7 @@ caps! {
     PUBLISH_QUEUE: usize = 32, written_count;
     /// Wall time of a module's start function when publish tries the module; it takes one of the turns of `PUBLISHES`.
     START_TIMEOUT: Duration = Duration::from_secs(2), written_duration;
-    /// Until a function whose code could not be made anew is tried again; doubled each time.
+    /// Until a function whose code could not be rebuilt is tried again; doubled each time.
     REBUILD_RETRY: Duration = Duration::from_secs(10), written_duration;
     /// Between two such tries at most: a full disk or a busy machine is noticed to be well again.
     REBUILD_RETRY_MOST: Duration = Duration::from_secs(300), written_duration;
@@ -249,7 +249,7 @@ caps! {
     /// Shapes of a model that plans were made ready for because requests had them; the one that was not asked for the
     /// longest is forgotten.
     LEARNED_SHAPES: usize = 8, written_count;
-    /// Requests of a shape after which a plan is made ready for it, if the model answers it by one that is made anew each
+    /// Requests of a shape after which a plan is made ready for it, if the model answers it by one that is built anew each
     /// time.
     LEARN_AFTER: u32 = 2, written_count;
     /// The same, if it answers by a plan for all shapes.

@@ -100,7 +100,7 @@ impl Outcome {
                 "too much is held of bodies that came without a length, for this function or from this client"
                     .to_owned()
             }
-            Self::Preparing => "its compiled code is being made anew".to_owned(),
+            Self::Preparing => "its compiled code is being rebuilt".to_owned(),
             Self::WallLimit { limit } => format!("wall limit {limit} reached"),
             Self::CpuLimit { limit } => format!("cpu limit {limit} reached"),
             Self::MemoryLimit { limit } => format!("memory limit {limit} reached"),

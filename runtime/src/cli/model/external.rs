@@ -266,7 +266,7 @@ impl Embedder {
         }
         let path = regular(&self.dir.join(named)).map_err(|why| {
             format!(
-                "they are in the file '{shown}', which is not to be had in {dir} ({why}): put it there, beside the model, \
+                "they are in the file '{shown}', which was not found in {dir} ({why}): put it there, beside the model, \
                  or export the model with its weights in it"
             )
         })?;

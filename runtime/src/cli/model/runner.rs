@@ -66,7 +66,7 @@ impl Runner {
         }
         let places: Vec<_> = places.iter().map(|path| path.display().to_string()).collect();
         Err(failed(format!(
-            "a model needs the stock runner, which is none of {}\nhint: `make guests` builds it; name it with --runner or \
+            "a model needs the stock runner, which was not found in {}\nhint: `make guests` builds it; name it with --runner or \
              MAYFLY_RUNNER",
             places.join(", ")
         )))
