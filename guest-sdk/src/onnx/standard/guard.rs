@@ -10,6 +10,7 @@ use tract_onnx::tract_hir::infer::Factoid;
 use tract_onnx::tract_hir::internal::*;
 
 use super::halves::in_f32;
+use super::narrow::Narrow;
 use super::{Built, called, tracts};
 
 /// What is known of an input so far.
@@ -347,8 +348,24 @@ impl InferenceOp for Guarded {
                 value: fact.konst.clone(),
             })
         });
-        self.ask(&seen.collect::<TractResult<Vec<_>>>()?)?;
-        self.inner.to_typed(source, node, target, mapping)
+        let seen = seen.collect::<TractResult<Vec<_>>>()?;
+        self.ask(&seen)?;
+        let datums: Vec<_> = seen.iter().filter_map(|seen| seen.datum).collect();
+        let mut narrowed = Vec::new();
+        for (at, outlet) in node.inputs.iter().enumerate() {
+            let input = mapping[outlet];
+            if Narrow::is_needed(target.outlet_fact(input)?, &datums) {
+                let name = format!("{}.narrow.{at}", node.name);
+                let narrow = Narrow { label: called(&self.node) };
+                narrowed.push((*outlet, target.wire_node(name, narrow, &[input])?[0]));
+            }
+        }
+        if narrowed.is_empty() {
+            return self.inner.to_typed(source, node, target, mapping);
+        }
+        let mut mapping = mapping.clone();
+        mapping.extend(narrowed);
+        self.inner.to_typed(source, node, target, &mapping)
     }
 
     as_op!();

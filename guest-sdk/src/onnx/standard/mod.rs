@@ -10,6 +10,7 @@ mod flip;
 mod guard;
 mod halves;
 mod logs;
+mod narrow;
 mod one_hot;
 mod pools;
 mod quantise;

@@ -15,6 +15,7 @@ use tract_onnx::tract_core::ops::change_axes::wire_rank_broadcast;
 use tract_onnx::tract_core::ops::math;
 use tract_onnx::tract_hir::internal::*;
 
+use super::narrow::Narrow;
 use super::{Built, around, called};
 
 /// What tract rewrites.
@@ -33,7 +34,8 @@ pub(super) fn whole(context: &ParsingContext<'_>, node: &NodeProto) -> Built {
     let (op, label) = (node.op_type.clone(), called(node));
     around(context, node, move |tracts, prefix, model, inputs| {
         let datums = [datum(model, inputs[0])?, datum(model, inputs[1])?];
-        if datums.contains(&DatumType::TDim) && op != "Pow" {
+        let whole = |datum: &DatumType| is_whole(*datum) || *datum == DatumType::TDim;
+        if datums.contains(&DatumType::TDim) && datums.iter().all(whole) {
             return sizes(tracts, &op, &label, prefix, model, inputs);
         }
         match rewritten {
@@ -76,6 +78,10 @@ fn sizes(
         let sizes = tensor1(&sizes).into_shape(numbers.shape())?;
         return Ok(tvec!(model.add_const(prefix, sizes)?));
     }
+    ensure!(
+        op != "Pow",
+        "{label}: a power of a size that is open is not supported; fix the size at deploy with --dim or --input"
+    );
     for (at, operand) in known.iter().enumerate() {
         let Some(operand) = operand else { continue };
         let divides = at == 1 && matches!(op, "Div" | "Mod");
@@ -90,7 +96,15 @@ fn sizes(
             );
         }
     }
-    tracts.wire(prefix, model, inputs)
+    let mut inputs: TVec<OutletId> = inputs.into();
+    let datums = [datum(model, inputs[0])?, datum(model, inputs[1])?];
+    for (at, input) in inputs.iter_mut().enumerate() {
+        if Narrow::is_needed(model.outlet_fact(*input)?, &datums) {
+            let narrow = Narrow { label: label.to_owned() };
+            *input = model.wire_node(format!("{prefix}.narrow.{at}"), narrow, &[*input])?[0];
+        }
+    }
+    tracts.wire(prefix, model, &inputs)
 }
 
 /// What comes of two tensors of `i64`.

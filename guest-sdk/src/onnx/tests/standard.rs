@@ -77,6 +77,7 @@ fn sizes_are_divided_like_other_whole_numbers() {
         ("Mul", -3, [-21, -6]),
         ("Add", 1 << 33, [(1 << 33) + 7, (1 << 33) + 2]),
         ("Sub", 8, [-1, -6]),
+        ("Pow", 2, [49, 4]),
     ] {
         let sizes = node("Shape", "sizes", &["x"], "s");
         let nodes = vec![sizes, node(operator, "it", &["s", "by"], "y")];
@@ -88,6 +89,22 @@ fn sizes_are_divided_like_other_whole_numbers() {
         let given = given.cast_to::<i64>().unwrap().into_owned();
         let given = given.try_as_plain_ram().unwrap().as_slice::<i64>().unwrap().to_vec();
         assert_eq!(given, right, "{operator}");
+    }
+    // Numbers of a request beside a size.
+    for operator in ["Max", "Add"] {
+        let table = weights("table", &[7, 2], vec![0.0; 14]);
+        let nodes = vec![
+            node("Shape", "sizes", &["table"], "s"),
+            node(operator, "it", &["s", "x"], "sized"),
+            node("Cast", "numbers", &["sized"], "y"),
+        ];
+        let mut nodes = nodes;
+        nodes[2].attribute.push(int("to", i64::from(DataType::Float as i32)));
+        let model = load(port("x", DataType::Int64, &[2]), vec![table], nodes).unwrap();
+        let right = if operator == "Max" { [8.0, 2.0] } else { [15.0, 2.0] };
+        assert_eq!(answer::<i64, f32>(&model, &[2], &[8, 0]), right);
+        let large = line(model.run([("x", Tensor::new(&[2], &[1i64 << 33, 0]).unwrap())]));
+        assert!(large.contains(&format!("the {operator} \"it\": beside a size")), "{large}");
     }
     let sizes = node("Shape", "sizes", &["x"], "s");
     let nodes = vec![sizes, node("Max", "it", &["s", "by"], "y")];
