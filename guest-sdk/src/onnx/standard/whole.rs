@@ -38,6 +38,10 @@ pub(super) fn whole(context: &ParsingContext<'_>, node: &NodeProto) -> Built {
         if datums.contains(&DatumType::TDim) && datums.iter().all(whole) {
             return sizes(tracts, &op, &label, prefix, model, inputs);
         }
+        ensure!(
+            !datums.contains(&DatumType::TDim) || op != "Pow",
+            "{label}: a size and a fraction are not supported together; put a Cast to float before it"
+        );
         match rewritten {
             Some(whole) if datums.iter().all(|datum| is_whole(*datum)) => {
                 whole.wire(prefix, model, inputs)
