@@ -40,9 +40,9 @@ SMALL = 1e-3
 STEP = 1 / 128
 BATCHES = (1, 4, 32)
 # Init is by the wall, so on a busy machine the default would decide; that a deploy takes long is in its line. Whoever
-# asks for 32 pictures at once has to allow bodies of that size, and memory for what is between them.
+# asks for 32 pictures at once has to allow bodies of that size, memory for what is between them, and the time of 32.
 LIMITS = [word for limit in ("init=180s", "request-body=64MiB", "response-body=64MiB") for word in ("--limit", limit)]
-OPEN_LIMITS = ["--limit", "memory=3GiB"]
+OPEN_LIMITS = [word for limit in ("memory=3GiB", "cpu=60s", "wall=120s") for word in ("--limit", limit)]
 # Seconds: for a deploy, and for what ONNX Runtime may need until more at once are left out.
 DEPLOY, LARGE = 240, 3
 RUNS = 5

@@ -33,7 +33,7 @@ impl Seen {
 /// Why a node is refused, and what to do; nothing if it is right.
 type Check = fn(&NodeProto, i64, &[Seen]) -> Option<&'static str>;
 
-const GUARDS: [(&str, Check); 33] = [
+const GUARDS: [(&str, Check); 34] = [
     ("Clip", sizes),
     ("Concat", beside),
     ("ConvTranspose", images::transposed),
@@ -65,6 +65,7 @@ const GUARDS: [(&str, Check); 33] = [
     ("ArgMin", reduction),
     ("Resize", resize),
     ("Shrink", fractions),
+    ("Softmax", nothing),
     ("Upsample", resize),
     ("Where", beside),
 ];
@@ -144,6 +145,11 @@ fn reduction(node: &NodeProto, _: i64, inputs: &[Seen]) -> Option<&'static str> 
     let means = matches!(node.op_type.as_str(), "ReduceMean" | "Hardmax")
         || inputs[0].is(|datum| datum == DatumType::F16);
     (last || inputs[0].is_empty() && means).then_some(EMPTY)
+}
+
+/// tract's own `Softmax` ends the instance on nothing; the kernels' takes 32 bits only.
+fn nothing(_: &NodeProto, _: i64, inputs: &[Seen]) -> Option<&'static str> {
+    (inputs[0].is_empty() && !inputs[0].is(|datum| datum == DatumType::F32)).then_some(EMPTY)
 }
 
 /// tract takes what is to be cut off for a size of 2^32 and more.

@@ -160,6 +160,8 @@ fn what_would_be_another_number_is_refused_by_node_with_the_next_step() {
     };
     let empty = refused(port("x", DataType::Float, &[3, 0]), vec![], with("Hardmax", vec![]));
     assert!(empty.contains("the Hardmax \"it\": its input has a dimension of 0"), "{empty}");
+    let empty = refused(port("x", DataType::Double, &[3, 0]), vec![], with("Softmax", vec![]));
+    assert!(empty.contains("the Softmax \"it\": its input has a dimension of 0"), "{empty}");
     for more in [ints("output_padding", &[1, 0]), ints("output_shape", &[8, 8])] {
         let auto = vec![text("auto_pad", "SAME_UPPER"), ints("strides", &[2, 2]), more];
         let padded = refused(image(), vec![kernel()], with("ConvTranspose", auto));
