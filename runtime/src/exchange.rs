@@ -174,6 +174,11 @@ impl Exchange {
         }
     }
 
+    /// Whether the guest waits for a piece of its request's body that its client should have sent long ago.
+    pub fn is_kept_waiting(&self) -> bool {
+        self.notes.waits_for() >= node::BODY_RATE_GRACE
+    }
+
     /// The error that the request's body ended in, if it did.
     pub fn request_failed(&self) -> Option<BodyError> {
         self.request.lock().failed

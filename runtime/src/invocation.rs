@@ -348,7 +348,12 @@ impl Run {
 
     /// The verdict at the end of the wall's time: the guest's own if only its reset is left.
     fn over(&self) -> Verdict {
-        self.exchange.verdict().unwrap_or_else(|| Verdict::of(self.meter.wall_over()))
+        let late = || match self.exchange.is_kept_waiting() {
+            // Its client has sent nothing for so long that this is whose fault it is.
+            true => Outcome::BodyTimeout,
+            false => self.meter.wall_over(),
+        };
+        self.exchange.verdict().unwrap_or_else(|| Verdict::of(late()))
     }
 
     fn move_to_guests(self) -> Task<()> {

@@ -94,8 +94,8 @@ impl SettingsError {
     pub fn hint(&self) -> String {
         match self {
             Self::Over { key, .. } => format!(
-                "name a lower one with `--limit {key}=...`, or start from the node's limits with `--reset=limits`; the \
-                 operator can raise it in `limits-max`"
+                "name a lower one with `--limit {key}=...`; the operator can raise it in `limits-max`, and what was set for the \
+                 function before is forgotten with `--reset=limits`"
             ),
             _ => "correct the setting and deploy again".into(),
         }

@@ -83,6 +83,10 @@ pub(super) fn watch() {
             let log = std::panic::take_hook();
             std::panic::set_hook(Box::new(move |panic| {
                 let what = panic.payload_as_str().unwrap_or("an operator panicked");
+                // The trap that comes next is told by the host, which knows the limit and how to raise it.
+                if is_memory(what) {
+                    return log(panic);
+                }
                 if let Ok(trial) = TRIAL.try_lock()
                     && !trial.is_empty()
                 {
@@ -103,6 +107,11 @@ pub(super) fn watch() {
     }
 }
 
+/// Whether something ended because the memory did: tract's words for it.
+pub(super) fn is_memory(what: &str) -> bool {
+    what.starts_with("failed to allocate")
+}
+
 impl Load {
     /// Why it ended, by a panic: a model as it should be meets none in tract, and one that is wrong may.
     #[cfg_attr(
@@ -111,9 +120,17 @@ impl Load {
     )]
     fn words(&self, what: &str, place: Option<&std::panic::Location<'_>>) -> String {
         let Self { name, stage, next_step } = self;
-        let place = place.map_or_else(String::new, |place| format!(" at {place}"));
+        let place = place.map_or_else(String::new, |place| {
+            format!(" at {}:{}", in_crate(place.file()), place.line())
+        });
         format!("{name}: {stage}: {what} (a panic{place}); {next_step}")
     }
+}
+
+/// A source's path from its crate on: where the crate lay when it was built is nobody's business.
+fn in_crate(file: &str) -> &str {
+    let registry = file.rsplit_once("/registry/src/").and_then(|(_, rest)| rest.split_once('/'));
+    registry.map_or(file, |(_, path)| path)
 }
 
 #[cfg(target_family = "wasm")]

@@ -53,6 +53,10 @@ impl Model {
         let inputs = self.read_frame(&mut body)?;
         crate::mark(MARK_READ);
         let outputs = super::blame::client(|| self.run(inputs)).map_err(|error| {
+            if error.chain().any(|cause| super::blame::is_memory(&cause.to_string())) {
+                eprintln!("{error:#}");
+                std::process::abort();
+            }
             Error::bad_request(format!("the model cannot run on these inputs: {error:#}"))
         })?;
         crate::mark(MARK_RUN);

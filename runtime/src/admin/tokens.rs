@@ -19,7 +19,7 @@ const MOST_BYTES: u64 = 4 << 10;
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
     /// The file cannot be read or made.
-    #[error("cannot use the token file {}: {why}", path.display())]
+    #[error("cannot use the token file {}: {why}{}", path.display(), missing(why))]
     File {
         /// The file.
         path: PathBuf,
@@ -54,6 +54,17 @@ pub enum TokenError {
         /// What is wrong with what it holds.
         why: String,
     },
+}
+
+/// What a file that is not there may mean.
+fn missing(why: &std::io::Error) -> &'static str {
+    match why.kind() {
+        std::io::ErrorKind::NotFound => {
+            "; a node makes it in its state directory when it first starts (`mayfly serve`): name that directory with \
+             MAYFLY_STATE_DIR"
+        }
+        _ => "",
+    }
 }
 
 /// The full and the metrics token of a state directory, made at first use with mode 0600.

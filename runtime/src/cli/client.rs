@@ -11,7 +11,7 @@ use mayfly_runtime::admin::{base_url, parse_token, read_token, read_token_file};
 use mayfly_runtime::config::{NodeAddress, Process};
 use serde_json::Value;
 
-use super::connector::{self, Http};
+use super::connector::{self, Http, Remedy};
 use super::output::text;
 use super::{Connection, Failure, code};
 
@@ -154,10 +154,13 @@ impl Client {
     }
 
     fn unreachable(&self, why: &hyper_util::client::legacy::Error) -> Failure {
-        let (cause, distrusts) = connector::cause(why);
-        let hint = match distrusts {
-            true => "--ca or MAYFLY_CA names a file with the certificate to trust, as PEM",
-            false => "is `mayfly serve` running? --admin or MAYFLY_ADMIN names another address",
+        let (cause, remedy) = connector::cause(why);
+        let hint = match remedy {
+            Remedy::Trust => "--ca or MAYFLY_CA names a file with the certificate to trust, as PEM",
+            Remedy::Plain => "that port speaks no TLS: write http:// in place of https://",
+            Remedy::Unknown => {
+                "is `mayfly serve` running? --admin or MAYFLY_ADMIN names another address"
+            }
         };
         Failure::new(
             code::UNREACHABLE,

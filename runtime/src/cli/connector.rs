@@ -82,15 +82,31 @@ fn read(file: &Path) -> Result<Vec<CertificateDer<'static>>, Failure> {
     Ok(found)
 }
 
-/// Why a request failed, as deep as it is known, and whether it is that the node's certificate is not trusted.
-pub(super) fn cause(error: &Error) -> (String, bool) {
+/// What a user can do about a connection that failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Remedy {
+    /// The node's certificate is not trusted.
+    Trust,
+    /// There is no TLS at the other end.
+    Plain,
+    /// Nothing is known of it.
+    Unknown,
+}
+
+/// Why a request failed, as deep as it is known, and what there is to do.
+pub(super) fn cause(error: &Error) -> (String, Remedy) {
     let first = std::error::Error::source(error);
     let Some(last) = std::iter::successors(first, |cause| cause.source()).last() else {
-        return (String::new(), false);
+        return (String::new(), Remedy::Unknown);
     };
     let words = last.to_string();
-    let distrusts = words.contains("certificate");
-    (format!(" ({words})"), distrusts)
+    // rustls' name for bytes that are no record of TLS.
+    let remedy = match words.as_str() {
+        words if words.contains("certificate") => Remedy::Trust,
+        words if words.contains("InvalidContentType") => Remedy::Plain,
+        _ => Remedy::Unknown,
+    };
+    (format!(" ({words})"), remedy)
 }
 
 #[cfg(test)]

@@ -56,7 +56,7 @@ impl Logs {
                     code::FAILED,
                     format!(
                         "none of the last {kept} lines of '{name}' is of the request '{id}'\nhint: an invocation that \
-                         succeeded has a line if `log.requests` is all; a restart forgets lines, the node's own log does not"
+                         succeeded, or that its client was at fault for (4xx), has a line only if `log.requests` is all; a restart forgets lines, the node's own log does not"
                     ),
                 ))
             }

@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What waits are counted from.
 static BEGINNING: LazyLock<Instant> = LazyLock::new(Instant::now);
@@ -34,6 +34,14 @@ impl Notes {
     pub fn wait(&self) -> Wait<'_> {
         self.waits_since_ns.store(now_ns(), Ordering::Relaxed);
         Wait(self)
+    }
+
+    /// How long the wait has taken that is under way, if one is.
+    pub fn waits_for(&self) -> Duration {
+        match self.waits_since_ns.load(Ordering::Relaxed) {
+            0 => Duration::ZERO,
+            since => Duration::from_nanos(now_ns().saturating_sub(since)),
+        }
     }
 
     /// How long it has waited so, in nanoseconds. Whoever ends a guest asks while it still waits.

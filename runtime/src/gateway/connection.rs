@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, RETRY_AFTER};
-use http::{HeaderValue, Request, Response, StatusCode, Version};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
@@ -186,6 +186,7 @@ async fn serve(
     let own = parts.headers.get(X_REQUEST_ID).and_then(|id| RequestId::from_client(id.as_bytes()));
     let request_id = own.unwrap_or_else(|| RequestId::from_random(rand::rng().next_u64()));
     let (version, watched) = (parts.version, parts.version != Version::HTTP_2);
+    let head_only = parts.method == Method::HEAD;
     let expects = parts.headers.contains_key(EXPECT);
     let body = (!body.is_end_stream())
         .then(|| ToTheEnd::new(body, parts.version, expects, activity.request()));
@@ -196,7 +197,11 @@ async fn serve(
     let mut handle = pin!(inference::handle(node, inbound, body));
     if !watched {
         let end = told.map(|told| End::new(told, node.rooms.discards.grant(None, remote.ip())));
-        let mut response = WatchedBody::new(node, remote, handle.await, None, end, busy);
+        let mut response = handle.await;
+        if head_only {
+            leave_body_out(&mut response);
+        }
+        let mut response = WatchedBody::new(node, remote, response, None, end, busy);
         // HAProxy gives up a request whose answer is there before it is whole; curl 7.88 reads no more once it has all that
         // the answer's length tells, and so never sees that it may send on.
         if response.body().is_whole() {
@@ -214,6 +219,17 @@ async fn serve(
         told.close_if_last(version, &mut response);
     }
     Ok(WatchedBody::new(node, remote, response, Some(activity), None, busy))
+}
+
+/// Of an answer to HEAD the head alone, with the length that its body would have: hyper leaves bodies out over HTTP/1
+/// only, and over HTTP/2 each client would take the body for an error.
+fn leave_body_out(response: &mut Response<ResponseBody>) {
+    let ResponseBody::Whole(bytes) = response.body() else { return };
+    let length = HeaderValue::from(bytes.len());
+    if !bytes.is_empty() {
+        response.headers_mut().entry(CONTENT_LENGTH).or_insert(length);
+        *response.body_mut() = ResponseBody::Whole(Bytes::new());
+    }
 }
 
 /// A response's body that keeps its connection from being idle, and breaks off when the client leaves, even while a

@@ -1,12 +1,13 @@
 //! A request's body as it comes from the socket, from a client that must not dawdle.
 
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+use tokio::time::Sleep;
 
 use super::activity::Busy;
 use crate::exchange::{BodyError, BoxError};
@@ -20,12 +21,28 @@ pub struct Received {
     body: ToTheEnd<Incoming, Busy>,
     waits: Option<Instant>,
     pace: Pace,
+    /// Made when it is first waited for, and set anew when it ends too early: what came meanwhile has earned more time.
+    late: Option<Pin<Box<Sleep>>>,
 }
 
 impl Received {
     /// A body of which nothing was asked yet.
     pub fn new(body: ToTheEnd<Incoming, Busy>) -> Self {
-        Self { body, waits: None, pace: Pace::default() }
+        Self { body, waits: None, pace: Pace::default(), late: None }
+    }
+
+    /// Ends when the client is too slow, even if it sends nothing more at all.
+    fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let since = *self.waits.get_or_insert_with(Instant::now);
+        loop {
+            let left = self.pace.left().saturating_sub(since.elapsed());
+            if left.is_zero() {
+                return Poll::Ready(());
+            }
+            let late = self.late.get_or_insert_with(|| Box::pin(tokio::time::sleep(left)));
+            ready!(late.as_mut().poll(cx));
+            late.as_mut().reset(tokio::time::Instant::now() + left);
+        }
     }
 }
 
@@ -39,8 +56,7 @@ impl Body for Received {
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = &mut *self;
         let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(cx) else {
-            this.waits.get_or_insert_with(Instant::now);
-            return Poll::Pending;
+            return this.poll_late(cx).map(|()| Some(Err(BodyError::Idle.into())));
         };
         let waited = this.waits.take().map_or(Duration::ZERO, |since| since.elapsed());
         if let Some(Ok(frame)) = &frame

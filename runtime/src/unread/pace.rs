@@ -21,6 +21,12 @@ impl Pace {
                 >= u128::from(node::BODY_RATE) * self.waited.as_millis()
     }
 
+    /// How much longer may be waited for the next piece, after the waits that were counted.
+    pub fn left(&self) -> Duration {
+        let earned = Duration::from_millis(self.bytes.saturating_mul(1000) / node::BODY_RATE);
+        earned.max(node::BODY_RATE_GRACE).saturating_sub(self.waited)
+    }
+
     /// What came so far.
     pub fn bytes(&self) -> u64 {
         self.bytes
@@ -42,6 +48,11 @@ mod tests {
         let mut pace = Pace::default();
         assert!((0..100).all(|_| pace.holds(second, rate)));
         assert!(!pace.holds(Duration::from_millis(10), 0), "a little too slow");
+        // Who sends nothing more is late at the same moment.
+        assert_eq!(Pace::default().left(), grace);
+        let mut pace = Pace::default();
+        pace.holds(second, 100 * rate);
+        assert_eq!(pace.left(), 99 * second);
         // What came fast before counts.
         let mut pace = Pace::default();
         assert!(pace.holds(Duration::ZERO, 100 * rate) && pace.holds(100 * second, 0));

@@ -1,5 +1,6 @@
 //! Each limit of a request's head and body, one byte and one header on either side of it.
 
+use http_body_util::BodyExt as _;
 use mayfly_core::limits::node;
 
 use crate::rig::{Rig, talk};
@@ -105,4 +106,36 @@ fn what_surrounds_a_body_is_bounded_too() {
         assert!(matches!(got[..], [ref one] if one.status == 400), "{got:?}");
     }
     Rig::get().bystander();
+}
+
+/// hyper leaves the body of an answer to HEAD out over HTTP/1 only; over HTTP/2 a client takes one for an error.
+#[test]
+fn head_over_http_2_has_a_length_and_no_body() {
+    let ask = async |method: &str, path: &str| {
+        let stream = tokio::net::TcpStream::connect(Rig::get().patient).await.unwrap();
+        let io = hyper_util::rt::TokioIo::new(stream);
+        let executor = hyper_util::rt::TokioExecutor::new();
+        let (mut client, connection) =
+            hyper::client::conn::http2::handshake(executor, io).await.unwrap();
+        tokio::spawn(connection);
+        let request = http::Request::builder().method(method).uri(format!("http://a{path}"));
+        let request = request.body(http_body_util::Empty::<bytes::Bytes>::new()).unwrap();
+        let response = client.send_request(request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let length = parts.headers.get("content-length").map(|n| n.to_str().unwrap().to_owned());
+        (parts.status.as_u16(), length, body.collect().await.unwrap().to_bytes().len())
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        for (path, status) in [("/mirror", 200), ("/ok", 200), ("/nobody", 404), ("/healthz", 200)]
+        {
+            let (got, length, bytes) = ask("GET", path).await;
+            assert_eq!((got, length), (status, Some(bytes.to_string())), "GET {path}");
+            let (got, length, received) = ask("HEAD", path).await;
+            assert_eq!((got, received), (status, 0), "HEAD {path}");
+            if path == "/nobody" {
+                assert_eq!(length, Some(bytes.to_string()), "HEAD {path}");
+            }
+        }
+    });
 }

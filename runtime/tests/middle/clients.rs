@@ -11,6 +11,7 @@ use http::{Method, Request};
 use http_body::{Body, Frame};
 use http_body_util::BodyExt as _;
 use mayfly_core::RequestId;
+use mayfly_core::limits::node;
 use mayfly_runtime::exchange::{BoxError, RequestBody};
 use mayfly_runtime::inference;
 use mayfly_runtime::revision::Settings;
@@ -211,5 +212,25 @@ fn a_request_has_as_many_headers_as_it_may() {
             let (status, _) = ask(harness, path, 1, REQUEST_HEADERS + 1, None).await;
             assert_eq!(status, 431, "{path}");
         }
+    });
+}
+
+/// A wall limit that ends while its guest waits for a client is the client's fault once that has been silent for long.
+#[test]
+fn a_client_that_falls_silent_is_told_so_and_not_that_the_function_is_slow() {
+    let harness = Harness::get();
+    harness.run(async {
+        // A second before the client counts as silent, and one after.
+        let silent = format!("wall={}s", node::BODY_RATE_GRACE.as_secs() + 1);
+        harness.deploy_guest("silent-soon", "counts-its-body", &["wall=1s"]).await;
+        harness.deploy_guest("silent-long", "counts-its-body", &[&silent]).await;
+        let stalls = || -> Option<RequestBody> {
+            Some(Box::pin(Stalls { first: Some("12345".into()), asked: Arc::default() }))
+        };
+        let (soon, long) = tokio::join!(
+            ask(harness, "/silent-soon", 7, 1, stalls()),
+            ask(harness, "/silent-long", 8, 1, stalls()),
+        );
+        assert_eq!((soon.0, long.0), (504, 408), "{long:?}");
     });
 }
