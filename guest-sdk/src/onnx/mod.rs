@@ -44,6 +44,7 @@ mod flatten;
 mod load;
 mod ml;
 mod model;
+mod narrow;
 mod operators;
 mod plan;
 mod proto;

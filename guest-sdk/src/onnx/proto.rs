@@ -10,7 +10,7 @@ use tract_onnx::pb::{
     ValueInfoProto,
 };
 
-use super::{advice, constants, contrib, standard};
+use super::{advice, constants, contrib, narrow, standard};
 
 /// Whose operators are known; all of them by one table of names.
 pub(crate) const DOMAINS: [&str; 4] = ["", "ai.onnx", "ai.onnx.ml", "com.microsoft"];
@@ -35,6 +35,7 @@ pub(crate) fn check(onnx: &Onnx, proto: &ModelProto) -> Result<()> {
             tensor.name
         );
     }
+    narrow::check(graph)?;
     let (mut unknown, mut steps) = (Vec::new(), Vec::new());
     walk(graph, &mut |node| {
         // An operator of somebody else's may have any name, and be another one.

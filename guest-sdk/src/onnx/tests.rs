@@ -209,6 +209,7 @@ mod indices;
 mod kernels;
 mod list;
 mod ml;
+mod narrow;
 mod shapes;
 mod standard;
 mod strings;

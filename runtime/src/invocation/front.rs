@@ -1,7 +1,9 @@
 //! What `GET /` answers while no function has that path: what this is, and how to go on. Of what is deployed it says nothing.
 
 use bytes::Bytes;
-use http::header::{ACCEPT, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderMap, VARY};
+use http::header::{
+    ACCEPT, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderMap, VARY,
+};
 use http::request::Parts;
 use http::{HeaderValue, Method, Response};
 use mayfly_core::Outcome;
@@ -24,9 +26,10 @@ pub fn page(ledger: Ledger, parts: &Parts) -> Response<ResponseBody> {
         true => (HTML, "text/html; charset=utf-8"),
         false => (JSON, "application/json"),
     };
-    let body = if parts.method == Method::HEAD { "" } else { body };
-    let mut response = Response::new(ResponseBody::Whole(Bytes::from_static(body.as_bytes())));
+    let sent = if parts.method == Method::HEAD { "" } else { body };
+    let mut response = Response::new(ResponseBody::Whole(Bytes::from_static(sent.as_bytes())));
     let headers = response.headers_mut();
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     headers.insert(VARY, HeaderValue::from_static("Accept"));
     let policy = HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'");
@@ -35,6 +38,12 @@ pub fn page(ledger: Ledger, parts: &Parts) -> Response<ResponseBody> {
 }
 
 fn takes_html(headers: &HeaderMap) -> bool {
-    let mut accepted = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
-    accepted.any(|value| value.to_ascii_lowercase().contains("text/html"))
+    let values = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).any(|one| {
+        let (kind, parameters) = one.split_once(';').unwrap_or((one, ""));
+        let weight = parameters.split(';').find_map(|given| given.trim().strip_prefix("q="));
+        let wanted =
+            weight.and_then(|weight| weight.trim().parse().ok()).is_none_or(|q: f32| q > 0.0);
+        kind.trim().eq_ignore_ascii_case("text/html") && wanted
+    })
 }

@@ -13,7 +13,7 @@ use super::{Shared, blocking};
 use crate::revision::Snapshot;
 
 /// Raised whenever the same module would give other code.
-pub(super) const PIPELINE: u32 = 2;
+pub(super) const PIPELINE: u32 = 3;
 
 /// What a build makes.
 #[derive(Debug)]

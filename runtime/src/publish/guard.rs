@@ -32,10 +32,11 @@ pub const SMALL_BYTES: u32 = 64 << 10;
 /// Bytes that count as one instruction.
 pub const BYTES_PER_STEP: u32 = 256;
 /// What a frame may do after a call that may have been thousands deep, before its next check or its return: if each of
-/// 16,000 frames has the whole of it, that is 260,000 accesses, of which no more touch a page for the first time than the memory has.
+/// 16,000 frames has the whole of it, that is 260,000 pages, of which no more are met for the first time than the memory has.
 pub const TAIL: u32 = node::UNCHECKED_TAIL;
-/// What a memory access counts of [`TAIL`], where other instructions count 1: each may be the first to its page.
-pub const TAIL_ACCESS: u32 = 48;
+/// What a memory access counts of [`TAIL`], where other instructions count 1: each may be the first to two pages, if it
+/// lies across their edge.
+pub const TAIL_ACCESS: u32 = 96;
 /// What an access counts of it to a page that the frame has been to since: the line may have left the cache.
 pub const TAIL_KNOWN_ACCESS: u32 = 8;
 /// What a helper may have done since its last check: one piece.

@@ -138,8 +138,24 @@ impl Counts {
     fn count(&self, key: u64) -> u32 {
         let (at, before) = self.find(key);
         let times = if same(before, key) { (count_of(before) + 1).min(MOST) } else { 1 };
+        if times == 1 && count_of(before) > 1 {
+            self.age();
+        }
         let _ = self.words[at].compare_exchange(before, key | u64::from(times), Relaxed, Relaxed);
         times
+    }
+
+    /// Halves all counts but those that are full: what was asked for long ago would otherwise leave one word for all that
+    /// is new, each of which makes the one before it forgotten.
+    fn age(&self) {
+        for word in &self.words {
+            let before = word.load(Relaxed);
+            let times = count_of(before);
+            if times != MOST {
+                let aged = before - u64::from(times) + u64::from(times / 2);
+                let _ = word.compare_exchange(before, aged, Relaxed, Relaxed);
+            }
+        }
     }
 
     fn fill(&self, key: u64) {
@@ -230,6 +246,19 @@ mod tests {
             assert!(met.due(Duration::ZERO).is_none());
         }
         assert_eq!(met.rests_until.load(Relaxed), u32::MAX);
+    }
+
+    #[test]
+    fn shapes_of_long_ago_leave_room_for_one_that_comes_now() {
+        let (met, slower) = (Met::default(), model("one plan for all"));
+        for length in 100..100 + node::SHAPES_COUNTED {
+            (0..100).for_each(|_| _ = note(&met, &slower, length));
+        }
+        while met.due(Duration::ZERO).is_some() {}
+        // One that is new beside each request of a shape that comes again.
+        let due =
+            (0..1000).any(|at| note(&met, &slower, 3) | (note(&met, &slower, 500 + at) & false));
+        assert!(due);
     }
 
     #[test]

@@ -72,6 +72,7 @@ async fn see_front_page(harness: &Harness) {
         (Some(browser), "text/html; charset=utf-8"),
         (Some("application/json"), "application/json"),
         (Some("*/*"), "application/json"),
+        (Some("text/html;q=0, */*"), "application/json"),
         (None, "application/json"),
     ] {
         let mut asked = request(Method::GET, "/");

@@ -4,7 +4,7 @@ use super::ml::{int, ints, text};
 use super::*;
 use crate::onnx::Element;
 
-fn port(name: &str, kind: DataType, dims: &[i64]) -> ValueInfoProto {
+pub(super) fn port(name: &str, kind: DataType, dims: &[i64]) -> ValueInfoProto {
     let shape = Some(TensorShapeProto { dim: dims.iter().map(|size| fixed(*size)).collect() });
     let tensor = TensorType { elem_type: kind as i32, shape };
     let r#type = TypeProto { value: Some(Type::TensorType(tensor)), ..TypeProto::default() };
@@ -15,7 +15,7 @@ fn untyped(name: &str) -> ValueInfoProto {
     ValueInfoProto { name: name.to_owned(), ..ValueInfoProto::default() }
 }
 
-fn whole(name: &str, dims: &[i64], int64_data: &[i64]) -> TensorProto {
+pub(super) fn whole(name: &str, dims: &[i64], int64_data: &[i64]) -> TensorProto {
     TensorProto {
         name: name.to_owned(),
         dims: dims.to_vec(),
@@ -26,7 +26,7 @@ fn whole(name: &str, dims: &[i64], int64_data: &[i64]) -> TensorProto {
 }
 
 /// From `x` to `y`.
-fn load(
+pub(super) fn load(
     x: ValueInfoProto,
     constants: Vec<TensorProto>,
     nodes: Vec<NodeProto>,
@@ -145,7 +145,7 @@ fn constants_of_unsigned_numbers_keep_their_type() {
 }
 
 /// What is said of one node that reads `x` and then the constants.
-fn refused(x: ValueInfoProto, constants: Vec<TensorProto>, mut it: NodeProto) -> String {
+pub(super) fn refused(x: ValueInfoProto, constants: Vec<TensorProto>, mut it: NodeProto) -> String {
     it.input.extend(constants.iter().map(|constant| constant.name.clone()));
     line(load(x, constants, vec![it]))
 }

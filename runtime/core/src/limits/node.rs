@@ -228,7 +228,7 @@ caps! {
     /// page they take half a millisecond.
     UNCHECKED_STEPS: u32 = 1_000, written_count;
     /// What a function may do after a call that may have been thousands deep before it looks at the clock or returns; a
-    /// memory access counts 48 of it. The native stack has room for some 16,000 frames that each do as much.
+    /// memory access counts 96 of it, which may be the first to two pages. The native stack has room for some 16,000 frames that each do as much.
     UNCHECKED_TAIL: u32 = 768, written_count;
     /// Bytes of memory that one instruction moves; a longer `memory.copy`, `fill` or `init` is done in such pieces.
     BULK_PIECE_BYTES: u32 = 1 << 20, written_size;

@@ -53,7 +53,7 @@ pub struct Path {
     constant: Option<u32>,
     /// The constant under an empty loop that may end with the next instruction: it changes nothing on the stack.
     under_loop: Option<u32>,
-    /// Where memory was accessed since the last check or call.
+    /// Where memory was accessed since the last check.
     places: Places,
 }
 
@@ -181,8 +181,8 @@ impl Path {
         self.now.unwrap_or_default()
     }
 
+    /// What this frame has been to before a call is no other page after it.
     fn called(&mut self, callee: Callee) {
-        self.places.forget();
         if self.now.is_some() {
             self.now = Some(match callee {
                 Callee::Known(since) => since,

@@ -128,19 +128,19 @@ fn dead_code_and_loops_need_none() {
 fn what_is_done_after_a_deep_call_is_short() {
     let recursive =
         |tail: &str| function(&format!("(if (i32.load (i32.const 0)) (then (call $f))) {tail}"));
-    assert_eq!(checks(&guarded(&recursive(&STORE.repeat(15)))), 0);
-    let long = recursive(&STORE.repeat(16));
+    assert_eq!(checks(&guarded(&recursive(&STORE.repeat(7)))), 0);
+    let long = recursive(&STORE.repeat(8));
     assert!(matches!(check(&long, &long), Err(Unguarded::Long { .. })));
     assert_eq!(checks(&guarded(&long)), 1);
     // Through a table, and through another function.
     let indirect = wasm(&format!(
         "(module (memory 1) (table 1 funcref) (func (call_indirect (i32.const 0)) {}))",
-        STORE.repeat(16)
+        STORE.repeat(8)
     ));
     assert_eq!(checks(&guarded(&indirect)), 1);
     let mutual = wasm(&format!(
         "(module (memory 1) (func $a (call $b) {0}) (func $b (call $a) {0}))",
-        STORE.repeat(16)
+        STORE.repeat(8)
     ));
     assert_eq!(checks(&guarded(&mutual)), 2);
 }
