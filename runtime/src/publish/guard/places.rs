@@ -1,5 +1,7 @@
 //! Which memory accesses go where others of the same straight line went: a page is touched for the first time once.
 
+use std::collections::HashMap;
+
 use wasmparser::{
     BlockType, ContType, FrameKind, FuncType, MemArg, ModuleArity, Operator, RefType, SubType,
 };
@@ -11,13 +13,27 @@ const WINDOWS: usize = 8;
 /// Values on the stack that are remembered.
 const VALUES: usize = 32;
 
+/// A local, the number of a window behind it, and how often that was accessed.
+type Window = (u32, u64, u32);
+
 /// What is known at one point of a function. Whatever is not, is forgotten; that only costs checks.
 #[derive(Debug, Default)]
 pub struct Places {
     /// The last values on the stack: of each, the local that it was read from, if it was.
     stack: Vec<Option<u32>>,
-    /// By local and number of the window behind it: how often it was accessed.
-    windows: Vec<(u32, u64, u32)>,
+    windows: Vec<Window>,
+    frames: Vec<Frame>,
+    /// Instructions so far, and the last of them that changed each local.
+    now: u64,
+    changed: HashMap<u32, u64>,
+}
+
+/// A block, a loop or an `if`, and what was known at its start: every path to its end has come by there.
+#[derive(Debug)]
+struct Frame {
+    is_loop: bool,
+    since: u64,
+    windows: Vec<Window>,
 }
 
 impl Places {
@@ -32,6 +48,7 @@ impl Places {
 
     /// Goes past one instruction.
     pub fn step(&mut self, operator: &Operator<'_>) {
+        self.now += 1;
         if let Some(window) = access(operator).and_then(|access| self.window(access)) {
             self.touch(window);
         }
@@ -47,12 +64,35 @@ impl Places {
                 self.push(Some(*local_index));
             }
             // What comes after has come this way.
-            Operator::BrIf { .. } | Operator::Block { .. } | Operator::If { .. } => {
-                self.stack.clear();
+            Operator::BrIf { .. } => self.stack.clear(),
+            Operator::Block { .. } | Operator::If { .. } => self.enter(false),
+            Operator::Loop { .. } => {
+                // Its head is reached from its end as well, where locals may have changed.
+                self.forget();
+                self.enter(true);
             }
-            Operator::Loop { .. } | Operator::Else | Operator::End => self.forget(),
+            Operator::Else => {
+                self.stack.clear();
+                self.windows = self.frames.last().map(|f| f.windows.clone()).unwrap_or_default();
+            }
+            Operator::End => self.leave(),
             _ => self.pass(operator.operator_arity(&NoModule)),
         }
+    }
+
+    fn enter(&mut self, is_loop: bool) {
+        self.stack.clear();
+        self.frames.push(Frame { is_loop, since: self.now, windows: self.windows.clone() });
+    }
+
+    fn leave(&mut self) {
+        self.stack.clear();
+        // Nothing branches to the end of a loop: what was known before it is known behind it.
+        let Some(frame) = self.frames.pop().filter(|frame| !frame.is_loop) else { return };
+        self.windows = frame.windows;
+        let changed = &self.changed;
+        let same = |local: &u32| changed.get(local).is_none_or(|at| *at < frame.since);
+        self.windows.retain(|(local, _, _)| same(local));
     }
 
     /// Values taken and left, where that is known of the instruction alone.
@@ -62,7 +102,7 @@ impl Places {
         (0..left).for_each(|_| self.push(None));
     }
 
-    /// As at the entry of a function, or where paths meet.
+    /// As at the entry of a function, or at the head of a loop.
     pub fn forget(&mut self) {
         self.stack.clear();
         self.windows.clear();
@@ -76,6 +116,7 @@ impl Places {
     }
 
     fn changed(&mut self, local: u32) {
+        self.changed.insert(local, self.now);
         self.windows.retain(|(of, _, _)| *of != local);
         for value in &mut self.stack {
             *value = value.filter(|of| *of != local);

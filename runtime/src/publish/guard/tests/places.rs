@@ -39,6 +39,11 @@ fn a_window_behind_one_local_is_met_twice() {
         )
     };
     assert!(fits(computed) > 40);
+    // Before a block, what was known is known behind it.
+    let blocks = |at: u32| {
+        format!("(if (local.get $b) (then (local.set $b (i32.const 0)))) {}", store(4 * at))
+    };
+    assert!(fits(blocks) > 40, "{}", fits(blocks));
     // Where it has been before the call, it need not go for the first time.
     let before = wasm(&format!(
         "(module (memory 1) (func $f (param $a i32) {0} {0} (call $f (i32.const 9)) {1}))",
@@ -52,7 +57,7 @@ fn a_window_behind_one_local_is_met_twice() {
 fn what_may_be_another_page_weighs_what_it_did() {
     let unknown = fits(|_| STORE.into());
     assert_eq!(unknown, 7);
-    let elsewhere: [(&str, &dyn Fn(u32) -> String); 8] = [
+    let elsewhere: [(&str, &dyn Fn(u32) -> String); 9] = [
         ("another window each time", &|at| store(2_048 * at)),
         ("three windows in turn would be four pages", &|at| store(2_048 * (at % 17))),
         ("the local is set", &|_| format!("(local.set $a (global.get $g)) {}", store(0))),
@@ -69,8 +74,20 @@ fn what_may_be_another_page_weighs_what_it_did() {
         ("paths that meet", &|_| {
             format!("(if (local.get $b) (then {}) (else {}))", store(0), store(8))
         }),
+        ("the local is set on one of two paths", &|_| {
+            format!("(if (local.get $b) (then (local.set $a (global.get $g)))) {}", store(0))
+        }),
     ];
     for (what, one) in elsewhere {
         assert!(fits(one) <= unknown, "{what}: {}", fits(one));
     }
+    // A branch past what was accessed: three that count, and two if the branch were not seen.
+    let past = |_| {
+        let inside = store(0) + &store(4);
+        format!(
+            "(local.set $a (global.get $g)) (block (br_if 0 (local.get $b)) {inside}) {}",
+            store(8)
+        )
+    };
+    assert_eq!(fits(past), 2);
 }
