@@ -112,17 +112,27 @@ const COUNT_BITS: u32 = 24;
 /// The last count, which nothing is due at.
 const MOST: u32 = (1 << COUNT_BITS) - 1;
 
+/// So many are forgotten until counts are halved: as often as a shape has to come that one plan serves, so that one that
+/// is every second request is learned, whatever the others are.
+const AGES: u32 = node::LEARN_AFTER_SLOWER;
+
 /// How often each of some shapes was asked for, by what its names and sizes hash to: two of the same hash share a count,
 /// and are made ready early. Nobody outside knows the hash's keys.
 #[derive(Debug)]
 struct Counts {
     words: [AtomicU64; node::SHAPES_COUNTED],
+    /// Shapes that others took the place of.
+    forgotten: AtomicU32,
     hasher: RandomState,
 }
 
 impl Default for Counts {
     fn default() -> Self {
-        Self { words: [const { AtomicU64::new(0) }; _], hasher: RandomState::new() }
+        Self {
+            words: [const { AtomicU64::new(0) }; _],
+            forgotten: AtomicU32::new(0),
+            hasher: RandomState::new(),
+        }
     }
 }
 
@@ -138,15 +148,16 @@ impl Counts {
     fn count(&self, key: u64) -> u32 {
         let (at, before) = self.find(key);
         let times = if same(before, key) { (count_of(before) + 1).min(MOST) } else { 1 };
-        if times == 1 && count_of(before) > 1 {
+        let _ = self.words[at].compare_exchange(before, key | u64::from(times), Relaxed, Relaxed);
+        let forgets = !same(before, key) && before != 0;
+        if forgets && (self.forgotten.fetch_add(1, Relaxed) + 1).is_multiple_of(AGES) {
             self.age();
         }
-        let _ = self.words[at].compare_exchange(before, key | u64::from(times), Relaxed, Relaxed);
         times
     }
 
-    /// Halves all counts but those that are full: what was asked for long ago would otherwise leave one word for all that
-    /// is new, each of which makes the one before it forgotten.
+    /// Halves all counts but those that are full. Those of long ago would otherwise leave one word for all that is new,
+    /// each of which makes the one before it forgotten.
     fn age(&self) {
         for word in &self.words {
             let before = word.load(Relaxed);
