@@ -38,7 +38,7 @@ const PLACES: [(&str, &[usize]); 24] = [
     ("Unsqueeze", &[1]),
 ];
 
-/// Operators that hand on the numbers that they are given.
+/// Operators that hand on the numbers of their first input, and `Concat` those of all: a bound or an index is not handed on.
 const CARRIERS: [&str; 8] =
     ["Cast", "Concat", "Flatten", "Gather", "Identity", "Slice", "Squeeze", "Unsqueeze"];
 
@@ -70,8 +70,9 @@ fn within<'g>(graph: &'g GraphProto, around: &HashSet<&'g str>) -> Result<()> {
         let constant = node.op_type == "Constant"
             && (value.is_some_and(is_wide)
                 || node.attribute.iter().any(|a| wide_ints(a).is_some()));
+        let data = if node.op_type == "Concat" { node.input.len() } else { 1 };
         let carried = CARRIERS.contains(&node.op_type.as_str())
-            && node.input.iter().any(|name| wide.contains(name.as_str()));
+            && node.input.iter().take(data).any(|name| wide.contains(name.as_str()));
         if constant || carried {
             wide.extend(node.output.iter().map(String::as_str));
         }
