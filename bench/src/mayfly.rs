@@ -115,8 +115,16 @@ impl Mayfly {
         Spec { name, command: Box::new(command), path, body: None, status }
     }
 
-    /// Starts a node on the given cores that can be deployed to. `path` must be answered with `status` (404, for one
-    /// that has no function yet).
+    /// Starts a node on one worker that has no function yet, with more arguments.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn start_empty(&self, arguments: &[String]) -> anyhow::Result<Node> {
+        // Not `/`: a gateway without a function there answers it with its front page.
+        self.start_with(1, &[], "/nobody", 404, arguments)
+    }
+
+    /// Starts a node on the given cores that can be deployed to. `path` must be answered with `status`.
     ///
     /// # Errors
     /// When it does not start.
@@ -130,11 +138,7 @@ impl Mayfly {
         self.start_with(workers, cores, path, status, &[])
     }
 
-    /// The same, with more arguments.
-    ///
-    /// # Errors
-    /// When it does not start.
-    pub fn start_with(
+    fn start_with(
         &self,
         workers: usize,
         cores: &[usize],
@@ -176,7 +180,7 @@ impl Mayfly {
     /// # Errors
     /// As [`Mayfly::start`] and [`Mayfly::deploy`].
     pub fn deploy_all(&self, guests: &[Guest]) -> anyhow::Result<Vec<Value>> {
-        let node = self.start(1, &[], "/", 404)?;
+        let node = self.start_empty(&[])?;
         guests.iter().map(|guest| self.deploy(&node, guest)).collect()
     }
 }

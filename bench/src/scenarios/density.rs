@@ -47,7 +47,7 @@ fn bytes(case: &str, figure: &str, x: f64, value: u64) -> Series {
 fn functions(bench: &mut Bench) -> anyhow::Result<()> {
     let mayfly = bench.install()?;
     let hello = bench.guests.get("hello")?;
-    let empty = mayfly.start(1, &[], "/", 404)?;
+    let empty = mayfly.start_empty(&[])?;
     let idle = usage(&empty);
     drop(empty);
     bench.run.add(bytes("functions/0", "pss", 0.0, idle.pss));
@@ -57,7 +57,7 @@ fn functions(bench: &mut Bench) -> anyhow::Result<()> {
         mayfly.deploy_all(&more)?;
         deployed = wanted;
         for _ in 0..bench.plan.rounds {
-            let node = mayfly.start(1, &[], "/", 404)?;
+            let node = mayfly.start_empty(&[])?;
             let now = usage(&node);
             let x = deployed as f64;
             let case = format!("functions/{deployed}");
@@ -78,7 +78,7 @@ fn slots(bench: &mut Bench, mayfly: &Mayfly) -> anyhow::Result<()> {
     let mut pss = [0; 2];
     for (pss, slots) in pss.iter_mut().zip([SLOTS.0, SLOTS.1]) {
         let argument = format!("--engine-slots={slots}");
-        let node = mayfly.start_with(1, &[], "/", 404, &[argument])?;
+        let node = mayfly.start_empty(&[argument])?;
         *pss = usage(&node).pss;
         bench.run.add(bytes(&format!("slots/{slots}"), "pss", slots as f64, *pss));
     }

@@ -27,7 +27,7 @@ pub fn run(bench: &mut Bench) -> anyhow::Result<()> {
 fn once(bench: &mut Bench, name: &str) -> anyhow::Result<()> {
     let guest = bench.guests.get(name)?;
     let mayfly = bench.install()?;
-    let node = mayfly.start(1, &[], "/", 404)?;
+    let node = mayfly.start_empty(&[])?;
     let began = Instant::now();
     let report = mayfly.deploy(&node, &guest)?;
     let wall = began.elapsed().as_secs_f64() * 1e6;
