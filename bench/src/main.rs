@@ -5,13 +5,15 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use mayfly_runtime::child::Verb as ChildVerb;
+use mayfly_runtime::publish::child_main;
+
 use mayfly_bench::guests::Guests;
 use mayfly_bench::micro::Micro;
 use mayfly_bench::plan::Plan;
 use mayfly_bench::record::Run;
 use mayfly_bench::scenarios::{ALL, Bench, Places};
 use mayfly_bench::{compare, definitions, report};
-use mayfly_runtime::child::{Verb as ChildVerb, child_main};
 
 /// Cold starts, throughput and density of Mayfly and its peers.
 #[derive(Debug, Parser)]

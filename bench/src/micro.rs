@@ -11,20 +11,22 @@ use anyhow::Context as _;
 use http::Request;
 use http_body_util::BodyExt as _;
 use mayfly_core::limits::node::BODY_IDLE_TIMEOUT;
+use mayfly_core::record::{Abi, RevisionRecord, Settings, Snapshot};
 use mayfly_core::{ArtifactKey, Digest, FunctionName, Mac, RequestId};
 use mayfly_runtime::artifact::ArtifactStore;
 use mayfly_runtime::catalog::{Catalog, Entry};
 use mayfly_runtime::child::Children;
-use mayfly_runtime::engine::{Engine, EngineConfig, Linked, LoadedModule, codegen};
+use mayfly_runtime::engine::{Engine, EngineConfig, codegen};
 use mayfly_runtime::exchange::{Caps, Exchange};
 use mayfly_runtime::invocation;
 use mayfly_runtime::logs::{Format, LogConfig, LogSink, Output, Requests};
 use mayfly_runtime::meter::Meter;
 use mayfly_runtime::metrics::Metrics;
 use mayfly_runtime::node::{Node, NodeConfig};
+use mayfly_runtime::program::{Linked, LoadedModule, Programs};
 use mayfly_runtime::publish::validate::{Validated, validate};
 use mayfly_runtime::publish::{PublishReport, PublishRequest, Publisher, PublisherConfig};
-use mayfly_runtime::revision::{Abi, Revision, RevisionRecord, Settings, Snapshot};
+use mayfly_runtime::revision::Revision;
 use mayfly_runtime::sandbox::{Inbound, Sandbox};
 use wasmtime::{Linker, Module, Store};
 
@@ -39,13 +41,12 @@ const STORE_BYTES: u64 = 4 << 30;
 pub struct Micro {
     node: Arc<Node>,
     publisher: Publisher,
+    programs: Programs,
     /// For code that no publish makes: modules whose init runs in each request.
     store: ArtifactStore,
     /// Allocates for each instance, and can compile.
     on_demand: wasmtime::Engine,
     linker: Linker<Sandbox>,
-    metrics: Arc<Metrics>,
-    logs: LogSink,
     runtime: tokio::runtime::Runtime,
     _dirs: [tempfile::TempDir; 2],
 }
@@ -97,20 +98,17 @@ impl Micro {
         if let Some(program) = mayfly {
             publishing.children = Children::of(program);
         }
-        let publisher = Publisher::open(
-            &publishing,
-            engine.clone(),
-            catalog.clone(),
-            metrics.clone(),
-            logs.clone(),
-        )?;
+        let (counts, lines) = (metrics.clone(), logs.clone());
+        let publisher =
+            Publisher::open(&publishing, engine.clone(), catalog.clone(), counts, lines)?;
         let config = NodeConfig { server_timing: false, ..NodeConfig::default() };
-        let node = Node::new(&config, engine, catalog, metrics.clone(), logs.clone())?;
+        let node = Node::new(&config, engine, catalog, metrics, logs)?;
         let on_demand = wasmtime::Engine::new(&codegen::base_config())?;
-        let linker = mayfly_runtime::abi::linker(&on_demand, true)?;
+        let linker = mayfly_runtime::imports::linker(&on_demand, true)?;
+        let programs = Programs::new(node.engine.clone())?;
         let store = ArtifactStore::open(dirs[1].path(), STORE_BYTES)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        Ok(Self { node, publisher, store, on_demand, linker, metrics, logs, runtime, _dirs: dirs })
+        Ok(Self { node, publisher, programs, store, on_demand, linker, runtime, _dirs: dirs })
     }
 
     /// Deploys as the admin API does.
@@ -186,8 +184,7 @@ impl Micro {
     ) -> anyhow::Result<()> {
         let verified = self.store.open_artifact(artifact.0, &artifact.1)?;
         let assets = Some(Arc::new(prepared.validated.assets.clone()));
-        let loaded = self.node.engine.load(&verified, prepared.validated.abi, assets)?;
-        self.route(prepared, loaded);
+        self.route(prepared, self.programs.load(&verified, prepared.validated.abi, assets)?);
         Ok(())
     }
 
@@ -211,8 +208,8 @@ impl Micro {
             stages: Vec::new(),
             learned_from: None,
         };
-        let metrics = self.metrics.revision(&name, 1);
-        let log = self.logs.source(&name, &metrics);
+        let metrics = self.node.metrics.revision(&name, 1);
+        let log = self.node.logs.source(&name, &metrics);
         let revision = Revision::new(record, module, metrics, log);
         self.node.catalog.insert(name, Entry::Ready(revision));
     }
@@ -328,7 +325,8 @@ impl Micro {
             body_idle: BODY_IDLE_TIMEOUT,
         };
         let meter = Arc::new(Meter::new(inbound.arrived, limits));
-        Sandbox::new(inbound, Exchange::new(None, caps), meter, revision.clone(), self.logs.clone())
+        let (terms, logs) = (revision.terms.clone(), self.node.logs.clone());
+        Sandbox::new(inbound, Exchange::new(None, caps), meter, terms, logs)
     }
 
     fn new_store(&self, revision: &Arc<Revision>, inbound: Box<Inbound>) -> Store<Sandbox> {

@@ -1,9 +1,9 @@
 //! What of a node's configuration has not the effect that one would think of, said at its start.
 
 use mayfly_core::limits::{LIMIT_KEYS, LimitKey, Limits};
+use mayfly_core::record::RevisionRecord;
 use mayfly_runtime::catalog::View;
 use mayfly_runtime::config::Config;
-use mayfly_runtime::revision::RevisionRecord;
 
 /// Functions that are named in one line.
 const SHOWN: usize = 10;
@@ -48,8 +48,8 @@ fn over(table: &str, limits: &Limits, records: &[&RevisionRecord]) -> Option<Str
 
 #[cfg(test)]
 mod tests {
+    use mayfly_core::record::{Abi, Settings, Snapshot};
     use mayfly_core::{ArtifactKey, Digest, FunctionName, Mac};
-    use mayfly_runtime::revision::{Abi, Settings, Snapshot};
 
     use super::*;
 

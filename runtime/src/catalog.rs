@@ -10,10 +10,11 @@ use std::sync::Arc;
 
 use arc_swap::{ArcSwap, Guard};
 use mayfly_core::FunctionName;
+use mayfly_core::record::RevisionRecord;
 use mayfly_core::router::{Match, Route, Router, split_name};
 use parking_lot::Mutex;
 
-use crate::revision::{Revision, RevisionRecord};
+use crate::revision::Revision;
 pub use overlap::{Clash, ClashKind, Leaves, Lost, Overlaps, Takes};
 
 /// What a name leads to.

@@ -5,13 +5,13 @@
 
 use bytes::Bytes;
 use mayfly_core::Limits;
+use mayfly_core::record::Abi;
 use mayfly_core::units::human_size;
 use serde::Serialize;
 use wasmparser::{ExternalKind, Parser, Payload};
 
-use crate::publish::imports::WASI;
+use crate::imports::WASI;
 use crate::publish::validate::{self, Inspection};
-use crate::revision::Abi;
 
 /// Imports, exports and assets that are shown by name; what is over is counted.
 const SHOWN: usize = 200;

@@ -127,7 +127,7 @@ impl Default for Children {
 }
 
 impl Children {
-    /// Children of another program that calls [`child_main`]; tests run in a binary of their own.
+    /// Children of another program that calls [`run`]; tests run in a binary of their own.
     #[must_use]
     pub fn of(program: impl Into<OsString>) -> Self {
         Self { program: program.into() }
@@ -301,9 +301,9 @@ fn last(stderr: &str) -> String {
     crate::traps::last_words(stderr).chars().take(500).collect()
 }
 
-/// What `main` calls when its first argument is a [`Verb`]: does the job and ends the process.
-pub fn child_main(verb: Verb) -> ! {
-    let code = match serve(verb) {
+/// What `main` calls when its first argument is a [`Verb`]: confines the process, lets `work` do the job, and ends.
+pub fn run(verb: Verb, work: impl FnOnce(&mut Io) -> anyhow::Result<()>) -> ! {
+    let code = match serve(verb, work) {
         Ok(()) => 0,
         Err(error) => {
             eprintln!("{error:#}");
@@ -313,7 +313,7 @@ pub fn child_main(verb: Verb) -> ! {
     std::process::exit(code)
 }
 
-fn serve(verb: Verb) -> anyhow::Result<()> {
+fn serve(verb: Verb, work: impl FnOnce(&mut Io) -> anyhow::Result<()>) -> anyhow::Result<()> {
     let numbers = std::env::args().skip(2).map(|argument| argument.parse::<u64>());
     let numbers = numbers.collect::<Result<Vec<_>, _>>().context("this verb is Mayfly's own")?;
     let [parent, cpu_s, data_bytes, output_bytes] = numbers[..] else {
@@ -326,15 +326,11 @@ fn serve(verb: Verb) -> anyhow::Result<()> {
     }
     close_inherited().context("closing what the starter of mayfly left open")?;
     confine::go_first();
-    let mut job = File::from(io::stdin().as_fd().try_clone_to_owned()?);
-    let mut result = File::from(io::stdout().as_fd().try_clone_to_owned()?);
+    let job = File::from(io::stdin().as_fd().try_clone_to_owned()?);
+    let result = File::from(io::stdout().as_fd().try_clone_to_owned()?);
     confine::confine(&Caps { cpu_s, data_bytes, output_bytes })
         .context("confining this process")?;
-    match verb {
-        Verb::Compile => answer(&mut job, &mut result, crate::publish::compile::child),
-        Verb::Preinit => answer(&mut job, &mut result, crate::publish::preinit::child),
-        Verb::Probe => answer(&mut job, &mut result, crate::publish::probe::child),
-    }
+    work(&mut Io { job, result })
 }
 
 /// Ours are closed on exec; those that a shell or a supervisor left open in Mayfly itself are not.
@@ -345,12 +341,23 @@ fn close_inherited() -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-fn answer<H: DeserializeOwned, R: Serialize>(
-    job: &mut File,
-    result: &mut File,
-    work: impl FnOnce(H, Vec<Vec<u8>>) -> anyhow::Result<Answer<R>>,
-) -> anyhow::Result<()> {
-    let (header, blobs) = wire::read(job).context("reading the job")?;
-    let (header, blobs) = work(header, blobs)?;
-    wire::write(result, &header, &blobs).context("writing the result")
+/// A child's job and its result.
+pub struct Io {
+    job: File,
+    result: File,
+}
+
+impl Io {
+    /// Reads the job, does it, writes the result.
+    ///
+    /// # Errors
+    /// When the job cannot be read or done, or the result not written.
+    pub fn answer<H: DeserializeOwned, R: Serialize>(
+        &mut self,
+        work: impl FnOnce(H, Vec<Vec<u8>>) -> anyhow::Result<Answer<R>>,
+    ) -> anyhow::Result<()> {
+        let (header, blobs) = wire::read(&mut self.job).context("reading the job")?;
+        let (header, blobs) = work(header, blobs)?;
+        wire::write(&mut self.result, &header, &blobs).context("writing the result")
+    }
 }

@@ -1,28 +1,21 @@
 //! The one wasmtime engine of the process: its pool, its ticker, and the door through which native code is loaded.
 
-pub(crate) mod cgroup;
+pub mod cgroup;
 pub mod codegen;
 pub mod pages;
 pub mod pool;
 pub mod scan;
 pub mod ticker;
-pub mod trial;
 pub mod trim;
 pub mod warm;
 
-use std::collections::HashMap;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
-use mayfly_core::Mac;
 use mayfly_core::limits::node;
 use mayfly_core::units::format_duration;
-use parking_lot::Mutex;
-use wasmtime::{ExternType, InstancePre, Linker, Module, ModuleExport};
+use wasmtime::Module;
 
 use crate::artifact::VerifiedArtifact;
-use crate::publish::assets::Assets;
-use crate::revision::Abi;
-use crate::sandbox::Sandbox;
 pub use pool::{PoolError, PoolPlan};
 
 /// What the operator decides about the engine.
@@ -87,63 +80,9 @@ pub struct Engine(Arc<Inner>);
 
 struct Inner {
     engine: wasmtime::Engine,
-    linker: Linker<Sandbox>,
     plan: PoolPlan,
     native_kernels: bool,
-    /// Code that some revision has, by the proof of its bytes.
-    loaded: Mutex<HashMap<Code, Weak<Linked>>>,
     _ticker: Option<ticker::Ticker>,
-}
-
-/// The proof of an artifact's bytes, and how it is entered.
-type Code = ([u8; Mac::BYTES], Abi);
-
-/// An artifact's code, linked: one for all revisions that have the very same bytes. All that a request does with it is
-/// instantiate.
-pub struct Linked {
-    /// Linked and type-checked.
-    pub pre: InstancePre<Sandbox>,
-    /// What to call, in order.
-    pub calls: Box<[ModuleExport]>,
-    /// The one memory.
-    pub memory: ModuleExport,
-}
-
-/// A revision's code, and what only this revision has.
-#[derive(Clone)]
-pub struct LoadedModule {
-    linked: Arc<Linked>,
-    /// Assets that init reads for each request, if there is no snapshot.
-    pub assets: Option<Arc<Assets>>,
-    /// Bytes of a request's dirty pages that an idle slot may hold for the next one.
-    pub idle_bytes: u64,
-}
-
-impl LoadedModule {
-    /// Code that nobody else has, and whose slots keep nothing for the next request.
-    #[must_use]
-    pub fn alone(linked: Linked, assets: Option<Arc<Assets>>) -> Self {
-        Self { linked: Arc::new(linked), assets, idle_bytes: 0 }
-    }
-}
-
-impl std::ops::Deref for LoadedModule {
-    type Target = Linked;
-
-    fn deref(&self) -> &Linked {
-        &self.linked
-    }
-}
-
-impl Linked {
-    /// Linear memory of a fresh instance, in bytes.
-    #[must_use]
-    pub fn initial_memory(&self) -> u64 {
-        match self.pre.module().get_export("memory") {
-            Some(ExternType::Memory(memory)) => memory.minimum().saturating_mul(memory.page_size()),
-            _ => 0,
-        }
-    }
 }
 
 impl Engine {
@@ -157,13 +96,10 @@ impl Engine {
         plan.apply(&mut wasmtime_config);
         wasmtime_config.enable_compiler(false);
         let engine = wasmtime::Engine::new(&wasmtime_config).map_err(|e| plan.explain(&e))?;
-        let linker = crate::abi::linker(&engine, config.native_kernels)
-            .map_err(|e| EngineError::Engine(format!("{e:#}")))?;
         let ticker = config.ticker.then(|| ticker::Ticker::start(&engine)).transpose();
         let ticker = ticker.map_err(|e| EngineError::Engine(format!("no ticker thread: {e}")))?;
         let native_kernels = config.native_kernels;
-        let loaded = Mutex::default();
-        Ok(Self(Arc::new(Inner { engine, linker, plan, native_kernels, loaded, _ticker: ticker })))
+        Ok(Self(Arc::new(Inner { engine, plan, native_kernels, _ticker: ticker })))
     }
 
     /// The wasmtime engine, to make stores with.
@@ -193,44 +129,15 @@ impl Engine {
         hasher.finish()
     }
 
-    /// Maps an artifact's code and links it, unless a revision has the same already.
+    /// Maps an artifact's code.
     ///
     /// # Errors
-    /// [`EngineError::Load`] when it was made for another engine, [`EngineError::Export`] when it lacks an entry.
-    pub fn load(
-        &self,
-        artifact: &VerifiedArtifact,
-        abi: Abi,
-        assets: Option<Arc<Assets>>,
-    ) -> Result<LoadedModule, EngineError> {
-        let idle_bytes = self.0.plan.idle_bytes();
-        let key = (*artifact.mac().as_bytes(), abi);
-        if let Some(linked) = self.0.loaded.lock().get(&key).and_then(Weak::upgrade) {
-            return Ok(LoadedModule { linked, assets, idle_bytes });
-        }
-        // Two that load the same at one time have one each.
-        let linked = Arc::new(self.link(&self.deserialize(artifact)?, abi)?);
-        let mut loaded = self.0.loaded.lock();
-        loaded.retain(|_, linked| linked.strong_count() > 0);
-        loaded.insert(key, Arc::downgrade(&linked));
-        Ok(LoadedModule { linked, assets, idle_bytes })
-    }
-
-    fn link(&self, module: &Module, abi: Abi) -> Result<Linked, EngineError> {
-        let refused = |error: wasmtime::Error| EngineError::Load(format!("{error:#}"));
-        // Made now, so that no request pays for the image's first mapping.
-        module.initialize_copy_on_write_image().map_err(refused)?;
-        let pre = self.0.linker.instantiate_pre(module).map_err(refused)?;
-        let memory = module.get_export_index("memory").ok_or(EngineError::Export("memory"))?;
-        let calls = entry_calls(module, abi)?.into();
-        Ok(Linked { pre, calls, memory })
-    }
-
+    /// [`EngineError::Load`] when it was made for another engine.
     #[expect(
         unsafe_code,
         reason = "one of two places: native code is loaded from proven bytes only"
     )]
-    fn deserialize(&self, artifact: &VerifiedArtifact) -> Result<Module, EngineError> {
+    pub(crate) fn deserialize(&self, artifact: &VerifiedArtifact) -> Result<Module, EngineError> {
         let file = artifact.open_file().map_err(|e| EngineError::Load(e.to_string()))?;
         // SAFETY: `VerifiedArtifact` proves that this very open file holds, byte for byte, what our own compile child
         // wrote (a keyed MAC over all of it was checked through the same descriptor). It lies in a directory only we can
@@ -239,21 +146,4 @@ impl Engine {
         unsafe { Module::deserialize_open_file(&self.0.engine, file) }
             .map_err(|e| EngineError::Load(format!("{e:#}")))
     }
-}
-
-/// The exports to call for one request, in order. With a snapshot, init is in the image already.
-fn entry_calls(module: &Module, abi: Abi) -> Result<Vec<ModuleExport>, EngineError> {
-    let find = |name: &str| module.get_export_index(name);
-    let mut calls = Vec::new();
-    // The snapshot removes these from the module, so whatever is still there has to run.
-    if abi == Abi::Reactor {
-        calls.extend(find("_initialize"));
-    }
-    calls.extend(find(mayfly_abi::EXPORT_INIT).or_else(|| find(mayfly_abi::EXPORT_INIT_WIZER)));
-    let entry = match abi {
-        Abi::Command => "_start",
-        Abi::Reactor => mayfly_abi::EXPORT_HANDLE,
-    };
-    calls.push(find(entry).ok_or(EngineError::Export(entry))?);
-    Ok(calls)
 }

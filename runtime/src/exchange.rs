@@ -9,6 +9,7 @@ mod client;
 mod error;
 mod notes;
 mod taken;
+mod verdict;
 mod write;
 
 use std::collections::VecDeque;
@@ -26,10 +27,10 @@ use mayfly_core::Outcome;
 use mayfly_core::limits::node;
 use parking_lot::Mutex;
 
-use crate::invocation::Verdict;
 pub use body::{Aborted, Guest, ResponseBody, Streamed, TakeBy};
 pub use error::{BodyError, WriteError};
 use notes::Notes;
+pub use verdict::Verdict;
 pub use write::write_all;
 
 /// Head of a guest's response, already checked.

@@ -17,6 +17,7 @@ use http::{HeaderMap, HeaderName};
 use ipnet::IpNet;
 use mayfly_core::router::check_host;
 
+use crate::sandbox::{Forwarded, default_port};
 use element::{Hop, Node};
 
 static X_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -45,18 +46,6 @@ impl Trusted {
         // Of a listener that takes both families, one of IPv4 is written as one of IPv6.
         !self.0.is_empty() && self.0.iter().any(|net| net.contains(&address.to_canonical()))
     }
-}
-
-/// What a trusted proxy said of one request.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Forwarded {
-    /// Whether the client spoke https; `None` if nobody said.
-    pub secure: Option<bool>,
-    /// The host, and the port unless it is the scheme's own, as the client named them; `None` if the request's own host
-    /// is what it named.
-    pub authority: Option<String>,
-    /// What a proxy took off the path: empty, or starting with `/` and not ending with one.
-    pub prefix: String,
 }
 
 /// A request's client, and how it addressed the request.
@@ -255,12 +244,6 @@ pub fn split_port(host: &str) -> (&str, Option<&str>) {
         }
         _ => (host, None),
     }
-}
-
-/// The port that a URL need not name.
-#[must_use]
-pub fn default_port(secure: bool) -> u16 {
-    if secure { 443 } else { 80 }
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use mayfly_core::limits::node;
+use mayfly_core::shares::{Grant, Pot};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 
@@ -22,7 +23,6 @@ use crate::accepting::Failures;
 use crate::descriptors::Descriptors;
 use crate::forwarded::Trusted;
 use crate::node::Node;
-use crate::shares::{Grant, Pot};
 
 /// What the operator decides about the gateway.
 #[derive(Debug, Clone)]

@@ -1,8 +1,7 @@
 //! Memory that requests of a node take together beside their instances', each byte of it counted before it is taken.
 
 use bytes::Bytes;
-
-use crate::shares::Grant;
+use mayfly_core::shares::Grant;
 
 /// One request's part of it; given back when dropped.
 pub(crate) struct Hold(Grant);
@@ -78,8 +77,9 @@ impl AsRef<[u8]> for Held {
 pub(crate) mod tests {
     use std::sync::Arc;
 
+    use mayfly_core::shares::Pot;
+
     use super::*;
-    use crate::shares::Pot;
 
     /// A hold on a room of this size, as one function's.
     pub(crate) fn of(room: usize) -> (Arc<Pot>, Hold) {

@@ -206,7 +206,7 @@ fn find(node: &Arc<Node>, model: ModelPath<'_>) -> Result<Arc<Revision>, Refusal
 }
 
 /// Whether a revision is a model: it says so, or was asked and described itself.
-pub(crate) fn is_model(revision: &Revision) -> bool {
+pub fn is_model(revision: &Revision) -> bool {
     revision.model.get().is_some()
         || revision.module.pre.module().get_export(EXPORT_TENSORS_V1).is_some()
 }

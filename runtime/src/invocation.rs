@@ -25,14 +25,15 @@ use http::{Method, Response};
 use mayfly_core::limits::node;
 use mayfly_core::{Outcome, router};
 
+use crate::admission::Place;
 use crate::catalog::Entry;
-use crate::exchange::{Caps, Exchange, RequestBody, ResponseBody};
+use crate::exchange::{Caps, Exchange, RequestBody, ResponseBody, Verdict};
 use crate::meter::{Meter, Order};
-use crate::node::{Node, Place, Task};
+use crate::node::{Node, Task};
 use crate::revision::Revision;
 use crate::sandbox::{Inbound, Sandbox};
 use ledger::Ledger;
-pub use ledger::{Verdict, note, refuse};
+pub use ledger::{note, refuse};
 pub use respond::{X_REQUEST_ID, add_id};
 use timing::Clock;
 
@@ -67,7 +68,7 @@ async fn admit(
     if let Some(outcome) = too_large(&inbound, &revision) {
         return respond::refuse(ledger, outcome);
     }
-    let placed = match node.place(&revision) {
+    let placed = match node.admission.place(&revision.tenant) {
         Ok(place) => Placed { ledger, revision, place },
         Err(outcome) => return respond::refuse(ledger, outcome),
     };
@@ -100,7 +101,7 @@ impl Placed {
     ) -> Result<Self, Outcome> {
         let mut ledger = Ledger::open(node, inbound);
         ledger.found(revision);
-        match node.place(revision) {
+        match node.admission.place(&revision.tenant) {
             Ok(place) => Ok(Self { ledger, revision: revision.clone(), place }),
             Err(outcome) => {
                 ledger.close(Verdict::of(outcome.clone()));
@@ -142,7 +143,7 @@ impl Placed {
             let limit = mayfly_core::units::format_duration(revision.limits().cpu());
             return respond::refuse(ledger, Outcome::CpuLimit { limit });
         }
-        let slot = match node.enter(place).await {
+        let slot = match node.admission.enter(place).await {
             Ok(slot) => slot,
             Err(outcome) => return respond::refuse(ledger, outcome),
         };
@@ -160,9 +161,9 @@ impl Placed {
         exchange.expect_no_body(head_only);
         ledger.attach(exchange.clone());
         let (mine, logs) = (exchange.clone(), node.logs.clone());
-        let mut sandbox = Sandbox::new(inbound, mine, meter.clone(), revision.clone(), logs);
+        let mut sandbox = Sandbox::new(inbound, mine, meter.clone(), revision.terms.clone(), logs);
         sandbox.put_into(slot);
-        let guest = Box::pin(life::run(sandbox));
+        let guest = Box::pin(life::run(node.clone(), revision.clone(), sandbox));
         Run { node: node.clone(), revision, exchange, meter, guest, ledger }.drive(head_only).await
     }
 }

@@ -2,12 +2,12 @@
 //!
 //! Two flows, each a chain of modules. **Publish** turns untrusted bytes into a routable revision, once:
 //! [`publish`] -> [`artifact`] -> [`engine`]. **Serve** turns one request into one instance and back:
-//! [`gateway`] -> [`invocation`] -> [`sandbox`] -> [`abi`]. They meet at one value, the [`catalog`].
+//! [`gateway`] -> [`invocation`] -> [`sandbox`] -> [`imports`]. They meet at one value, the [`catalog`].
 #![deny(unsafe_code)]
 
-pub mod abi;
 pub mod accepting;
 pub mod admin;
+pub mod admission;
 pub mod artifact;
 pub mod catalog;
 pub mod check;
@@ -20,6 +20,7 @@ pub mod exchange;
 pub mod forwarded;
 pub mod gateway;
 mod hold;
+pub mod imports;
 pub mod inference;
 pub mod invocation;
 #[allow(
@@ -31,13 +32,13 @@ pub mod logs;
 pub mod meter;
 pub mod metrics;
 pub mod node;
+pub mod program;
 pub mod publish;
 pub mod records;
 pub mod revision;
 pub mod run;
 pub mod sandbox;
 pub mod self_test;
-pub mod shares;
 pub mod state_dir;
 pub mod telemetry;
 mod traps;

@@ -29,7 +29,7 @@ use mayfly_runtime::gateway::{self, Gateway, GatewayConfig};
 use mayfly_runtime::logs::{LogConfig, LogSink, Output, escape_lines};
 use mayfly_runtime::metrics::Metrics;
 use mayfly_runtime::node::{Node, NodeConfig};
-use mayfly_runtime::publish::{Publisher, PublisherConfig};
+use mayfly_runtime::publish::{self, Publisher, PublisherConfig};
 use mayfly_runtime::state_dir;
 use mayfly_runtime::telemetry;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -47,7 +47,7 @@ fn main() -> ExitCode {
     // Before anything else: a child of publish reads no configuration and starts no threads.
     let verb = std::env::args().nth(1);
     if let Some(verb) = verb.as_deref().and_then(child::Verb::from_argument) {
-        child::child_main(verb);
+        publish::child_main(verb);
     }
     let verb = match Cli::try_parse() {
         Ok(cli) => cli.verb,

@@ -1,45 +1,28 @@
 //! What all invocations of a process share: engine, catalog, slots, and where guests go that take long.
 
-mod account;
 mod gauges;
-mod greedy;
 mod heartbeats;
-mod lanes;
-mod pressure;
-mod registry;
 mod resets;
 mod rooms;
-mod slot;
-mod usage;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use mayfly_core::Outcome;
 use mayfly_core::limits::node;
 use tokio::sync::Notify;
 
+use crate::admission::{Admission, GUEST_NICE};
 use crate::catalog::Catalog;
 use crate::engine::Engine;
 use crate::exchange::Guest;
 use crate::logs::LogSink;
 use crate::metrics::Metrics;
-use crate::revision::Revision;
-pub use lanes::Holding;
-use lanes::{Lane, Lanes};
-use pressure::Pressure;
 use resets::Resets;
 
 pub use heartbeats::{Heartbeat, Heartbeats};
-pub use pressure::memory_is_short;
 pub use resets::Ended;
 pub use rooms::Rooms;
-pub use slot::{Place, Slot};
-pub use usage::Usage;
-
-/// How niced a guest thread is, so that a worker with a request in hand goes first.
-pub(crate) const GUEST_NICE: i32 = 5;
 
 /// How niced a thread is that reads and writes long JSON: that cannot be interrupted, so guests go first as well.
 const CLERK_NICE: i32 = 15;
@@ -78,6 +61,8 @@ impl Default for NodeConfig {
 pub struct Node {
     /// Makes instances.
     pub engine: Engine,
+    /// Gives out its slots.
+    pub admission: Arc<Admission>,
     /// Finds revisions.
     pub catalog: Arc<Catalog>,
     /// Counts.
@@ -104,11 +89,6 @@ pub struct Node {
     pub met: Arc<Notify>,
     /// Takes large instances down.
     pub resets: Resets,
-    lanes: Lanes,
-    waiting: AtomicUsize,
-    waiting_max: usize,
-    pressure: Pressure,
-    queue_timeout: Duration,
     draining: AtomicBool,
     starting: AtomicBool,
 }
@@ -125,10 +105,11 @@ impl Node {
         metrics: Arc<Metrics>,
         logs: LogSink,
     ) -> std::io::Result<Arc<Self>> {
-        let (slots, budget) = (engine.plan().slots, engine.plan().memory_budget);
-        let pressure = Pressure::watch(budget, slots, engine.wasmtime(), metrics.clone())?;
+        let slots = engine.plan().slots;
+        let admission = Admission::new(engine.clone(), metrics.clone(), config.queue_timeout)?;
         Ok(Arc::new(Self {
             engine,
+            admission,
             catalog,
             metrics,
             logs,
@@ -142,11 +123,6 @@ impl Node {
             body_idle_timeout: config.body_idle_timeout,
             met: Arc::default(),
             resets: Resets::start()?,
-            lanes: Lanes::new(slots),
-            pressure,
-            waiting: AtomicUsize::new(0),
-            waiting_max: slots * node::QUEUE_PER_SLOT,
-            queue_timeout: config.queue_timeout,
             draining: AtomicBool::new(false),
             starting: AtomicBool::new(false),
         }))
@@ -186,109 +162,12 @@ impl Node {
 
     /// Slots that nobody uses.
     pub fn free_slots(&self) -> usize {
-        self.lanes.free()
+        self.admission.free_slots()
     }
 
     /// Whether everybody has been refused for want of memory for longer than a moment.
     pub fn refuses_everybody(&self) -> bool {
-        self.pressure.is_unready()
-    }
-
-    /// Takes a place in the revision, without which nothing is kept for a request: no more of them than its function
-    /// may answer at once, and none while memory is used up.
-    ///
-    /// # Errors
-    /// [`Outcome::FunctionBusy`] or [`Outcome::MemoryFull`].
-    pub fn place(&self, revision: &Arc<Revision>) -> Result<Place, Outcome> {
-        let concurrency = revision.limits().concurrency;
-        let place = Place::take(revision.clone());
-        if place.unanswered as u64 > concurrency {
-            return Err(Outcome::FunctionBusy { concurrency });
-        }
-        if self.pressure.is_full() {
-            return Err(Outcome::MemoryFull);
-        }
-        Ok(place)
-    }
-
-    /// Takes a slot in the pool and a promise of memory, waiting for both if there is room to wait.
-    ///
-    /// A function that holds many slots already is served from the larger part of the pool only, so that others find
-    /// one; the same goes for one that holds much memory.
-    ///
-    /// # Errors
-    /// [`Outcome::NodeFull`] or [`Outcome::MemoryFull`].
-    pub async fn enter(self: &Arc<Self>, mut place: Place) -> Result<Slot, Outcome> {
-        // Asked again: the body may have taken its time.
-        if self.pressure.is_full() {
-            return Err(Outcome::MemoryFull);
-        }
-        place.fly();
-        if let Some(claim) = self.claim(&place) {
-            if let Some(lane) = self.lanes.try_enter(&place.revision.holding) {
-                return Ok(Slot::new(self.clone(), lane, place, claim));
-            }
-            self.pressure.account().give(claim);
-        }
-        let waiting = Waiting::enter(&self.waiting);
-        let of_it = place.revision.holding.waiting.load(Ordering::Relaxed);
-        if waiting.position > room(self.waiting_max, of_it) {
-            return Err(Outcome::NodeFull);
-        }
-        let mut want = Outcome::NodeFull;
-        let both = self.wait(&place, &mut want);
-        match tokio::time::timeout(self.queue_timeout, both).await {
-            Ok((lane, claim)) => Ok(Slot::new(self.clone(), lane, place, claim)),
-            Err(_) => Err(want),
-        }
-    }
-
-    /// Waits for a slot, and for memory without keeping the slot from others. `want` says what is missing.
-    async fn wait(&self, place: &Place, want: &mut Outcome) -> (Lane, u64) {
-        loop {
-            *want = Outcome::NodeFull;
-            let lane = self.lanes.enter(&place.revision.holding).await;
-            if let Some(claim) = self.claim(place) {
-                return (lane, claim);
-            }
-            self.lanes.leave(lane, &place.revision.holding);
-            *want = Outcome::MemoryFull;
-            self.pressure.account().changed().await;
-        }
-    }
-
-    /// Memory for one more instance, if there is any for its function now.
-    fn claim(&self, place: &Place) -> Option<u64> {
-        let (account, bytes) = (self.pressure.account(), place.revision.usage.claim());
-        let modest = account.is_modest(bytes.saturating_mul(place.instances() as u64));
-        if !modest && self.pressure.is_tight() {
-            return None;
-        }
-        account.claim(bytes, modest)
-    }
-}
-
-/// Places of a queue of `all` that a function may use of which so many wait: half is for functions of which few do. One
-/// is few in the smallest queue too, or a busy function would have all that anybody may use.
-fn room(all: usize, of_it: usize) -> usize {
-    let few = (all / node::QUEUE_FEW_PARTS).max(1);
-    if of_it < few { all } else { all / 2 }
-}
-
-struct Waiting<'n> {
-    count: &'n AtomicUsize,
-    position: usize,
-}
-
-impl<'n> Waiting<'n> {
-    fn enter(count: &'n AtomicUsize) -> Self {
-        Self { count, position: count.fetch_add(1, Ordering::Relaxed) + 1 }
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.count.fetch_sub(1, Ordering::Relaxed);
+        self.admission.refuses_everybody()
     }
 }
 
@@ -376,20 +255,6 @@ impl<T> Drop for Task<T> {
     fn drop(&mut self) {
         if let Some(handle) = &self.0 {
             handle.abort();
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn half_of_every_queue_is_for_functions_of_which_few_wait() {
-        for slots in [1, 2, 3, 8, 512] {
-            let all = slots * node::QUEUE_PER_SLOT;
-            assert_eq!(room(all, 0), all, "{slots} slots");
-            assert_eq!(room(all, (all / node::QUEUE_FEW_PARTS).max(1)), all / 2, "{slots} slots");
         }
     }
 }

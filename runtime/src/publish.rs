@@ -3,11 +3,9 @@
 //! `validate` -> `preinit` and `compile` (child processes) -> `store` -> `activate`. Each stage takes what the one
 //! before it made; an error names its stage and leaves the function's current revision serving.
 
-pub mod assets;
 pub mod compile;
 pub mod error;
 pub mod guard;
-pub mod imports;
 pub mod preinit;
 pub mod probe;
 pub mod rehearsal;
@@ -21,6 +19,7 @@ mod change;
 mod flow;
 mod init_host;
 mod learn;
+mod trial;
 mod turns;
 
 use std::path::{Path, PathBuf};
@@ -29,24 +28,34 @@ use std::sync::atomic::AtomicUsize;
 
 use bytes::Bytes;
 use mayfly_core::limits::node;
+use mayfly_core::record::{RevisionRecord, StageTime};
 use mayfly_core::{ArtifactKey, FunctionName};
 use tokio::sync::{Mutex as Turn, Semaphore};
 
 use crate::artifact::{ArtifactStore, StoreError};
 use crate::catalog::Catalog;
-use crate::child::Children;
-use crate::engine::trial::Trials;
+use crate::child::{self, Children, Verb};
 use crate::engine::trim::Thrift;
-use crate::engine::{Engine, codegen};
+use crate::engine::{Engine, EngineError, codegen};
 use crate::logs::LogSink;
 use crate::metrics::Metrics;
+use crate::program::Programs;
 use crate::records::{self, Records, RecordsError};
-use crate::revision::{RevisionRecord, StageTime};
 pub use change::{Change, Kind};
 pub use error::{PublishError, PublishErrorKind, Stage};
 pub use report::PublishReport;
 pub use restore::Restored;
+use trial::Trials;
 use turns::Turns;
+
+/// What `main` calls when its first argument is a [`Verb`]: does the job and ends the process.
+pub fn child_main(verb: Verb) -> ! {
+    child::run(verb, |io| match verb {
+        Verb::Compile => io.answer(compile::child),
+        Verb::Preinit => io.answer(preinit::child),
+        Verb::Probe => io.answer(probe::child),
+    })
+}
 
 /// What a deploy asks for.
 #[derive(Debug, Clone)]
@@ -91,6 +100,9 @@ pub enum OpenError {
     /// Its database.
     #[error(transparent)]
     Records(#[from] RecordsError),
+    /// What links code.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
 }
 
 /// The one who may change the catalog. Cheap to clone.
@@ -101,6 +113,7 @@ pub struct Publisher {
 
 struct Shared {
     engine: Engine,
+    programs: Arc<Programs>,
     catalog: Arc<Catalog>,
     metrics: Arc<Metrics>,
     logs: LogSink,
@@ -140,6 +153,7 @@ impl Publisher {
         records::check_beside(&database, &config.state_dir.join("wasm"))?;
         let records = Records::open(&database)?;
         let shared = Shared {
+            programs: Arc::new(Programs::new(engine.clone())?),
             engine,
             catalog,
             metrics,

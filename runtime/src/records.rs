@@ -8,6 +8,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use mayfly_core::limits::node;
+use mayfly_core::record::{RevisionRecord, Snapshot};
 use mayfly_core::{ArtifactKey, FunctionName, Mac};
 use parking_lot::RwLock;
 use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition};
@@ -15,7 +16,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::artifact::fault::point;
 use crate::artifact::store::Kind;
-use crate::revision::{RevisionRecord, Snapshot};
 
 /// Function and number to a [`RevisionRecord`] as JSON.
 const REVISIONS: TableDefinition<'_, (&str, u64), &[u8]> = TableDefinition::new("revisions");

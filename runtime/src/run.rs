@@ -11,20 +11,20 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use mayfly_core::limits::Limits;
+use mayfly_core::record::Abi;
 use mayfly_core::{Outcome, units};
 use wasmtime::{Linker, Memory, Module, Store, Trap, UpdateDeadline};
 use wasmtime_wasi::I32Exit;
 use wasmtime_wasi::p1::WasiP1Ctx;
 
-use crate::abi::pieces::Timed;
-use crate::abi::wasi;
 use crate::child::Children;
 use crate::engine::codegen::{base_config, load_handed_down};
 use crate::engine::ticker::Ticker;
+use crate::imports::pieces::Timed;
+use crate::imports::wasi;
 use crate::meter::{Meter, Tick};
 use crate::publish::compile::{CompileError, Job, compile};
 use crate::publish::validate::{Plan, Refusal, validate};
-use crate::revision::Abi;
 use crate::sandbox::{self, Limiter, Stop};
 use crate::traps;
 

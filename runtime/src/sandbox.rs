@@ -3,26 +3,33 @@
 //! Nothing here outlives the request. WASI's context is built at the first call that needs one, which most SDK guests
 //! never make.
 
+mod assets;
+pub mod cgi;
+pub mod head;
 mod inbound;
+pub mod stdio;
+mod terms;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use mayfly_core::limits::{Limits, node};
+use mayfly_core::record::Abi;
 use mayfly_core::{Outcome, RequestId};
 use parking_lot::Mutex;
 use wasmtime::{Memory, ResourceLimiter};
 use wasmtime_wasi::p1::WasiP1Ctx;
 use wasmtime_wasi::{WasiCtxBuilder, WasiView as _};
 
-use crate::abi::stdio::{CgiOut, GuestLog, LogStream, SharedCgi, Stdin};
+use crate::admission::Slot;
 use crate::exchange::{Caps, Exchange};
 use crate::logs::{LogSink, Stream};
 use crate::meter::{Meter, Tick};
-use crate::node::Slot;
-use crate::revision::{Abi, Revision};
-pub use inbound::Inbound;
+pub use assets::Assets;
+pub use inbound::{Forwarded, Inbound, default_port};
+use stdio::{CgiOut, GuestLog, LogStream, SharedCgi, Stdin};
+pub use terms::Terms;
 
 /// The data of one request's wasmtime store.
 pub struct Sandbox {
@@ -33,7 +40,7 @@ pub struct Sandbox {
     /// Its time.
     pub meter: Arc<Meter>,
     /// What is being run.
-    pub revision: Arc<Revision>,
+    pub terms: Arc<Terms>,
     /// The guest's one memory, once it is instantiated.
     pub memory: Option<Memory>,
     limiter: Limiter,
@@ -50,15 +57,15 @@ impl Sandbox {
         inbound: Box<Inbound>,
         exchange: Arc<Exchange>,
         meter: Arc<Meter>,
-        revision: Arc<Revision>,
+        terms: Arc<Terms>,
         logs: LogSink,
     ) -> Self {
-        let limiter = Limiter::new(revision.limits());
+        let limiter = Limiter::new(terms.limits());
         Self {
             inbound,
             exchange,
             meter,
-            revision,
+            terms,
             memory: None,
             limiter,
             logs,
@@ -71,18 +78,18 @@ impl Sandbox {
     /// A sandbox for an instance that gets no request: publish makes one to see that it can be made, which is to take
     /// `START_TIMEOUT` at most.
     #[must_use]
-    pub fn rehearsal(revision: Arc<Revision>, logs: LogSink) -> Self {
+    pub fn rehearsal(terms: Arc<Terms>, logs: LogSink) -> Self {
         let parts = http::Request::new(()).into_parts().0;
         let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
         let inbound = Inbound::new(parts, nowhere, nowhere, RequestId::from_random(0));
         let most = u64::try_from(node::START_TIMEOUT.as_micros()).unwrap_or(u64::MAX);
-        let limits = Limits { wall_us: most, cpu_us: most, ..revision.limits().clone() };
+        let limits = Limits { wall_us: most, cpu_us: most, ..terms.limits().clone() };
         let meter = Arc::new(Meter::new(inbound.arrived, &limits));
         let exchange = Exchange::new(
             None,
             Caps { request_body: 0, response_body: 0, body_idle: node::BODY_IDLE_TIMEOUT },
         );
-        Self::new(inbound, exchange, meter, revision, logs)
+        Self::new(inbound, exchange, meter, terms, logs)
     }
 
     /// The WASI context, built at first use.
@@ -150,15 +157,15 @@ impl Sandbox {
     fn build_wasi(&mut self) -> WasiP1Ctx {
         let mut builder = wasi_builder();
         builder.stderr(LogStream::new(self.log(), Stream::Stderr));
-        match self.revision.record.abi {
+        match self.terms.record.abi {
             Abi::Reactor => {
-                builder.envs(&self.revision.env);
+                builder.envs(&self.terms.env);
                 builder.stdout(LogStream::new(self.log(), Stream::Stdout));
             }
             Abi::Command => {
-                builder.envs(&crate::abi::cgi::environment(&self.inbound, &self.revision));
-                builder.arg(self.revision.record.function.as_str());
-                builder.args(&self.revision.record.settings.args);
+                builder.envs(&cgi::environment(&self.inbound, &self.terms));
+                builder.arg(self.terms.record.function.as_str());
+                builder.args(&self.terms.record.settings.args);
                 builder.stdin(Stdin(self.exchange.clone()));
                 let out = Arc::new(CgiOut::new(self.exchange.clone()));
                 builder.stdout(SharedCgi(out.clone()));
@@ -169,18 +176,19 @@ impl Sandbox {
     }
 
     fn log(&mut self) -> Arc<Mutex<GuestLog>> {
-        let revision = &self.revision;
+        let terms = &self.terms;
         let (logs, id) = (&self.logs, self.inbound.request_id);
         self.log
             .get_or_insert_with(|| {
-                Arc::new(Mutex::new(GuestLog::new(revision.clone(), id, logs.clone())))
+                Arc::new(Mutex::new(GuestLog::new(terms.clone(), id, logs.clone())))
             })
             .clone()
     }
 }
 
 /// WASI as every guest gets it: no directory, capped draws, a clock that starts with it. Its streams are the caller's.
-pub(crate) fn wasi_builder() -> WasiCtxBuilder {
+#[must_use]
+pub fn wasi_builder() -> WasiCtxBuilder {
     let mut builder = WasiCtxBuilder::new();
     builder.max_random_size(node::RANDOM_BYTES);
     builder.monotonic_clock(CoarseClock(Instant::now()));
@@ -189,14 +197,15 @@ pub(crate) fn wasi_builder() -> WasiCtxBuilder {
 }
 
 /// What [`wasi_builder`] began, with a cap on what a guest may hold open.
-pub(crate) fn build_wasi(mut builder: WasiCtxBuilder) -> WasiP1Ctx {
+#[must_use]
+pub fn build_wasi(mut builder: WasiCtxBuilder) -> WasiP1Ctx {
     let mut wasi = builder.build_p1();
     wasi.ctx().table.set_max_capacity(node::GUEST_HANDLES);
     wasi
 }
 
 /// Caps memory and tables, and remembers what it refused so that the error can say so.
-pub(crate) struct Limiter {
+pub struct Limiter {
     memory_bytes: usize,
     table_elements: usize,
     memory_denied: bool,
@@ -204,7 +213,9 @@ pub(crate) struct Limiter {
 }
 
 impl Limiter {
-    pub(crate) fn new(limits: &Limits) -> Self {
+    /// With these caps, of an instance that is in no slot.
+    #[must_use]
+    pub fn new(limits: &Limits) -> Self {
         let cap = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
         Self {
             memory_bytes: cap(limits.memory_bytes),
@@ -215,7 +226,8 @@ impl Limiter {
     }
 
     /// Whether a growth of memory was refused.
-    pub(crate) fn memory_denied(&self) -> bool {
+    #[must_use]
+    pub fn memory_denied(&self) -> bool {
         self.memory_denied
     }
 }

@@ -8,8 +8,9 @@ use std::sync::Arc;
 
 use wasmtime::{Instance, Store};
 
-use crate::engine::{Engine, LoadedModule};
+use crate::engine::Engine;
 use crate::logs::LogSink;
+use crate::program::LoadedModule;
 use crate::revision::Revision;
 use crate::sandbox::Sandbox;
 
@@ -74,7 +75,7 @@ async fn instantiate(
     revision: &Arc<Revision>,
     logs: &LogSink,
 ) -> wasmtime::Result<(Store<Sandbox>, Instance)> {
-    let sandbox = Sandbox::rehearsal(revision.clone(), logs.clone());
+    let sandbox = Sandbox::rehearsal(revision.terms.clone(), logs.clone());
     let mut store = Store::new(engine.wasmtime(), sandbox);
     store.limiter(Sandbox::limiter);
     store.set_epoch_deadline(PATIENCE_TICKS);

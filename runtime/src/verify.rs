@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
+use mayfly_core::record::Settings;
 use mayfly_core::{FunctionName, RequestId};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
@@ -28,7 +29,6 @@ use crate::logs::{Format, LogConfig, LogSink, Output, Requests};
 use crate::metrics::Metrics;
 use crate::node::{Node, NodeConfig};
 use crate::publish::{PublishRequest, Publisher, PublisherConfig};
-use crate::revision::Settings;
 use crate::sandbox::Inbound;
 use guest::{KINDS, Kind, REPORT_BYTES};
 

@@ -1,7 +1,8 @@
 //! The house rules that a compiler does not know: sizes, where `unsafe` and the environment may be touched, which way
-//! imports point, and what must not be left lying about.
+//! imports point, that modules make no circle, and what must not be left lying about.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -197,7 +198,10 @@ fn imports_point_down() {
             "runtime/src/invocation",
             &["crate::publish", "crate::admin", "crate::artifact", "crate::gateway"],
         ),
-        ("runtime/src/child", &["crate::gateway", "crate::invocation", "crate::admin"]),
+        (
+            "runtime/src/child",
+            &["crate::gateway", "crate::invocation", "crate::admin", "crate::publish"],
+        ),
         ("runtime/core", &["wasmtime::", "hyper::", "tokio::"]),
     ];
     let mut complaints = Vec::new();
@@ -214,6 +218,36 @@ fn imports_point_down() {
         }
     }
     complain("imports that point up", &complaints);
+}
+
+#[test]
+fn modules_make_no_circle() {
+    let mut imports = BTreeMap::<String, BTreeSet<String>>::new();
+    for (name, text) in sources() {
+        let Some(path) = name.strip_prefix("runtime/src/") else { continue };
+        let module = path.split(['/', '.']).next().unwrap();
+        if ["lib", "main"].contains(&module) {
+            continue;
+        }
+        let used = imports.entry(module.to_owned()).or_default();
+        let code = without_tests(&text).lines().filter(|l| !l.trim_start().starts_with("//"));
+        for after in code.flat_map(|line| line.split("crate::").skip(1)) {
+            let end = after.find(|c: char| c != '_' && !c.is_ascii_lowercase());
+            let other = &after[..end.unwrap_or(after.len())];
+            if other != module {
+                used.insert(other.to_owned());
+            }
+        }
+    }
+    // Whoever imports only what was taken away is taken away; a circle stays.
+    while let Some(leaf) = imports
+        .iter()
+        .find(|(_, used)| used.iter().all(|module| !imports.contains_key(module)))
+        .map(|(module, _)| module.clone())
+    {
+        imports.remove(&leaf);
+    }
+    assert!(imports.is_empty(), "modules that import each other: {imports:?}");
 }
 
 #[test]

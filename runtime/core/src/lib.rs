@@ -1,7 +1,8 @@
 //! The leaves of Mayfly: what needs neither wasmtime nor a socket.
 //!
 //! In reading order: what a function is called ([`name`]), what it may use ([`limits`]), how a request finds it
-//! ([`router`]), how an invocation ends ([`outcome`]), and who may change it ([`auth`], [`artifact_key`]).
+//! ([`router`]), how an invocation ends ([`outcome`]), what is kept of a deploy
+//! ([`record`]), who may change it ([`auth`], [`artifact_key`]), and how tenants share what all use ([`shares`]).
 #![forbid(unsafe_code)]
 
 pub mod artifact_key;
@@ -9,7 +10,9 @@ pub mod auth;
 pub mod limits;
 pub mod name;
 pub mod outcome;
+pub mod record;
 pub mod router;
+pub mod shares;
 pub mod units;
 
 pub use artifact_key::{ArtifactKey, ArtifactKeyParts, Mac, MacKey};

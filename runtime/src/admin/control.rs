@@ -2,11 +2,11 @@
 
 use bytes::Bytes;
 use mayfly_core::FunctionName;
+use mayfly_core::record::{RevisionRecord, StageTime};
 
 use crate::catalog::Overlaps;
 use crate::engine::pages::Measured;
 use crate::publish::Change;
-use crate::revision::{RevisionRecord, StageTime};
 
 /// Told of each stage of a publish as it ends.
 pub type Progress = Box<dyn Fn(&StageTime) + Send + Sync>;

@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use mayfly_core::FunctionName;
+use mayfly_core::record::{Abi, RevisionRecord, Snapshot};
 use tokio::runtime::Handle;
 
 use super::control::{Control, Function, Progress, Published, Refused, Removed, State};
-use crate::abi::cgi;
 use crate::catalog::{Catalog, Entry, Failed, Leaves, Takes, View};
 use crate::publish::{Change, PublishError, PublishReport, PublishRequest, Publisher};
 use crate::records::RecordsError;
-use crate::revision::{Abi, RevisionRecord, Snapshot};
+use crate::sandbox::cgi;
 
 /// The node that serves.
 pub struct NodeControl {
@@ -47,7 +47,7 @@ impl Control for NodeControl {
             return Ok(None);
         }
         let under_way = match &before {
-            Some(Entry::Ready(revision)) => revision.unanswered.load(Ordering::Relaxed),
+            Some(Entry::Ready(revision)) => revision.tenant.unanswered.load(Ordering::Relaxed),
             Some(Entry::Preparing(_)) | None => 0,
         };
         let settings = before.as_ref().map(|entry| &entry.record().settings);
@@ -88,8 +88,8 @@ fn function(view: &View, entry: &Entry) -> Function {
             is_model: crate::inference::is_model(revision),
             overlaps,
             state: State::Ready,
-            in_flight: revision.in_flight.load(Ordering::Relaxed),
-            footprint: revision.footprint.seen(),
+            in_flight: revision.tenant.in_flight.load(Ordering::Relaxed),
+            footprint: revision.tenant.footprint.seen(),
         },
         Entry::Preparing(preparing) => Function {
             record,

@@ -3,11 +3,11 @@
 //! With `keep=all` what is not named is as in the current revision, but for the kinds of `reset`.
 
 use mayfly_core::limits::Limits;
+use mayfly_core::record::Settings;
 use percent_encoding::percent_decode_str;
 
 use super::problem::Problem;
 use crate::publish::{Change, Kind};
-use crate::revision::Settings;
 
 /// The parameters of a query, decoded.
 pub(super) fn parameters(query: Option<&str>) -> Result<Vec<(String, String)>, Problem> {

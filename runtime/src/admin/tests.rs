@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::{BodyExt as _, Full};
 use mayfly_core::auth::Token;
+use mayfly_core::record::{Abi, RevisionRecord, Settings, Snapshot, StageTime};
 use mayfly_core::{ArtifactKey, Digest, FunctionName, Mac, RequestId};
 use parking_lot::Mutex;
 use serde_json::Value;
@@ -15,7 +16,6 @@ use crate::catalog::{Overlaps, Takes};
 use crate::engine::pages::{Measured, Pages};
 use crate::logs::{Format, LogConfig, Output, Requests, Stream};
 use crate::publish::Change;
-use crate::revision::{Abi, RevisionRecord, Settings, Snapshot, StageTime};
 
 #[derive(Default)]
 struct Fake(Mutex<BTreeMap<FunctionName, Vec<RevisionRecord>>>);

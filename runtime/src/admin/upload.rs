@@ -11,6 +11,7 @@ use http_body::Body;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use mayfly_core::FunctionName;
 use mayfly_core::limits::node;
+use mayfly_core::record::StageTime;
 use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
@@ -21,7 +22,6 @@ use super::problem::Problem;
 use super::view::PublishedView;
 use super::{AdminState, Uploads, guard, settings};
 use crate::publish::Change;
-use crate::revision::StageTime;
 use crate::unread::Pace;
 
 /// Lines of progress under way to a client: more than a publish has stages, so none is lost.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
+use mayfly_core::record::{Abi, RevisionRecord, Snapshot, StageTime};
 use serde::Serialize;
 
 use super::control::{Function, Published, State};
@@ -10,7 +11,6 @@ use crate::catalog::{Lost, Takes};
 use crate::clock::date;
 use crate::engine::pages::Measured;
 use crate::metrics::Summary;
-use crate::revision::{Abi, RevisionRecord, Snapshot, StageTime};
 
 #[derive(Serialize)]
 pub(super) struct RevisionView<'a> {

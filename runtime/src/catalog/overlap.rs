@@ -166,11 +166,11 @@ impl View {
 mod tests {
     use std::sync::Arc;
 
+    use mayfly_core::record::{Abi, RevisionRecord, Settings, Snapshot};
     use mayfly_core::{ArtifactKey, Digest, Mac};
 
     use super::super::{Entry, Preparing};
     use super::*;
-    use crate::revision::{Abi, RevisionRecord, Settings, Snapshot};
 
     fn name(name: &str) -> FunctionName {
         FunctionName::new(name).unwrap()

@@ -7,12 +7,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::Version;
 use mayfly_core::limits::node;
+use mayfly_core::shares::Grant;
 use parking_lot::Mutex;
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedReadHalf;
 use tokio::time::Instant;
-
-use crate::shares::Grant;
 
 /// How often a client is looked for whose bytes nobody reads.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -242,8 +241,9 @@ impl Drop for Busy {
 
 #[cfg(test)]
 mod tests {
+    use mayfly_core::shares::Pot;
+
     use super::*;
-    use crate::shares::Pot;
 
     async fn connection(version: Version) -> Arc<Activity> {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

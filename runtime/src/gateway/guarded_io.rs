@@ -16,6 +16,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use mayfly_core::limits::node;
+use mayfly_core::shares::Grant;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedWriteHalf;
@@ -25,7 +26,6 @@ use super::GatewayConfig;
 use super::activity::Activity;
 use super::framing::{Framing, Seen};
 use super::gate::Gate;
-use crate::shares::Grant;
 use crate::unread::Linger;
 
 /// The socket with its clocks.

@@ -8,6 +8,7 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response};
 use mayfly_abi::CONTENT_TYPE_TENSORS;
 use mayfly_core::Outcome;
+use mayfly_core::shares::Grant;
 use mayfly_oip::{Data, Encoded, HEADER_LENGTH, InferRequest, Model};
 
 use super::ask::{describe, forward, guests_answer};
@@ -22,7 +23,6 @@ use crate::invocation::{self, Placed};
 use crate::node::Node;
 use crate::revision::Revision;
 use crate::sandbox::Inbound;
-use crate::shares::Grant;
 
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 

@@ -1,11 +1,14 @@
 //! An instance and its slot, taken down together however an invocation ends: at its end, with its client, or doomed.
 
 use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
 use std::time::Duration;
 
 use wasmtime::Store;
 
-use crate::node::{Ended, Slot};
+use crate::admission::Slot;
+use crate::node::{Ended, Node};
+use crate::revision::Revision;
 use crate::sandbox::Sandbox;
 
 /// A call shorter than this has touched few pages, and is reset where it ran: 50 us are two hundred faults, whose reset
@@ -14,15 +17,17 @@ const QUICK: Duration = Duration::from_micros(50);
 
 /// A store whose drop costs a worker little.
 pub struct Housed {
+    node: Arc<Node>,
+    revision: Arc<Revision>,
     store: Option<Store<Sandbox>>,
     call: Option<Duration>,
     warm: bool,
 }
 
 impl Housed {
-    /// Takes charge of a store.
-    pub fn new(store: Store<Sandbox>) -> Self {
-        Self { store: Some(store), call: None, warm: false }
+    /// Takes charge of a store that an instance of this revision is made in.
+    pub fn new(node: Arc<Node>, revision: Arc<Revision>, store: Store<Sandbox>) -> Self {
+        Self { node, revision, store: Some(store), call: None, warm: false }
     }
 
     /// The call came to its end and took so much CPU time; `warm` if its slot is to be made ready for the next. Gives
@@ -36,12 +41,12 @@ impl Housed {
     fn take_down(&mut self) -> Option<Slot> {
         let mut store = self.store.take()?;
         let slot = store.data_mut().take_slot();
-        let quick =
-            self.call.is_some_and(|call| call < QUICK) && !store.data().revision.has_large_image();
+        let quick = self.call.is_some_and(|call| call < QUICK) && !self.revision.has_large_image();
         match slot {
             Some(slot) if self.warm || slot.is_large() && !quick => {
-                let node = slot.node().clone();
-                node.resets.take(Ended { store, slot, call: self.call, warm: self.warm });
+                let (node, revision) = (self.node.clone(), self.revision.clone());
+                let (call, warm) = (self.call, self.warm);
+                self.node.resets.take(Ended { node, revision, store, slot, call, warm });
                 None
             }
             slot => {

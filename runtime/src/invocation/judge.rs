@@ -66,7 +66,7 @@ fn failure(error: &wasmtime::Error, sandbox: &Sandbox, memory: &[u8]) -> Outcome
 }
 
 fn memory_limit(sandbox: &Sandbox) -> Outcome {
-    Outcome::MemoryLimit { limit: units::format_size(sandbox.revision.limits().memory_bytes) }
+    Outcome::MemoryLimit { limit: units::format_size(sandbox.terms.limits().memory_bytes) }
 }
 
 /// A guest that failed because its client did is not to blame.

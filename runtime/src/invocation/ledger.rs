@@ -8,33 +8,12 @@ use mayfly_core::limits::node;
 use mayfly_core::{Outcome, RequestId};
 
 use super::nanos;
-use crate::exchange::Exchange;
+use crate::exchange::{Exchange, Verdict};
 use crate::logs::InvocationRecord;
 use crate::metrics::PhaseTimes;
 use crate::node::Node;
 use crate::revision::Revision;
 use crate::sandbox::Inbound;
-
-/// How a guest ended and how long it took.
-#[derive(Debug, Clone)]
-pub struct Verdict {
-    /// How it ended.
-    pub outcome: Outcome,
-    /// From the slot to the instance.
-    pub instantiate_ns: u64,
-    /// In the guest.
-    pub call_ns: u64,
-    /// Log output over the limit.
-    pub dropped_log_bytes: u64,
-}
-
-impl Verdict {
-    /// A verdict of an end that took no measurable time.
-    #[must_use]
-    pub fn of(outcome: Outcome) -> Self {
-        Self { outcome, instantiate_ns: 0, call_ns: 0, dropped_log_bytes: 0 }
-    }
-}
 
 /// What a request was answered with in place of its outcome's words, by who speaks another protocol.
 #[derive(Debug)]
@@ -169,8 +148,8 @@ impl Ledger {
         if !self.node.logs.wants(outcome.level(), status) {
             return;
         }
-        let record = self.revision.as_ref().map(|revision| &revision.record);
-        let source = self.revision.as_ref().map(|revision| &revision.log);
+        let record = self.revision.as_ref().map(|revision| &*revision.record);
+        let source = self.revision.as_ref().map(|revision| &revision.terms.log);
         self.node.logs.invocation(
             source,
             InvocationRecord {

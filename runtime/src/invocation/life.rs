@@ -1,15 +1,18 @@
 //! The guest's whole life: made, called, judged, dropped.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mayfly_core::Outcome;
-use mayfly_core::limits::node;
+use mayfly_core::limits::node::RESPONSE_FIRST;
 use wasmtime::{Instance, Memory, Store, StoreContextMut, UpdateDeadline};
 
 use super::housed::Housed;
-use super::ledger::Verdict;
 use super::{judge, nanos};
+use crate::exchange::Verdict;
 use crate::meter::Tick;
+use crate::node::Node;
+use crate::revision::Revision;
 use crate::sandbox::{Sandbox, Stop};
 
 /// A call that took longer would hardly notice the faults that a slot made ready saves the next one, a millisecond or
@@ -17,12 +20,11 @@ use crate::sandbox::{Sandbox, Stop};
 const WARM_WITHIN: Duration = Duration::from_secs(1);
 
 /// Runs a guest to its end, and leaves its instance to be taken down.
-pub async fn run(sandbox: Sandbox) -> Verdict {
+pub async fn run(node: Arc<Node>, revision: Arc<Revision>, sandbox: Sandbox) -> Verdict {
     let began = Instant::now();
-    let revision = sandbox.revision.clone();
     let exchange = sandbox.exchange.clone();
     let engine = revision.module.pre.module().engine();
-    let mut store = Housed::new(Store::new(engine, sandbox));
+    let mut store = Housed::new(node, revision.clone(), Store::new(engine, sandbox));
     store.limiter(Sandbox::limiter);
     store.set_epoch_deadline(1);
     store.epoch_deadline_callback(tick);
@@ -35,7 +37,7 @@ pub async fn run(sandbox: Sandbox) -> Verdict {
     };
     let ready = Instant::now();
     exchange.notes.set_instantiated(nanos(ready - began));
-    let memory = find_memory(&mut store, &instance);
+    let memory = find_memory(&revision, &mut store, &instance);
     let mut result = Ok(());
     for call in revision.module.calls.iter() {
         let export = instance.get_module_export(&mut *store, call);
@@ -70,7 +72,7 @@ pub async fn run(sandbox: Sandbox) -> Verdict {
     if warm {
         // So large an instance is reset only once its response is on its way, even if the guest was quick: the thread
         // that is to write it may have been woken on this one's core, and would wait there for the reset.
-        let _ = tokio::time::timeout(node::RESPONSE_FIRST, exchange.taken()).await;
+        let _ = tokio::time::timeout(RESPONSE_FIRST, exchange.taken()).await;
     }
     let slot = store.called(used, warm);
     exchange.nearly_taken().await;
@@ -92,9 +94,12 @@ fn tick(mut context: StoreContextMut<'_, Sandbox>) -> wasmtime::Result<UpdateDea
 }
 
 /// Remembers the guest's one memory, for host functions and for whoever watches it.
-fn find_memory(store: &mut Store<Sandbox>, instance: &Instance) -> Option<Memory> {
-    let export = store.data().revision.module.memory;
-    let memory = instance.get_module_export(&mut *store, &export)?.into_memory()?;
+fn find_memory(
+    revision: &Revision,
+    store: &mut Store<Sandbox>,
+    instance: &Instance,
+) -> Option<Memory> {
+    let memory = instance.get_module_export(&mut *store, &revision.module.memory)?.into_memory()?;
     store.data_mut().memory = Some(memory);
     let (bytes, sandbox) = memory.data_and_store_mut(store);
     if let Some(slot) = sandbox.slot() {

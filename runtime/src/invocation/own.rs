@@ -9,9 +9,9 @@ use http::request::Parts;
 use http::{HeaderValue, Method, Response, StatusCode};
 use mayfly_core::Outcome;
 
-use super::ledger::{Ledger, Verdict};
+use super::ledger::Ledger;
 use super::{respond, sound};
-use crate::exchange::ResponseBody;
+use crate::exchange::{ResponseBody, Verdict};
 use crate::node::Node;
 use crate::sandbox::Inbound;
 

@@ -7,9 +7,9 @@ use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYP
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 use mayfly_core::{Outcome, RequestId};
 
-use super::ledger::{Ledger, Verdict};
+use super::ledger::Ledger;
 use super::timing::Clock;
-use crate::exchange::{Exchange, Head, ResponseBody, Streamed, is_bodiless};
+use crate::exchange::{Exchange, Head, ResponseBody, Streamed, Verdict, is_bodiless};
 use crate::node::Task;
 
 /// The id under which a request is logged.

@@ -5,8 +5,7 @@ use std::time::Instant;
 
 use http::{HeaderName, HeaderValue, Response};
 
-use super::ledger::Verdict;
-use crate::exchange::{Exchange, ResponseBody};
+use crate::exchange::{Exchange, ResponseBody, Verdict};
 
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 

@@ -12,13 +12,14 @@ use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
 use http::{HeaderValue, Response};
 use http_body_util::{BodyExt as _, Full};
+use mayfly_core::record::Abi;
 use mayfly_core::{Outcome, units};
 
 use super::{Placed, respond};
 use crate::exchange::{BodyError, RequestBody, ResponseBody};
 use crate::hold::Hold;
 use crate::node::Node;
-use crate::revision::{Abi, Revision};
+use crate::revision::Revision;
 use crate::sandbox::Inbound;
 
 /// Whether a body of this request is to be received whole.

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use mayfly_core::shares::Pot;
+
 use super::Node;
-use crate::shares::Pot;
 
 impl Node {
     /// Adds its gauges to its metrics.

@@ -12,15 +12,21 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 use wasmtime::Store;
 
-use super::{GUEST_NICE, Slot};
+use super::Node;
+use crate::admission::{GUEST_NICE, Slot};
 use crate::engine::warm;
 use crate::exchange::Exchange;
+use crate::revision::Revision;
 use crate::sandbox::Sandbox;
 
 /// An instance that has ended, with the slot that it is still in.
 pub struct Ended {
+    /// Where it ran.
+    pub node: Arc<Node>,
     /// Everything of it.
     pub store: Store<Sandbox>,
+    /// What it was of.
+    pub revision: Arc<Revision>,
     /// Given back at the end.
     pub slot: Slot,
     /// CPU time of its call, if that came to its end: what the slot is made ready for is bounded by it.
@@ -68,7 +74,7 @@ impl Resets {
 
     /// Takes an instance off the caller's hands.
     pub fn take(&self, ended: Ended) {
-        let whose = ended.slot.revision_address();
+        let whose = ended.slot.tenant_address();
         self.0.queue.lock().turns.push(whose, ended);
         self.0.more.notify_one();
     }
@@ -106,11 +112,10 @@ impl std::fmt::Debug for Queue {
 impl Ended {
     /// Drops the instance, and makes its slot ready for the next.
     fn take_down(self) {
-        let Self { mut store, slot, call, warm: wanted } = self;
+        let Self { node, mut store, revision, slot, call, warm: wanted } = self;
         let began = Instant::now();
-        let revision = store.data().revision.clone();
         let exchange = store.data().exchange.clone();
-        let keep = slot.node().engine.plan().keep_resident;
+        let keep = node.engine.plan().keep_resident;
         let mut warm = None;
         if let Some(memory) = store.data().memory {
             slot.note(memory.data(&store), call.is_some());
@@ -123,16 +128,16 @@ impl Ended {
             warm.again();
         }
         revision.metrics.reset(began.elapsed());
-        give_back(slot, &exchange);
+        give_back(&node, slot, &exchange);
     }
 }
 
 /// What a slow client has not taken of a response is bounded by slots too.
-fn give_back(slot: Slot, exchange: &Arc<Exchange>) {
+fn give_back(node: &Node, slot: Slot, exchange: &Arc<Exchange>) {
     if exchange.is_nearly_taken() {
         return;
     }
-    let (node, exchange) = (slot.node().clone(), exchange.clone());
+    let exchange = exchange.clone();
     let taken = node.guests.spawn(async move {
         exchange.nearly_taken().await;
         drop(slot);

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use mayfly_core::limits::node;
-
-use crate::shares::Pot;
+use mayfly_core::shares::Pot;
 
 /// The node's rooms for requests that are not running.
 #[derive(Debug)]

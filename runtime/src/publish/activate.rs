@@ -1,18 +1,21 @@
 //! The last stage: open, verify, load, make one instance. The guest's entry is not called; what it does is its own
 //! business, and a request may cost somebody money.
 
-use bytes::Bytes;
-use mayfly_core::FunctionName;
 use std::sync::Arc;
 
-use super::assets::Assets;
+use bytes::Bytes;
+use mayfly_core::FunctionName;
+use mayfly_core::record::{RevisionRecord, Snapshot};
+
 use super::error::{PublishError, PublishErrorKind, Stage};
 use super::validate::validate;
 use super::{Shared, blocking};
 use crate::artifact::{Reject, VerifiedArtifact};
 use crate::catalog::Entry;
-use crate::engine::{EngineError, LoadedModule};
-use crate::revision::{Revision, RevisionRecord, Snapshot};
+use crate::engine::EngineError;
+use crate::program::LoadedModule;
+use crate::revision::Revision;
+use crate::sandbox::Assets;
 
 impl Shared {
     /// Loads code that was just made, and tries it. Not under the lock of commits: nobody knows what a start function
@@ -23,9 +26,9 @@ impl Shared {
         artifact: VerifiedArtifact,
         assets: Option<Arc<Assets>>,
     ) -> Result<LoadedModule, PublishError> {
-        let (engine, abi) = (self.engine.clone(), record.abi);
+        let (programs, abi) = (self.programs.clone(), record.abi);
         let loaded = blocking(Stage::Activate, move || {
-            engine
+            programs
                 .load(&artifact, abi, assets)
                 .map_err(|error| PublishErrorKind::from(error).at(Stage::Activate))
         })
@@ -74,7 +77,7 @@ impl Shared {
             }
             Snapshot::NoInit | Snapshot::Taken { .. } => None,
         };
-        Ok(self.engine.load(&artifact, record.abi, assets)?)
+        Ok(self.programs.load(&artifact, record.abi, assets)?)
     }
 }
 

@@ -1,6 +1,7 @@
 //! From a validated module to native code: with a snapshot if its init allows one.
 
 use bytes::Bytes;
+use mayfly_core::record::Snapshot;
 use mayfly_core::{ArtifactKey, ArtifactKeyParts, Digest, Limits};
 
 use super::compile::{self, Compiled, Job, compile};
@@ -10,7 +11,6 @@ use super::probe::{Ask, probe};
 use super::report::Times;
 use super::validate::{Plan, Validated, validate_snapshot};
 use super::{Shared, blocking};
-use crate::revision::Snapshot;
 
 /// Raised whenever the same module would give other code.
 pub(super) const PIPELINE: u32 = 3;

@@ -6,8 +6,7 @@
 use std::collections::BTreeMap;
 
 use mayfly_core::limits::{LIMIT_KEYS, Limits};
-
-use crate::revision::{Settings, SettingsError};
+use mayfly_core::record::{Settings, SettingsError};
 
 /// One kind of settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

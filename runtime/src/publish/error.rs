@@ -3,6 +3,7 @@
 use std::fmt;
 
 use mayfly_core::limits::node;
+use mayfly_core::record::SettingsError;
 use serde::Serialize;
 
 use super::compile::CompileError;
@@ -13,7 +14,6 @@ use crate::artifact::{Reject, StoreError};
 use crate::child::ChildError;
 use crate::engine::EngineError;
 use crate::records::RecordsError;
-use crate::revision::SettingsError;
 
 /// The stages of a publish.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

@@ -6,11 +6,11 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use mayfly_core::limits::node;
+use mayfly_core::record::{RevisionRecord, Settings, Snapshot, StageTime};
 use mayfly_core::router::Route;
 use mayfly_core::{ArtifactKey, Digest, FunctionName};
 
 use super::activate::keep_assets;
-use super::assets::Assets;
 use super::build::Built;
 use super::error::{PublishError, PublishErrorKind, Stage};
 use super::report::{PublishReport, Times};
@@ -20,7 +20,8 @@ use crate::artifact::store::{Kind, Pins};
 use crate::artifact::{Reject, VerifiedArtifact};
 use crate::catalog::{Clash, ClashKind, Entry, Leaves, Takes};
 use crate::records::ArtifactRow;
-use crate::revision::{Revision, RevisionRecord, Settings, Snapshot, StageTime};
+use crate::revision::Revision;
+use crate::sandbox::Assets;
 
 /// One deploy among those that wait or run.
 struct Waiting<'s>(&'s AtomicUsize);

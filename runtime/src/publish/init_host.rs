@@ -18,9 +18,9 @@ use wasmtime_wasi::p1::WasiP1Ctx;
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 use wasmtime_wasi::{HostMonotonicClock, HostWallClock, WasiCtxBuilder, async_trait};
 
-use super::assets::Assets;
-use super::imports::{HTTP_FUNCTIONS, WASI, WASI_FUNCTIONS, linkable};
-use crate::abi::pieces::{Timed, pieces};
+use crate::imports::pieces::{Timed, pieces};
+use crate::imports::{HTTP_FUNCTIONS, WASI, WASI_FUNCTIONS, linkable};
+use crate::sandbox::Assets;
 
 /// Whether randomness is real.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,7 +112,7 @@ pub(super) fn store(engine: &Engine, assets: Assets, budget: Budget, log: &Log) 
 /// Links everything that a module may import.
 pub(super) fn linker(engine: &Engine, phase: Phase, native_kernels: bool) -> Result<Linker<Guest>> {
     let mut linker = Linker::new(engine);
-    crate::abi::wasi::add_to_linker(&mut linker, |guest: &mut Guest| &mut guest.wasi)?;
+    crate::imports::wasi::add_to_linker(&mut linker, |guest: &mut Guest| &mut guest.wasi)?;
     linker.allow_shadowing(true);
     if phase == Phase::Init {
         linker.func_wrap(WASI, "random_get", constant_random)?;
@@ -347,5 +347,44 @@ impl AsyncWrite for Log {
     }
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
         Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::codegen;
+    use crate::imports::MODULES;
+
+    #[test]
+    fn what_is_listed_is_exactly_what_is_linked() {
+        let engine = wasmtime::Engine::new(&codegen::base_config()).unwrap();
+        let linker = super::linker(&engine, Phase::Restored, true).unwrap();
+        let budget = Budget { memory_bytes: 0, table_elements: 0, time: Duration::ZERO };
+        let mut store = super::store(&engine, Assets::default(), budget, &Log::default());
+        let items: Vec<_> = linker
+            .iter(&mut store)
+            .map(|(module, name, item)| {
+                (module.to_owned(), name.to_owned(), item.into_func().unwrap())
+            })
+            .collect();
+        let letter = |ty: wasmtime::ValType| if ty.is_i64() { 'I' } else { 'i' };
+        for (module, functions) in MODULES {
+            let mut linked: Vec<(&str, String)> = Vec::new();
+            for (_, name, func) in items.iter().filter(|(m, ..)| m == module) {
+                let ty = func.ty(&store);
+                let params: String = ty.params().map(letter).collect();
+                let results: String = ty.results().map(letter).collect();
+                linked.push((name, format!("{params}:{results}")));
+            }
+            linked.sort();
+            let listed: Vec<(&str, String)> =
+                functions.iter().map(|(n, t)| (*n, (*t).to_owned())).collect();
+            assert_eq!(linked, listed, "{module}");
+        }
+        assert_eq!(
+            items.len(),
+            MODULES.iter().map(|(_, functions)| functions.len()).sum::<usize>()
+        );
     }
 }

@@ -13,10 +13,10 @@ use wasmtime::{Engine, Instance, Module, Store, Val};
 use wasmtime_wasi::I32Exit;
 use wasmtime_wizer::{InstanceState, SnapshotVal, Wizer};
 
-use super::assets::Assets;
 use super::init_host::{self, Budget, Forbidden, Guest, Log, OutOfTime, Phase};
 use crate::child::{Answer, Caps, ChildError, Children, Verb};
 use crate::engine::codegen::{base_config, load_handed_down};
+use crate::sandbox::Assets;
 use crate::traps;
 
 /// What the child is asked for, beside the blobs `[wasm, code, asset*]`.
@@ -311,7 +311,7 @@ async fn run_init(
 
 fn end_of(error: &wasmtime::Error, memory_denied: bool, memory: &[u8]) -> End {
     if let Some(Forbidden { module, name }) = error.downcast_ref::<Forbidden>() {
-        let at_request = *module == super::imports::WASI;
+        let at_request = *module == crate::imports::WASI;
         return End::Forbidden { import: format!("{module}::{name}"), at_request };
     }
     if error.downcast_ref::<OutOfTime>().is_some() {

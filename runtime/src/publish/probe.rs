@@ -8,11 +8,11 @@ use mayfly_core::Limits;
 use mayfly_core::limits::node;
 use serde::{Deserialize, Serialize};
 
-use super::assets::Assets;
 use super::init_host::{self, Budget, Log, Phase};
 use super::preinit::{engine, instantiate, runtime};
 use crate::child::{Answer, Caps, ChildError, Children, Verb};
 use crate::engine::codegen::load_handed_down;
+use crate::sandbox::Assets;
 
 /// A restored instance only draws a few words and hashes.
 const PROBE_TIME: Duration = Duration::from_secs(5);

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use mayfly_core::record::{Abi, RevisionRecord, Settings, Snapshot};
 use mayfly_core::{ArtifactKey, Digest, FunctionName, Limits};
 
 use super::compile::{Job, compile};
 use super::error::{PublishError, PublishErrorKind, Stage};
 use super::validate::validate;
 use super::{Publisher, Shared, blocking};
-use crate::revision::{Abi, Revision, RevisionRecord, Settings, Snapshot};
+use crate::revision::Revision;
 use crate::self_test::{self, SelfTestError};
 
 /// Its name in logs while it runs.
@@ -76,7 +77,7 @@ impl Shared {
             let (artifact, mac) =
                 shared.store.in_memory(key, &code).map_err(|reject| at(reject.into()))?;
             let loaded = shared
-                .engine
+                .programs
                 .load(&artifact, Abi::Reactor, None)
                 .map_err(|error| at(error.into()))?;
             Ok((loaded, mac))

@@ -3,11 +3,11 @@
 use std::future::Future;
 use std::time::Instant;
 
+use mayfly_core::record::{RevisionRecord, StageTime};
 use serde::Serialize;
 
 use super::error::Stage;
 use crate::catalog::{Leaves, Takes};
-use crate::revision::{RevisionRecord, StageTime};
 
 /// What a publish made.
 #[derive(Debug, Clone, Serialize)]

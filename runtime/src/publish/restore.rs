@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use mayfly_core::limits::node;
+use mayfly_core::record::RevisionRecord;
 use parking_lot::Mutex;
 
 use super::activate::Stale;
@@ -19,7 +20,6 @@ use crate::artifact::store::Kind;
 use crate::catalog::{Entry, Failed, Lost, Preparing};
 use crate::descriptors;
 use crate::records::RecordsError;
-use crate::revision::RevisionRecord;
 
 /// What a start found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,15 +9,15 @@ mod startup;
 use bytes::Bytes;
 use mayfly_core::Limits;
 use mayfly_core::limits::node;
+use mayfly_core::record::Abi;
 use wasm_encoder::{Module, RawSection};
 use wasmparser::{Parser, Payload, Validator};
 
 pub use inspect::Inspection;
 pub use refusal::Refusal;
 
-use super::assets::Assets;
 use crate::engine::codegen::FEATURES;
-use crate::revision::Abi;
+use crate::sandbox::Assets;
 
 /// What happens to the module's init.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -9,7 +9,17 @@ use http::request::Parts;
 use http::{HeaderValue, Version};
 use mayfly_core::{RequestId, router};
 
-use crate::forwarded::{Forwarded, default_port};
+/// What a trusted proxy said of one request.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Forwarded {
+    /// Whether the client spoke https; `None` if nobody said.
+    pub secure: Option<bool>,
+    /// The host, and the port unless it is the scheme's own, as the client named them; `None` if the request's own host
+    /// is what it named.
+    pub authority: Option<String>,
+    /// What a proxy took off the path: empty, or starting with `/` and not ending with one.
+    pub prefix: String,
+}
 
 /// A request as the gateway hands it to an invocation.
 #[derive(Debug)]
@@ -113,4 +123,10 @@ impl Inbound {
             _ => "HTTP/1.1",
         }
     }
+}
+
+/// The port that a URL need not name.
+#[must_use]
+pub fn default_port(secure: bool) -> u16 {
+    if secure { 443 } else { 80 }
 }

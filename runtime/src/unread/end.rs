@@ -11,9 +11,9 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http_body::Body;
 use mayfly_core::limits::node;
+use mayfly_core::shares::Grant;
 
 use super::rest::{Told, discard};
-use crate::shares::Grant;
 
 /// When an answer may end.
 pub struct End<B> {
@@ -69,9 +69,9 @@ mod tests {
     use http::Version;
     use http_body_util::BodyExt as _;
     use http_body_util::channel::{Channel, Sender};
+    use mayfly_core::shares::Pot;
 
     use super::*;
-    use crate::shares::Pot;
     use crate::unread::ToTheEnd;
 
     fn answer(pot: &Arc<Pot>, expects: bool) -> (Sender<Bytes>, End<Channel<Bytes>>) {

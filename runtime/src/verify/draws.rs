@@ -40,7 +40,7 @@ pub async fn repeats(
 
 async fn draw(engine: &Engine, revision: &Arc<Revision>, logs: &LogSink) -> wasmtime::Result<i64> {
     let mut store =
-        Store::new(engine.wasmtime(), Sandbox::rehearsal(revision.clone(), logs.clone()));
+        Store::new(engine.wasmtime(), Sandbox::rehearsal(revision.terms.clone(), logs.clone()));
     store.limiter(Sandbox::limiter);
     store.set_epoch_deadline(PATIENCE_TICKS);
     let instance = revision.module.pre.instantiate_async(&mut store).await?;

@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use mayfly_core::FunctionName;
+use mayfly_core::record::Settings;
 use mayfly_runtime::catalog::Catalog;
 use mayfly_runtime::child::Children;
 use mayfly_runtime::engine::{Engine, EngineConfig};
@@ -14,7 +15,6 @@ use mayfly_runtime::logs::{Format, LogConfig, LogSink, Output, Requests};
 use mayfly_runtime::metrics::Metrics;
 use mayfly_runtime::node::{Node, NodeConfig};
 use mayfly_runtime::publish::{PublishError, PublishRequest, Publisher, PublisherConfig};
-use mayfly_runtime::revision::Settings;
 
 /// Clocks of the impatient gateway, and of every body.
 pub const SHORT: Duration = Duration::from_secs(1);
@@ -125,7 +125,7 @@ impl Rig {
         use std::sync::atomic::Ordering;
         match self.node.catalog.load().get(function) {
             Some(mayfly_runtime::catalog::Entry::Ready(revision)) => {
-                revision.in_flight.load(Ordering::Relaxed)
+                revision.tenant.in_flight.load(Ordering::Relaxed)
             }
             _ => 0,
         }

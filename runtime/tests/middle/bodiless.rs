@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use http::{Method, StatusCode};
-use mayfly_runtime::revision::Settings;
+use mayfly_core::record::Settings;
 
 use crate::harness::{Harness, get, read, request, send};
 use crate::pauses::pauses;

@@ -8,9 +8,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Method, Request};
 use http_body_util::{BodyExt as _, StreamBody};
+use mayfly_core::record::Settings;
 use mayfly_runtime::catalog::Entry;
 use mayfly_runtime::exchange::RequestBody;
-use mayfly_runtime::revision::{Revision, Settings};
+use mayfly_runtime::revision::Revision;
 
 use crate::harness::{Harness, Reply, body_of, post, read, request, send};
 
@@ -220,8 +221,8 @@ fn until_its_body_is_there_a_request_has_no_instance_and_what_is_held_is_counted
         while held() < 10_000 {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        assert_eq!(revision.in_flight.load(Ordering::Relaxed), 0);
-        assert_eq!(revision.unanswered.load(Ordering::Relaxed), 1);
+        assert_eq!(revision.tenant.in_flight.load(Ordering::Relaxed), 0);
+        assert_eq!(revision.tenant.unanswered.load(Ordering::Relaxed), 1);
         assert_eq!(revision.shares.receiving.load(Ordering::Relaxed), 1);
         sender.send(vec![2; 10_000].into()).await.unwrap();
         drop(sender);

@@ -12,9 +12,9 @@ use http_body::{Body, Frame};
 use http_body_util::BodyExt as _;
 use mayfly_core::RequestId;
 use mayfly_core::limits::node;
+use mayfly_core::record::Settings;
 use mayfly_runtime::exchange::{BoxError, RequestBody};
 use mayfly_runtime::inference;
-use mayfly_runtime::revision::Settings;
 use mayfly_runtime::sandbox::Inbound;
 use serde_json::json;
 

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full, StreamBody};
+use mayfly_core::record::Settings;
 use mayfly_core::{FunctionName, RequestId};
 use mayfly_runtime::catalog::Catalog;
 use mayfly_runtime::child::Children;
@@ -22,7 +23,6 @@ use mayfly_runtime::node::{Node, NodeConfig};
 use mayfly_runtime::publish::{
     PublishError, PublishReport, PublishRequest, Publisher, PublisherConfig,
 };
-use mayfly_runtime::revision::Settings;
 use mayfly_runtime::sandbox::Inbound;
 
 /// The node and what publishes to it.

@@ -16,14 +16,14 @@ use bytes::Bytes;
 use http::Method;
 use http_body_util::{BodyExt as _, Full};
 use mayfly_core::limits::{Limits, node};
+use mayfly_core::record::{RevisionRecord, Settings};
 use mayfly_core::{Outcome, RequestId};
 use mayfly_runtime::catalog::Entry;
 use mayfly_runtime::exchange::{Caps, Exchange};
+use mayfly_runtime::imports::MODULES;
 use mayfly_runtime::meter::Meter;
-use mayfly_runtime::publish::assets::Assets;
-use mayfly_runtime::publish::imports::MODULES;
-use mayfly_runtime::revision::{Revision, Settings};
-use mayfly_runtime::sandbox::{Inbound, Sandbox, Stop};
+use mayfly_runtime::revision::Revision;
+use mayfly_runtime::sandbox::{Assets, Inbound, Sandbox, Stop};
 use wasmtime::Store;
 
 use crate::harness::{Harness, request};
@@ -261,7 +261,8 @@ fn revision(harness: &Harness, name: &str) -> Arc<Revision> {
     let mut module = revision.module.clone();
     module.assets = Some(Arc::new(assets));
     let metrics = harness.node.metrics.revision(&revision.record.function, revision.record.number);
-    Revision::new(revision.record.clone(), module, metrics, revision.log.clone())
+    let record = RevisionRecord::clone(&revision.record);
+    Revision::new(record, module, metrics, revision.terms.log.clone())
 }
 
 fn call(harness: &Harness, revision: &Arc<Revision>, export: &str, meter: Meter) -> Done {
@@ -281,7 +282,7 @@ fn call(harness: &Harness, revision: &Arc<Revision>, export: &str, meter: Meter)
         inbound,
         exchange.clone(),
         Arc::new(meter),
-        revision.clone(),
+        revision.terms.clone(),
         harness.node.logs.clone(),
     );
     let mut store = Store::new(harness.node.engine.wasmtime(), sandbox);

@@ -7,9 +7,9 @@ use http::{Method, Request};
 use http_body_util::{BodyExt as _, Full};
 use mayfly_abi::{CONTENT_TYPE_MODEL, CONTENT_TYPE_TENSORS};
 use mayfly_core::RequestId;
+use mayfly_core::record::Settings;
 use mayfly_runtime::exchange::RequestBody;
 use mayfly_runtime::inference;
-use mayfly_runtime::revision::Settings;
 use mayfly_runtime::sandbox::Inbound;
 use serde_json::{Value, json};
 

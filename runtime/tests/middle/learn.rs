@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use http::Method;
-use mayfly_runtime::revision::{RevisionRecord, Settings};
+use mayfly_core::record::{RevisionRecord, Settings};
 use serde_json::{Value, json};
 use wasm_encoder::{CustomSection, Section as _};
 

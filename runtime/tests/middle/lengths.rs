@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use http::Method;
-use mayfly_runtime::revision::Settings;
+use mayfly_core::record::Settings;
 
 use crate::harness::{Harness, Reply, body_of, read, request, send};
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use http::StatusCode;
-use mayfly_runtime::revision::Settings;
+use mayfly_core::record::Settings;
 
 use crate::harness::{Harness, get, read};
 use crate::pauses::pauses;

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use http::StatusCode;
+use mayfly_core::record::{Settings, Snapshot};
 use mayfly_runtime::catalog::Entry;
-use mayfly_runtime::revision::{Revision, Settings, Snapshot};
+use mayfly_runtime::revision::Revision;
 
 use crate::harness::Harness;
 
@@ -35,7 +36,7 @@ fn revision(harness: &Harness, name: &str) -> Arc<Revision> {
 
 /// Waits until every instance of it is gone and its slot reset.
 async fn reset(revision: &Revision) {
-    while revision.in_flight.load(Ordering::Relaxed) > 0 {
+    while revision.tenant.in_flight.load(Ordering::Relaxed) > 0 {
         tokio::task::yield_now().await;
     }
 }
@@ -51,13 +52,13 @@ fn a_revision_knows_its_image_and_what_a_request_dirties() {
         };
         assert_eq!((image_bytes, weight_bytes), (4096 + (2 << 20), Some(2 << 20)));
         assert_eq!(image, [[0, 65536 + (2 << 20)]]);
-        assert_eq!(revision(harness, "dirties").footprint.seen(), None, "nothing ran yet");
+        assert_eq!(revision(harness, "dirties").tenant.footprint.seen(), None, "nothing ran yet");
         for requests in 1..=2 {
             let response = harness.head_only("/dirties").await;
             assert_eq!(response.status(), StatusCode::OK);
             drop(response);
             reset(&revision(harness, "dirties")).await;
-            let Some(seen) = revision(harness, "dirties").footprint.seen() else { return };
+            let Some(seen) = revision(harness, "dirties").tenant.footprint.seen() else { return };
             assert_eq!(seen.requests, requests);
             // Three, and what a reset writes over: the lowest 64 pages of a slot that was used before are its own.
             assert!((3..=3 + 64).contains(&seen.last.dirty), "{seen:?}");
@@ -83,7 +84,7 @@ fn the_response_is_out_before_a_large_instance_is_reset() {
             let response = harness.head_only("/large").await;
             assert_eq!(response.status(), StatusCode::OK);
             // By the second answer the first instance may have been taken down, on a thread of its own.
-            assert!((1..=instances).contains(&revision.in_flight.load(Ordering::Relaxed)));
+            assert!((1..=instances).contains(&revision.tenant.in_flight.load(Ordering::Relaxed)));
             drop(response);
         }
         reset(&revision).await;

@@ -1,7 +1,7 @@
 //! What the gateway answers itself: health, readiness, and what it can do at all.
 
 use http::{Method, Version};
-use mayfly_runtime::revision::Settings;
+use mayfly_core::record::Settings;
 
 use crate::harness::{Harness, Reply, body_of, read, request, send};
 

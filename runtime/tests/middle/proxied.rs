@@ -7,9 +7,9 @@ use http::Request;
 use http_body_util::BodyExt as _;
 use mayfly_abi::RequestHead;
 use mayfly_core::RequestId;
+use mayfly_core::record::Settings;
 use mayfly_runtime::forwarded::{self, Trusted};
 use mayfly_runtime::inference;
-use mayfly_runtime::revision::Settings;
 use mayfly_runtime::sandbox::Inbound;
 
 use crate::harness::Harness;

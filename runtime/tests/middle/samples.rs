@@ -1,7 +1,7 @@
 //! The sample functions, as users get them: built, deployed with their snapshots, called.
 
 use http::{HeaderValue, Method, StatusCode};
-use mayfly_runtime::revision::{Settings, Snapshot};
+use mayfly_core::record::{Settings, Snapshot};
 
 use crate::harness::{Harness, body_of, built, get, post, read, request, send};
 

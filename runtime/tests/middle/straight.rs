@@ -1,7 +1,7 @@
 //! Guests whose work stands in a straight line, without a loop: each ends at its limit, with its outcome.
 
 use http::StatusCode;
-use mayfly_runtime::revision::Settings;
+use mayfly_core::record::Settings;
 
 use crate::harness::{Harness, get};
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::Method;
 use http_body::Body as _;
-use mayfly_runtime::revision::Settings;
+use mayfly_core::record::Settings;
 
 use crate::harness::{Harness, Reply, get, request, send};
 use crate::pauses::pauses;

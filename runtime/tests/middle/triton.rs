@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use http::Method;
-use mayfly_runtime::revision::Settings;
+use mayfly_core::record::Settings;
 use serde_json::{Value, json};
 
 use crate::harness::Harness;

@@ -10,11 +10,11 @@ use bytes::Bytes;
 use http::{HeaderValue, Method};
 use http_body::{Body, Frame};
 use http_body_util::{BodyExt as _, Full};
+use mayfly_core::record::Settings;
 use mayfly_core::{FunctionName, RequestId};
 use mayfly_runtime::exchange::RequestBody;
 use mayfly_runtime::inference;
 use mayfly_runtime::logs::{Body as Logged, Entry, InvocationRecord};
-use mayfly_runtime::revision::Settings;
 use mayfly_runtime::sandbox::Inbound;
 
 use crate::harness::{Harness, body_of, get, read, request, send};

@@ -11,10 +11,12 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use harness::{Harness, body_of, get};
+use mayfly_core::record::Settings;
 use mayfly_runtime::catalog::Entry;
 use mayfly_runtime::engine::EngineConfig;
-use mayfly_runtime::revision::{Revision, Settings};
+use mayfly_runtime::revision::Revision;
+
+use harness::{Harness, body_of, get};
 
 const MIB: u64 = 1 << 20;
 /// What functions may have beside the test's own.
@@ -155,7 +157,7 @@ fn the_greediest_are_ended_and_others_are_served() {
         assert_eq!(end(harness, "/modest").await, "200");
         recovered(harness, slots).await;
         // What they were seen to hold is promised to the next ones before they take it: they wait, or are refused.
-        assert!(revision(harness, "takes").usage.claim() > 12 * MIB);
+        assert!(revision(harness, "takes").tenant.usage.claim() > 12 * MIB);
         assert_eq!(end(harness, "/takes").await, "200");
         let log = harness.log_of("takes");
         assert!(log.contains("memory-pressure"), "{log}");
@@ -223,12 +225,12 @@ fn what_a_fresh_instance_can_touch_is_promised_before_it_does() {
         assert!(!ended.contains_key("memory-pressure"), "{ended:?}");
         let wide = revision(harness, "wide");
         let deadline = Instant::now() + PATIENCE;
-        while wide.in_flight.load(Ordering::Relaxed) > 0 {
+        while wide.tenant.in_flight.load(Ordering::Relaxed) > 0 {
             assert!(Instant::now() < deadline, "it is still there");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         // Now it is: all of them fit.
-        assert!(wide.usage.claim() < 8 * MIB, "{:?}", wide.usage);
+        assert!(wide.tenant.usage.claim() < 8 * MIB, "{:?}", wide.tenant.usage);
         assert_eq!(ends(harness, &["/wide"; 5]).await, BTreeMap::from([("200".into(), 5)]));
         harness.remove("wide").await;
         recovered(harness, slots).await;

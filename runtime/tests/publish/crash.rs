@@ -5,8 +5,8 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::{Command, Output};
 
+use mayfly_core::record::Settings;
 use mayfly_runtime::publish::Restored;
-use mayfly_runtime::revision::Settings;
 
 use crate::node::{TestNode, files, says, state};
 

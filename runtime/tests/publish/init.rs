@@ -1,6 +1,6 @@
 //! What init can do, what it cannot, and what of it is in the snapshot.
 
-use mayfly_runtime::revision::{Settings, Snapshot};
+use mayfly_core::record::{Settings, Snapshot};
 
 use crate::node::{TestNode, limits, reactor, state, with_section};
 

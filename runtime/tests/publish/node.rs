@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use http_body_util::BodyExt as _;
+use mayfly_core::record::Settings;
 use mayfly_core::{FunctionName, RequestId};
 use mayfly_runtime::catalog::{Catalog, Entry};
 use mayfly_runtime::child::Children;
@@ -17,7 +18,6 @@ use mayfly_runtime::node::{Node, NodeConfig};
 use mayfly_runtime::publish::{
     PublishError, PublishReport, PublishRequest, Publisher, PublisherConfig,
 };
-use mayfly_runtime::revision::Settings;
 use mayfly_runtime::sandbox::Inbound;
 
 /// The binary whose hidden verbs are the children.

@@ -6,10 +6,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use mayfly_core::record::Settings;
 use mayfly_runtime::catalog::{Entry, Failed};
 use mayfly_runtime::child::Children;
 use mayfly_runtime::publish::{PublishErrorKind, Restored};
-use mayfly_runtime::revision::Settings;
 
 use crate::node::{MAYFLY, TestNode, files, name, says, state, until};
 

@@ -4,8 +4,8 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
+use mayfly_core::record::Settings;
 use mayfly_runtime::publish::Restored;
-use mayfly_runtime::revision::Settings;
 
 use crate::node::{TestNode, files, name, reactor, says, state};
 

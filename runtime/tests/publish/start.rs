@@ -1,12 +1,12 @@
 //! Start functions: they run whenever an instance is made, so also when publish tries a module.
 
+use mayfly_core::record::{Settings, StageTime};
 use mayfly_runtime::catalog::{Catalog, Entry};
 use mayfly_runtime::child::Children;
 use mayfly_runtime::engine::{Engine, EngineConfig, EngineError};
 use mayfly_runtime::publish::{
     PublishError, PublishErrorKind, PublishReport, PublishRequest, Stage,
 };
-use mayfly_runtime::revision::{Settings, StageTime};
 use mayfly_runtime::sandbox::Sandbox;
 use tokio::task::JoinHandle;
 use wasmtime::Store;
@@ -63,7 +63,7 @@ async fn full(state: &std::path::Path) -> (TestNode, Store<Sandbox>) {
     let node = TestNode::open_as(state, Children::of(MAYFLY), engine, Catalog::default());
     node.deploy("f", &says("f"), Settings::default()).await.unwrap();
     let Some(Entry::Ready(revision)) = node.catalog.load().get("f").cloned() else { panic!() };
-    let sandbox = Sandbox::rehearsal(revision.clone(), node.node.logs.clone());
+    let sandbox = Sandbox::rehearsal(revision.terms.clone(), node.node.logs.clone());
     let mut store = Store::new(node.node.engine.wasmtime(), sandbox);
     store.limiter(Sandbox::limiter);
     revision.module.pre.instantiate_async(&mut store).await.unwrap();

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use mayfly_abi::limits as abi_limits;
 use mayfly_core::limits::node;
+use mayfly_core::record::Abi;
 use wasmparser::types::TypesRef;
 use wasmparser::{
     DataKind, ExternalKind, FuncType, FunctionBody, GlobalType, Operator, Parser, Payload, TypeRef,
@@ -11,8 +12,7 @@ use wasmparser::{
 };
 
 use super::Refusal;
-use crate::publish::imports;
-use crate::revision::Abi;
+use crate::imports;
 
 const WASM_PAGE: u64 = 64 << 10;
 /// Granularity of copy-on-write.

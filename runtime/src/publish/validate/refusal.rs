@@ -3,7 +3,7 @@
 use mayfly_core::limits::node;
 use mayfly_core::units::human_size;
 
-use crate::publish::imports::ImportError;
+use crate::imports::ImportError;
 
 /// Why a module is not taken.
 #[derive(Debug, thiserror::Error)]

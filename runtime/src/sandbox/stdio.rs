@@ -14,10 +14,9 @@ use wasmtime_wasi::cli::{IsTerminal, StdinStream, StdoutStream};
 use wasmtime_wasi::p2::{InputStream, OutputStream, Pollable, StreamError, StreamResult};
 
 use super::cgi::HeadParser;
+use super::{Stop, Terms};
 use crate::exchange::{BodyError, Exchange, WriteError};
 use crate::logs::{LogSink, Stream};
-use crate::revision::Revision;
-use crate::sandbox::Stop;
 
 /// The request's body as a command module's stdin.
 pub struct Stdin(pub Arc<Exchange>);
@@ -186,7 +185,7 @@ impl OutputStream for CgiWriter {
 
 /// One invocation's log: cuts output into lines, long lines short, and everything at the limit.
 pub struct GuestLog {
-    revision: Arc<Revision>,
+    terms: Arc<Terms>,
     request_id: RequestId,
     logs: LogSink,
     lines: [Line; 2],
@@ -203,17 +202,9 @@ struct Line {
 
 impl GuestLog {
     /// An empty log.
-    pub fn new(revision: Arc<Revision>, request_id: RequestId, logs: LogSink) -> Self {
-        let left = revision.limits().log_bytes;
-        Self {
-            revision,
-            request_id,
-            logs,
-            lines: Default::default(),
-            left,
-            dropped: 0,
-            told: false,
-        }
+    pub fn new(terms: Arc<Terms>, request_id: RequestId, logs: LogSink) -> Self {
+        let left = terms.limits().log_bytes;
+        Self { terms, request_id, logs, lines: Default::default(), left, dropped: 0, told: false }
     }
 
     /// Takes output of one stream.
@@ -250,11 +241,11 @@ impl GuestLog {
                 self.emit(stream);
             }
         }
-        let limit_bytes = self.revision.limits().log_bytes;
+        let limit_bytes = self.terms.limits().log_bytes;
         // Who wants no output at all need not hear of what there was.
         if self.dropped > 0 && limit_bytes > 0 && !self.told {
             self.told = true;
-            let (source, number) = (&self.revision.log, self.revision.record.number);
+            let (source, number) = (&self.terms.log, self.terms.record.number);
             self.logs.over_limit(source, number, self.request_id, self.dropped, limit_bytes);
         }
         self.dropped
@@ -263,8 +254,8 @@ impl GuestLog {
     fn emit(&mut self, stream: Stream) {
         let line = std::mem::take(&mut self.lines[usize::from(stream == Stream::Stderr)]);
         self.logs.guest_line(
-            &self.revision.log,
-            self.revision.record.number,
+            &self.terms.log,
+            self.terms.record.number,
             self.request_id,
             stream,
             line.bytes,

@@ -9,10 +9,10 @@ use wasmtime::EngineWeak;
 
 use super::marks::Marks;
 use super::{EASY, FULL, Shared, TIGHT};
+use crate::admission::greedy::{self, Held};
+use crate::admission::registry::Large;
 use crate::engine::{scan, trim};
 use crate::metrics::Metrics;
-use crate::node::greedy::{self, Held};
-use crate::node::registry::Large;
 
 /// Until those that were ended are measured again, should they not leave.
 const STUCK: Duration = Duration::from_millis(100);

@@ -12,10 +12,10 @@ use mayfly_core::limits::node;
 use rand::RngCore as _;
 use wasmtime::{Caller, Linker, Memory, Result};
 
-use super::head::{self, for_guest};
 use super::pieces::{copy_in, pause};
-use super::stdio::{too_large, write_failed};
 use crate::exchange::{BodyError, WriteError, write_all};
+use crate::sandbox::head::{self, for_guest};
+use crate::sandbox::stdio::{too_large, write_failed};
 use crate::sandbox::{Inbound, Sandbox, Stop};
 
 /// Adds both modules.
@@ -263,5 +263,5 @@ fn asset(caller: &Caller<'_, Sandbox>, memory: Memory, name: Range) -> Result<Op
     }
     let name = name.of(memory.data(caller))?;
     let Ok(name) = std::str::from_utf8(name) else { return Ok(None) };
-    Ok(caller.data().revision.module.assets.as_ref().and_then(|assets| assets.get(name)))
+    Ok(caller.data().terms.assets.as_ref().and_then(|assets| assets.get(name)))
 }

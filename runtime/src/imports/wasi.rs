@@ -13,7 +13,7 @@ use wasmtime_wasi::p1::wasi_snapshot_preview1::{self as wasi, WasiSnapshotPrevie
 use wiggle::GuestMemory;
 
 use super::pieces::{Timed, pause};
-use crate::publish::imports::{ENV, WASI};
+use super::{ENV, WASI};
 
 const SUCCESS: i32 = 0;
 const ERRNO_INVAL: i32 = 28;

@@ -10,10 +10,10 @@ use mayfly_core::limits::node;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use wasmtime::{PoolConcurrencyLimitError, Store, UpdateDeadline};
 
-use super::{Engine, EngineError};
+use crate::admission::{GUEST_NICE, memory_is_short};
+use crate::engine::{Engine, EngineError};
 use crate::logs::LogSink;
 use crate::meter::Tick;
-use crate::node::{GUEST_NICE, memory_is_short};
 use crate::revision::Revision;
 use crate::sandbox::{Sandbox, Stop};
 
@@ -83,7 +83,7 @@ fn try_out(engine: &Engine, revision: Arc<Revision>, logs: LogSink) -> Result<()
         .enable_time()
         .build()
         .map_err(|error| EngineError::Engine(format!("no timer for a trial: {error}")))?;
-    let sandbox = Sandbox::rehearsal(revision.clone(), logs);
+    let sandbox = Sandbox::rehearsal(revision.terms.clone(), logs);
     let mut store = Store::new(engine.wasmtime(), sandbox);
     store.limiter(Sandbox::limiter);
     store.set_epoch_deadline(1);

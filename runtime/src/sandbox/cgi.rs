@@ -6,13 +6,12 @@ use http::header::{CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
 use mayfly_core::limits::node;
 
 use super::head::{HeadBuilder, HeadError, for_guest};
+use super::{Inbound, Terms};
 use crate::exchange::Head;
-use crate::revision::Revision;
-use crate::sandbox::Inbound;
 
 /// The environment of a command module for one request, the function's own variables first.
 #[must_use]
-pub fn environment(inbound: &Inbound, revision: &Revision) -> Vec<(String, String)> {
+pub fn environment(inbound: &Inbound, terms: &Terms) -> Vec<(String, String)> {
     let parts = &inbound.parts;
     let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
     let header = |name| parts.headers.get(name).map(|v| text(v.as_bytes()));
@@ -24,7 +23,7 @@ pub fn environment(inbound: &Inbound, revision: &Revision) -> Vec<(String, Strin
     let prefix = inbound.prefix();
     let uri = format!("{prefix}{}", inbound.target());
 
-    let mut env = revision.env.clone();
+    let mut env = terms.env.clone();
     let mut set = |name: &str, value: String| {
         // `%00` in a path was refused by the router; an environment block cannot hold one in any case.
         if !value.contains('\0') {
@@ -60,7 +59,7 @@ pub fn environment(inbound: &Inbound, revision: &Revision) -> Vec<(String, Strin
     if let Some(value) = header(CONTENT_LENGTH) {
         set("CONTENT_LENGTH", value);
     }
-    for (name, value) in header_variables(inbound, revision.record.settings.pass_authorization) {
+    for (name, value) in header_variables(inbound, terms.record.settings.pass_authorization) {
         set(&name, value);
     }
     env
