@@ -71,11 +71,20 @@ pub struct AdminState {
     pub limits: Limits,
     /// What no deploy may exceed.
     pub limits_max: Limits,
+    /// Bytes that a module may have on this node.
+    pub package_bytes: u64,
     /// Uploads under way, and those that wait for their turn.
     pub uploads: Uploads,
 }
 
-/// Room for modules in memory: one permit is one upload of up to [`node::PACKAGE_BYTES`] and its publish.
+/// Bytes that a module may have on a node with so much memory.
+#[must_use]
+pub fn package_bytes(memory_budget: u64) -> u64 {
+    let fitting = memory_budget / node::PACKAGE_MEMORY_PARTS;
+    fitting.clamp(node::PACKAGE_SMALL_BYTES, node::PACKAGE_BYTES)
+}
+
+/// Room for modules: one permit is one upload of up to [`AdminState::package_bytes`] and its publish.
 #[derive(Debug)]
 pub struct Uploads {
     permits: Arc<Semaphore>,

@@ -1,6 +1,7 @@
 //! Compiled code on disk, and the proof without which none of it is loaded.
 
 pub mod fault;
+pub mod mapped;
 pub mod store;
 
 use std::fs::File;

@@ -7,7 +7,7 @@ pub mod wire;
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, Read as _, Seek as _};
+use std::io::{self, Read as _};
 use std::os::fd::AsFd as _;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
@@ -22,6 +22,8 @@ use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+
+use crate::artifact::mapped;
 
 pub use confine::Caps;
 
@@ -111,7 +113,7 @@ fn said(stderr: &str) -> String {
 }
 
 /// What a child sends back: a header, and blobs whose meaning the header's type gives.
-pub type Answer<R> = (R, Vec<Vec<u8>>);
+pub type Answer<R> = (R, Vec<Bytes>);
 
 /// Starts children.
 #[derive(Debug, Clone)]
@@ -173,8 +175,9 @@ fn run_blocking<R: DeserializeOwned>(
     let failed = |source| ChildError::Run { verb: verb.argument(), source };
     let mut job = anonymous("job").map_err(failed)?;
     wire::write(&mut job, header, blobs).map_err(failed)?;
-    job.rewind().map_err(failed)?;
-    let mut result = anonymous("result").map_err(failed)?;
+    // Both sides read what neither can change any more.
+    mapped::seal(&job).map_err(failed)?;
+    let result = anonymous("result").map_err(failed)?;
     let child = Command::new(program)
         .arg0("mayfly")
         .arg(verb.argument())
@@ -191,11 +194,11 @@ fn run_blocking<R: DeserializeOwned>(
         .map_err(failed)?;
     let (status, stderr) = supervise(child, wall).map_err(failed)?;
     judge(status, &stderr, &caps, wall)?;
-    wire::read(&mut result).map_err(ChildError::Answer)
+    mapped::sealed(result).and_then(wire::read).map_err(ChildError::Answer)
 }
 
 fn anonymous(name: &str) -> io::Result<File> {
-    Ok(memfd_create(name, MemfdFlags::CLOEXEC)?.into())
+    Ok(memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?.into())
 }
 
 /// Waits for the end, draining stderr; kills at the deadline, which is then said by `None`.
@@ -302,7 +305,7 @@ fn last(stderr: &str) -> String {
 }
 
 /// What `main` calls when its first argument is a [`Verb`]: confines the process, lets `work` do the job, and ends.
-pub fn run(verb: Verb, work: impl FnOnce(&mut Io) -> anyhow::Result<()>) -> ! {
+pub fn run(verb: Verb, work: impl FnOnce(Io) -> anyhow::Result<()>) -> ! {
     let code = match serve(verb, work) {
         Ok(()) => 0,
         Err(error) => {
@@ -313,7 +316,7 @@ pub fn run(verb: Verb, work: impl FnOnce(&mut Io) -> anyhow::Result<()>) -> ! {
     std::process::exit(code)
 }
 
-fn serve(verb: Verb, work: impl FnOnce(&mut Io) -> anyhow::Result<()>) -> anyhow::Result<()> {
+fn serve(verb: Verb, work: impl FnOnce(Io) -> anyhow::Result<()>) -> anyhow::Result<()> {
     let numbers = std::env::args().skip(2).map(|argument| argument.parse::<u64>());
     let numbers = numbers.collect::<Result<Vec<_>, _>>().context("this verb is Mayfly's own")?;
     let [parent, cpu_s, data_bytes, output_bytes] = numbers[..] else {
@@ -330,7 +333,7 @@ fn serve(verb: Verb, work: impl FnOnce(&mut Io) -> anyhow::Result<()>) -> anyhow
     let result = File::from(io::stdout().as_fd().try_clone_to_owned()?);
     confine::confine(&Caps { cpu_s, data_bytes, output_bytes })
         .context("confining this process")?;
-    work(&mut Io { job, result })
+    work(Io { job, result })
 }
 
 /// Ours are closed on exec; those that a shell or a supervisor left open in Mayfly itself are not.
@@ -353,10 +356,11 @@ impl Io {
     /// # Errors
     /// When the job cannot be read or done, or the result not written.
     pub fn answer<H: DeserializeOwned, R: Serialize>(
-        &mut self,
-        work: impl FnOnce(H, Vec<Vec<u8>>) -> anyhow::Result<Answer<R>>,
+        mut self,
+        work: impl FnOnce(H, Vec<Bytes>) -> anyhow::Result<Answer<R>>,
     ) -> anyhow::Result<()> {
-        let (header, blobs) = wire::read(&mut self.job).context("reading the job")?;
+        let job = mapped::sealed(self.job).and_then(wire::read);
+        let (header, blobs) = job.context("reading the job")?;
         let (header, blobs) = work(header, blobs)?;
         wire::write(&mut self.result, &header, &blobs).context("writing the result")
     }

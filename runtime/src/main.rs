@@ -265,6 +265,7 @@ impl Parts {
             gateway: gateway_address,
             limits: config.limits.clone(),
             limits_max: config.limits_max.clone(),
+            package_bytes: admin::package_bytes(node.engine.plan().memory_budget),
             uploads: Uploads::default(),
         };
         // From now on: health answers while the rest starts. Deploys are refused until then.

@@ -32,6 +32,7 @@ use mayfly_core::record::{RevisionRecord, StageTime};
 use mayfly_core::{ArtifactKey, FunctionName};
 use tokio::sync::{Mutex as Turn, Semaphore};
 
+use crate::artifact::mapped::Scratch;
 use crate::artifact::{ArtifactStore, StoreError};
 use crate::catalog::Catalog;
 use crate::child::{self, Children, Verb};
@@ -172,6 +173,14 @@ impl Publisher {
             commits: Turn::new(()),
         };
         Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// A file for an upload while it arrives.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn scratch(&self) -> Result<Scratch, StoreError> {
+        self.shared.store.scratch()
     }
 
     /// Publishes one revision. A caller that stops waiting does not stop it: it ends as if the caller were there.

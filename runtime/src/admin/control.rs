@@ -4,6 +4,7 @@ use bytes::Bytes;
 use mayfly_core::FunctionName;
 use mayfly_core::record::{RevisionRecord, StageTime};
 
+use crate::artifact::mapped::Scratch;
 use crate::catalog::Overlaps;
 use crate::engine::pages::Measured;
 use crate::publish::Change;
@@ -93,6 +94,12 @@ pub struct Refused {
 
 /// Changes and shows what is deployed. Every method may block on disk, and `publish` on child processes.
 pub trait Control: Send + Sync + 'static {
+    /// A file for a module while it arrives.
+    ///
+    /// # Errors
+    /// [`Refused`] when the state directory cannot be written.
+    fn scratch(&self) -> Result<Scratch, Refused>;
+
     /// Makes `wasm` the function's current revision.
     ///
     /// # Errors

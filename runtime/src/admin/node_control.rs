@@ -11,6 +11,8 @@ use mayfly_core::record::{Abi, RevisionRecord, Snapshot};
 use tokio::runtime::Handle;
 
 use super::control::{Control, Function, Progress, Published, Refused, Removed, State};
+use crate::artifact::StoreError;
+use crate::artifact::mapped::Scratch;
 use crate::catalog::{Catalog, Entry, Failed, Leaves, Takes, View};
 use crate::publish::{Change, PublishError, PublishReport, PublishRequest, Publisher};
 use crate::records::RecordsError;
@@ -29,6 +31,10 @@ pub struct NodeControl {
 }
 
 impl Control for NodeControl {
+    fn scratch(&self) -> Result<Scratch, Refused> {
+        Ok(self.publisher.scratch()?)
+    }
+
     fn publish(
         &self,
         name: &FunctionName,
@@ -172,6 +178,13 @@ impl From<PublishError> for Refused {
             init_log: error.log().map(str::to_owned),
             why: error.kind.to_string(),
         }
+    }
+}
+
+/// Of an upload that has not begun its deploy.
+impl From<StoreError> for Refused {
+    fn from(error: StoreError) -> Self {
+        PublishErrorKind::from(error).at(Stage::Store).into()
     }
 }
 

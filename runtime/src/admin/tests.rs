@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use serde_json::Value;
 
 use super::*;
+use crate::artifact::mapped::Scratch;
 use crate::catalog::{Overlaps, Takes};
 use crate::engine::pages::{Measured, Pages};
 use crate::logs::{Format, LogConfig, Output, Requests, Stream};
@@ -39,6 +40,10 @@ fn record(name: &FunctionName, number: u64, wasm: &[u8], settings: Settings) -> 
 }
 
 impl Control for Fake {
+    fn scratch(&self) -> Result<Scratch, Refused> {
+        Ok(Scratch::new_in(&std::env::temp_dir())?)
+    }
+
     fn publish(
         &self,
         name: &FunctionName,
@@ -139,6 +144,7 @@ impl Api {
             gateway: "0.0.0.0:3000".parse().unwrap(),
             limits: Limits::default(),
             limits_max,
+            package_bytes: node::PACKAGE_BYTES,
             uploads: Uploads::default(),
         };
         let bearer = |token: &Token| format!("Bearer {}", token.reveal());

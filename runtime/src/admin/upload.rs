@@ -11,16 +11,18 @@ use http_body::Body;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use mayfly_core::FunctionName;
 use mayfly_core::limits::node;
+use mayfly_core::units::format_size;
 use mayfly_core::record::StageTime;
 use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::body::AdminBody;
-use super::control::{Progress, Published, Refused};
+use super::control::{Control, Progress, Published, Refused};
 use super::handlers::{blocking, json};
 use super::problem::Problem;
 use super::view::PublishedView;
 use super::{AdminState, Uploads, guard, settings};
+use crate::artifact::mapped::Scratch;
 use crate::publish::Change;
 use crate::unread::Pace;
 
@@ -41,11 +43,12 @@ where
     guard::check_content_type(headers)?;
     let change = settings::change(query, &state.limits, &state.limits_max)?;
     let declared = headers.get(header::CONTENT_LENGTH).and_then(|n| n.to_str().ok()?.parse().ok());
-    if declared.is_some_and(|bytes: u64| bytes > node::PACKAGE_BYTES) {
-        return Err(too_large());
+    let most = state.package_bytes;
+    if declared.is_some_and(|bytes: u64| bytes > most) {
+        return Err(too_large(most));
     }
     let permit = state.uploads.turn().await?;
-    let reading = tokio::time::timeout(node::ADMIN_UPLOAD_TIMEOUT, read(body, declared));
+    let reading = tokio::time::timeout(node::ADMIN_UPLOAD_TIMEOUT, read(body, most, &state.control));
     let wasm = reading.await.map_err(|_| {
         Problem::new(408, "upload-timeout", "The module took too long to arrive").close()
     })??;
@@ -77,20 +80,24 @@ impl Uploads {
     }
 }
 
-fn too_large() -> Problem {
-    let max = mayfly_core::units::format_size(node::PACKAGE_BYTES);
-    Problem::new(413, "package-size", "The module is too large")
-        .detail(format!("a module with its assets has at most {max}"))
-        .close()
+fn too_large(most: u64) -> Problem {
+    let problem = Problem::new(413, "package-size", "The module is too large")
+        .detail(format!("a module with its assets has at most {} on this node", format_size(most)));
+    let problem = if most < node::PACKAGE_BYTES {
+        let parts = node::PACKAGE_MEMORY_PARTS;
+        problem.hint(format!("that is 1/{parts} of engine.memory-budget: raise it there"))
+    } else {
+        problem
+    };
+    problem.close()
 }
 
 fn too_slow() -> Problem {
     Problem::new(408, "upload-timeout", "The module stopped arriving, or comes too slowly").close()
 }
 
-/// A body that grows takes twice its length at the end, so what is declared is taken at once: it has its turn, and comes
-/// at a pace that holds.
-async fn read<B>(body: B, declared: Option<u64>) -> Result<Bytes, Problem>
+/// Reads a module to its end: what is beyond [`node::UPLOAD_PIECE_BYTES`] lies on the disk, not in memory.
+async fn read<B>(body: B, most: u64, control: &Arc<dyn Control>) -> Result<Bytes, Problem>
 where
     B: Body<Data = Bytes> + Unpin,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -100,15 +107,13 @@ where
             .detail(why.to_string())
             .close()
     };
-    let max = usize::try_from(node::PACKAGE_BYTES).unwrap_or(usize::MAX);
-    let mut body = Limited::new(body, max);
-    let declared = declared.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(0);
-    let mut wasm = BytesMut::with_capacity(declared.min(max));
+    let mut body = Limited::new(body, usize::try_from(most).unwrap_or(usize::MAX));
+    let mut arrived = Arrived { control, piece: BytesMut::new(), file: None };
     let (mut pace, mut since) = (Pace::default(), Instant::now());
     loop {
         let next = tokio::time::timeout(node::BODY_IDLE_TIMEOUT, body.frame()).await;
         let Some(frame) = next.map_err(|_| too_slow())? else {
-            return Ok(wasm.freeze());
+            return arrived.into_bytes().await;
         };
         match frame {
             Ok(frame) => {
@@ -117,11 +122,49 @@ where
                 if !pace.holds(since.elapsed(), data.len()) {
                     return Err(too_slow());
                 }
-                wasm.extend_from_slice(data);
+                arrived.take(data).await?;
                 since = Instant::now();
             }
-            Err(error) if error.is::<LengthLimitError>() => return Err(too_large()),
+            Err(error) if error.is::<LengthLimitError>() => return Err(too_large(most)),
             Err(error) => return Err(broken(&error)),
+        }
+    }
+}
+
+/// What arrived of a module: a small one whole in memory, of a large one the last piece.
+struct Arrived<'a> {
+    control: &'a Arc<dyn Control>,
+    piece: BytesMut,
+    file: Option<Scratch>,
+}
+
+impl Arrived<'_> {
+    async fn take(&mut self, data: &[u8]) -> Result<(), Problem> {
+        self.piece.extend_from_slice(data);
+        if self.piece.len() < node::UPLOAD_PIECE_BYTES { Ok(()) } else { self.put_aside().await }
+    }
+
+    async fn put_aside(&mut self) -> Result<(), Problem> {
+        let (control, file) = (self.control.clone(), self.file.take());
+        let piece = std::mem::take(&mut self.piece);
+        let written = blocking(move || {
+            let mut file = file.map_or_else(|| control.scratch(), Ok)?;
+            file.write(&piece)?;
+            Ok((file, piece))
+        });
+        let (file, mut piece) = written.await.map_err(Problem::close)?;
+        piece.clear();
+        (self.file, self.piece) = (Some(file), piece);
+        Ok(())
+    }
+
+    async fn into_bytes(mut self) -> Result<Bytes, Problem> {
+        if self.file.is_some() && !self.piece.is_empty() {
+            self.put_aside().await?;
+        }
+        match self.file {
+            None => Ok(self.piece.freeze()),
+            Some(file) => blocking(move || Ok(file.into_bytes()?)).await,
         }
     }
 }

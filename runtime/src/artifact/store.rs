@@ -8,7 +8,7 @@ mod pins;
 mod secret;
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
-use std::io::{self, Read as _, Seek as _, Write as _};
+use std::io::{self, Seek as _, Write as _};
 use std::os::unix::fs::{
     DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
 };
@@ -19,10 +19,11 @@ use bytes::Bytes;
 use mayfly_core::limits::node;
 use mayfly_core::units::human_size;
 use mayfly_core::{ArtifactKey, Digest, Mac, MacKey};
-use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
+use rustix::fs::{MemfdFlags, memfd_create};
 
 use super::fault::point;
-use super::{Reject, VerifiedArtifact, own_plain_file};
+use super::mapped::{self, Scratch};
+use super::{Reject, VerifiedArtifact};
 
 pub use pins::Pins;
 
@@ -72,6 +73,30 @@ pub enum StoreError {
         /// What the system said.
         source: io::Error,
     },
+}
+
+impl StoreError {
+    pub(super) fn io(doing: &'static str, path: &Path, source: io::Error) -> Self {
+        Self::Io { doing, path: path.to_owned(), source }
+    }
+
+    /// What went wrong in writing `needs` bytes.
+    pub(super) fn written(needs: u64, dir: &Path, path: &Path, source: io::Error) -> Self {
+        if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
+            return Self::Full { needs, dir: dir.to_owned(), why: source.to_string() };
+        }
+        Self::io("writing", path, source)
+    }
+
+    /// The disk has too little room left.
+    pub(super) fn disk(needs: u64, dir: &Path, free: u64) -> Self {
+        let why = format!(
+            "the disk has {} free, of which {} are kept for the database",
+            human_size(free),
+            human_size(node::STORE_RESERVE_BYTES)
+        );
+        Self::Full { needs, dir: dir.to_owned(), why }
+    }
 }
 
 /// What a file in the store is.
@@ -128,13 +153,21 @@ impl ArtifactStore {
         let store = Self { dir: dir.to_owned(), secret, budget, pinned: pins::Pinned::default() };
         for kind in Kind::ALL {
             let dir = store.dir.join(kind.dir());
-            for entry in fs::read_dir(&dir).map_err(|e| fail("listing", &dir, e))?.flatten() {
+            for entry in fs::read_dir(&dir).map_err(|e| StoreError::io("listing", &dir, e))?.flatten() {
                 if entry.file_name().to_string_lossy().starts_with(TEMPORARY) {
                     let _ = fs::remove_file(entry.path());
                 }
             }
         }
         Ok(store)
+    }
+
+    /// A file for an upload while it arrives.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn scratch(&self) -> Result<Scratch, StoreError> {
+        Scratch::new_in(&self.dir.join(Kind::Wasm.dir()))
     }
 
     /// Keeps an upload.
@@ -154,9 +187,8 @@ impl ArtifactStore {
     /// # Errors
     /// [`Reject`].
     pub fn read_wasm(&self, digest: Digest) -> Result<Bytes, Reject> {
-        let mut file = self.open_file(Kind::Wasm, digest)?;
-        let bytes = read(&mut file, node::PACKAGE_BYTES)?;
-        if Digest::of(&bytes) == digest { Ok(bytes.into()) } else { Err(Reject::Changed) }
+        let bytes = mapped::stored(self.open_file(Kind::Wasm, digest)?, node::PACKAGE_BYTES)?;
+        if Digest::of(&bytes) == digest { Ok(bytes) } else { Err(Reject::Changed) }
     }
 
     /// Keeps compiled code. The proof is good once a row that holds it is committed.
@@ -192,11 +224,7 @@ impl ArtifactStore {
         let mut file = File::from(memfd_create("artifact", flags).map_err(io::Error::from)?);
         file.write_all(code)?;
         file.set_permissions(Permissions::from_mode(0o400))?;
-        fcntl_add_seals(
-            &file,
-            SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL,
-        )
-        .map_err(io::Error::from)?;
+        mapped::seal(&file)?;
         file.rewind()?;
         let mac = self.secret.sign(&key, code);
         Ok((VerifiedArtifact::verify(file, &self.secret, &key, &mac)?, mac))
@@ -206,9 +234,11 @@ impl ArtifactStore {
     #[must_use]
     pub fn read_cache(&self, key: ArtifactKey) -> Bytes {
         let read = || -> Result<Bytes, Reject> {
-            let mut file = self.open_file(Kind::Cache, key.0)?;
+            let file = self.open_file(Kind::Cache, key.0)?;
+            // For the order of eviction only.
+            let _ = file.set_modified(SystemTime::now());
             let mut bytes =
-                Bytes::from(read(&mut file, (node::CODE_CACHE_BYTES + Mac::BYTES) as u64)?);
+                mapped::stored(file, (node::CODE_CACHE_BYTES + Mac::BYTES) as u64)?;
             if bytes.len() < Mac::BYTES {
                 return Err(Reject::Changed);
             }
@@ -217,7 +247,6 @@ impl ArtifactStore {
             if !self.secret.verify(&key, &code, &Mac::from_bytes(mac)) {
                 return Err(Reject::Changed);
             }
-            let _ = file.set_modified(SystemTime::now());
             Ok(code)
         };
         match read() {
@@ -282,11 +311,7 @@ impl ArtifactStore {
         let needs: usize = parts.iter().map(|part| part.len()).sum();
         self.write_and_rename(kind, &path, parts, durable).map_err(|source| {
             // Not its number: that is hidden where a temporary file's path was put round the error.
-            if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
-                let (needs, dir) = (needs as u64, self.dir.clone());
-                return StoreError::Full { needs, dir, why: source.to_string() };
-            }
-            fail("writing", &path, source)
+            StoreError::written(needs as u64, &self.dir, &path, source)
         })
     }
 
@@ -321,32 +346,18 @@ impl ArtifactStore {
     }
 }
 
-fn fail(doing: &'static str, path: &Path, source: io::Error) -> StoreError {
-    StoreError::Io { doing, path: path.to_owned(), source }
-}
-
-fn read(file: &mut File, most: u64) -> Result<Vec<u8>, Reject> {
-    let len = own_plain_file(file)?;
-    if len > most {
-        return Err(Reject::Changed);
-    }
-    let mut bytes = Vec::with_capacity(usize::try_from(len).unwrap_or(0));
-    file.take(most).read_to_end(&mut bytes)?;
-    Ok(bytes)
-}
-
 /// Makes a directory that is ours alone, or checks that it is.
 fn own_dir(path: &Path) -> Result<(), StoreError> {
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(path)
-        .map_err(|e| fail("making", path, e))?;
-    let metadata = fs::symlink_metadata(path).map_err(|e| fail("looking at", path, e))?;
+        .map_err(|e| StoreError::io("making", path, e))?;
+    let metadata = fs::symlink_metadata(path).map_err(|e| StoreError::io("looking at", path, e))?;
     let refuse = |why| Err(StoreError::Unsafe { path: path.to_owned(), why });
     // The state directory itself may be a link of the operator's, to a volume for example.
     let metadata = if metadata.is_symlink() {
-        fs::metadata(path).map_err(|e| fail("looking at", path, e))?
+        fs::metadata(path).map_err(|e| StoreError::io("looking at", path, e))?
     } else {
         metadata
     };

@@ -5,8 +5,9 @@
 //! ```
 
 use std::fs::File;
-use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::io::{self, Write as _};
 
+use bytes::{Buf as _, Bytes};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -33,40 +34,33 @@ pub fn write(
     blobs.iter().try_for_each(|blob| file.write_all(blob.as_ref()))
 }
 
-/// Reads the message that fills a file from its start.
+/// Reads a whole message. The blobs are parts of it, not copies.
 ///
-/// Lengths are checked against the file's before anything is allocated: the other side may be hostile.
-pub fn read<H: DeserializeOwned>(file: &mut File) -> io::Result<(H, Vec<Vec<u8>>)> {
-    let mut left = file.seek(SeekFrom::End(0))?;
-    file.rewind()?;
-    let header_len = number(file, &mut left)?;
+/// Lengths are checked against the message's before anything is allocated: the other side may be hostile.
+pub fn read<H: DeserializeOwned>(mut message: Bytes) -> io::Result<(H, Vec<Bytes>)> {
+    let header_len = number(&mut message)?;
     if header_len > HEADER_BYTES {
         return Err(malformed("its header is too long"));
     }
-    let header = bytes(file, &mut left, header_len)?;
-    let header = serde_json::from_slice(&header)?;
-    let count = number(file, &mut left)?;
+    let header = serde_json::from_slice(&take(&mut message, header_len)?)?;
+    let count = number(&mut message)?;
     if count > BLOBS {
         return Err(malformed("it has too many parts"));
     }
-    let lens: Vec<u64> = (0..count).map(|_| number(file, &mut left)).collect::<Result<_, _>>()?;
-    let blobs =
-        lens.into_iter().map(|len| bytes(file, &mut left, len)).collect::<Result<_, _>>()?;
-    if left == 0 { Ok((header, blobs)) } else { Err(malformed("bytes are left over")) }
+    let lens: Vec<u64> = (0..count).map(|_| number(&mut message)).collect::<Result<_, _>>()?;
+    let blobs = lens.into_iter().map(|len| take(&mut message, len)).collect::<Result<_, _>>()?;
+    if message.is_empty() { Ok((header, blobs)) } else { Err(malformed("bytes are left over")) }
 }
 
-fn number(file: &mut File, left: &mut u64) -> io::Result<u64> {
-    let eight = bytes(file, left, 8)?;
-    let eight = eight.try_into().map_err(|_| malformed("it is cut short"))?;
-    Ok(u64::from_le_bytes(eight))
+fn number(message: &mut Bytes) -> io::Result<u64> {
+    message.try_get_u64_le().map_err(|_| malformed("it is cut short"))
 }
 
-fn bytes(file: &mut File, left: &mut u64, len: u64) -> io::Result<Vec<u8>> {
-    *left = left.checked_sub(len).ok_or_else(|| malformed("it is cut short"))?;
-    let len = usize::try_from(len).map_err(|_| malformed("it is too long"))?;
-    let mut bytes = vec![0; len];
-    file.read_exact(&mut bytes)?;
-    Ok(bytes)
+fn take(message: &mut Bytes, len: u64) -> io::Result<Bytes> {
+    match usize::try_from(len) {
+        Ok(len) if len <= message.len() => Ok(message.split_to(len)),
+        _ => Err(malformed("it is cut short")),
+    }
 }
 
 fn malformed(why: &str) -> io::Error {
@@ -78,13 +72,9 @@ fn malformed(why: &str) -> io::Error {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::io::{Read as _, Seek as _};
 
-    fn file(bytes: &[u8]) -> File {
-        let mut file = tempfile::tempfile().unwrap();
-        file.write_all(bytes).unwrap();
-        file
-    }
+    use super::*;
 
     fn message() -> Vec<u8> {
         let mut made = tempfile::tempfile().unwrap();
@@ -95,26 +85,30 @@ mod tests {
         bytes
     }
 
+    fn parsed(bytes: &[u8]) -> io::Result<((String, u32), Vec<Bytes>)> {
+        read(Bytes::copy_from_slice(bytes))
+    }
+
     #[test]
     fn a_message_survives_the_round_trip() {
-        let (header, blobs) = read::<(String, u32)>(&mut file(&message())).unwrap();
+        let (header, blobs) = parsed(&message()).unwrap();
         assert_eq!(header, ("job".to_owned(), 7));
-        assert_eq!(blobs, [b"one".to_vec(), Vec::new(), b"three".to_vec()]);
+        assert_eq!(blobs, ["one", "", "three"]);
     }
 
     #[test]
     fn every_prefix_and_every_longer_one_is_refused() {
         let whole = message();
         for cut in 0..whole.len() {
-            assert!(read::<(String, u32)>(&mut file(&whole[..cut])).is_err(), "{cut}");
+            assert!(parsed(&whole[..cut]).is_err(), "{cut}");
         }
-        assert!(read::<(String, u32)>(&mut file(&[&whole[..], b"x"].concat())).is_err());
+        assert!(parsed(&[&whole[..], b"x"].concat()).is_err());
     }
 
     #[test]
     fn a_length_that_lies_allocates_nothing() {
         let mut bad = message();
         bad[..8].copy_from_slice(&u64::MAX.to_le_bytes());
-        assert!(read::<(String, u32)>(&mut file(&bad)).is_err());
+        assert!(parsed(&bad).is_err());
     }
 }

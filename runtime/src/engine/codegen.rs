@@ -58,7 +58,7 @@ pub fn base_config() -> Config {
     reason = "the same door as the engine's load, for the confined process that runs init"
 )]
 pub fn load_handed_down(engine: &Engine, code: &[u8]) -> wasmtime::Result<Module> {
-    // SAFETY: the caller's promise above; the bytes are a private copy that nobody else can change. A child of publish
+    // SAFETY: the caller's promise above; the bytes were sealed, and wasmtime copies them. A child of publish
     // has no file, no network and no memory of anyone else, should they be wrong after all; `mayfly run` has what its
     // user has, and its bytes come from a compile child of its own.
     unsafe { Module::deserialize(engine, code) }

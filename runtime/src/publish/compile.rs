@@ -83,7 +83,7 @@ pub async fn compile(
     if let Some(error) = report.error {
         return Err(CompileError::Refused(error));
     }
-    let mut blobs = blobs.into_iter().map(Bytes::from);
+    let mut blobs = blobs.into_iter();
     let code = blobs.next().unwrap_or_default();
     let cache = blobs.next().filter(|cache| !cache.is_empty());
     check(blobs.next().unwrap_or_default(), wasm).await?;
@@ -102,8 +102,8 @@ async fn check(guarded: Bytes, wasm: Bytes) -> Result<(), CompileError> {
 }
 
 /// The child's side.
-pub(crate) fn child(job: Job, blobs: Vec<Vec<u8>>) -> anyhow::Result<Answer<Report>> {
-    let [wasm, cache] = <[Vec<u8>; 2]>::try_from(blobs)
+pub(crate) fn child(job: Job, blobs: Vec<Bytes>) -> anyhow::Result<Answer<Report>> {
+    let [wasm, cache] = <[Bytes; 2]>::try_from(blobs)
         .map_err(|blobs| anyhow::anyhow!("{} blobs instead of two", blobs.len()))?;
     let store = Arc::new(FunctionCache::decode(&cache));
     drop(cache);
@@ -111,11 +111,12 @@ pub(crate) fn child(job: Job, blobs: Vec<Vec<u8>>) -> anyhow::Result<Answer<Repo
     let mut report = Report { error: None, hits: store.hits(), misses: store.misses() };
     let blobs = match made {
         Ok((code, guarded)) => {
-            vec![code, if report.misses == 0 { Vec::new() } else { store.encode() }, guarded]
+            let cache = if report.misses == 0 { Vec::new() } else { store.encode() };
+            [code, cache, guarded].map(Bytes::from).to_vec()
         }
         Err(error) => {
             report.error = Some(format!("{error:#}").chars().take(2_000).collect());
-            vec![Vec::new(); 3]
+            vec![Bytes::new(); 3]
         }
     };
     Ok((report, blobs))
@@ -213,9 +214,9 @@ mod tests {
     const MODULE: &str = r#"(module (memory (export "memory") 1)
         (func (export "_start") (i32.store (i32.const 0) (i32.const 7))) (func (export "other") nop))"#;
 
-    fn build(cache: Vec<u8>) -> (Report, Vec<Vec<u8>>) {
+    fn build(cache: Bytes) -> (Report, Vec<Bytes>) {
         let wasm = wat::parse_str(MODULE).unwrap();
-        child(Job { instrument: None }, vec![wasm, cache]).unwrap()
+        child(Job { instrument: None }, vec![wasm.into(), cache]).unwrap()
     }
 
     /// A key also covers the exception tables that an entry trampoline left in the scratch space it was compiled in
@@ -223,7 +224,7 @@ mod tests {
     /// in one of about twenty runs, a function is compiled under another key too; both are kept from then on.
     #[test]
     fn before_long_everything_comes_from_the_cache() {
-        let (first, mut blobs) = build(Vec::new());
+        let (first, mut blobs) = build(Bytes::new());
         assert_eq!(first.error, None);
         assert!(first.misses >= 2, "{first:?}");
         assert!(blobs.pop().is_some(), "what was compiled");
@@ -245,10 +246,10 @@ mod tests {
 
     #[test]
     fn a_cache_that_is_cut_is_only_smaller() {
-        let (_, blobs) = build(Vec::new());
+        let (_, blobs) = build(Bytes::new());
         for cut in 0..blobs[1].len() {
             let decoded = FunctionCache::decode(&blobs[1][..cut]);
-            assert!(decoded.old.len() < usize::try_from(build(Vec::new()).0.misses).unwrap());
+            assert!(decoded.old.len() < usize::try_from(build(Bytes::new()).0.misses).unwrap());
             if cut > 64 {
                 break;
             }
@@ -257,9 +258,9 @@ mod tests {
 
     #[test]
     fn what_the_compiler_refuses_comes_back_as_words() {
+        let wasm = Bytes::from_static(b"\0asm\x01\0\0\0\x01\x01");
         let (report, blobs) =
-            child(Job { instrument: None }, vec![b"\0asm\x01\0\0\0\x01\x01".to_vec(), Vec::new()])
-                .unwrap();
+            child(Job { instrument: None }, vec![wasm, Bytes::new()]).unwrap();
         assert!(report.error.is_some());
         assert!(blobs[0].is_empty());
     }

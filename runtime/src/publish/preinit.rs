@@ -180,7 +180,7 @@ pub async fn preinit(
     };
     match report.end {
         End::Done => {
-            let wasm = blobs.into_iter().next().unwrap_or_default().into();
+            let wasm = blobs.into_iter().next().unwrap_or_default();
             Ok(Snapshotted { wasm, log })
         }
         End::Forbidden { import, at_request: true } => {
@@ -218,14 +218,14 @@ const INIT_HINT: &str = "init runs at deploy with no files, no network, an empty
     still; what it wrote is in the deploy's report";
 
 /// The child's side.
-pub(crate) fn child(job: Job, blobs: Vec<Vec<u8>>) -> anyhow::Result<Answer<Report>> {
+pub(crate) fn child(job: Job, blobs: Vec<Bytes>) -> anyhow::Result<Answer<Report>> {
     let mut blobs = blobs.into_iter();
     let (Some(wasm), Some(code)) = (blobs.next(), blobs.next()) else {
         anyhow::bail!("no module to run");
     };
     let mut assets = Assets::default();
     for (name, bytes) in job.assets.iter().zip(blobs) {
-        assets.insert(name.clone(), bytes.into());
+        assets.insert(name.clone(), bytes);
     }
     let engine = engine()?;
     let module = load_handed_down(&engine, &code)?;
@@ -250,7 +250,7 @@ pub(crate) fn child(job: Job, blobs: Vec<Vec<u8>>) -> anyhow::Result<Answer<Repo
         Ok(instance) => {
             let mut state = Restored { store: &mut store, instance };
             let wasm = runtime.block_on(wizer.snapshot(&context, &mut state))?;
-            Ok((report(End::Done), vec![wasm]))
+            Ok((report(End::Done), vec![wasm.into()]))
         }
         Err(error) => {
             let guest = store.data();

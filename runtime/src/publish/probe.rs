@@ -99,8 +99,8 @@ pub async fn probe(
 }
 
 /// The child's side.
-pub(crate) fn child(job: Job, blobs: Vec<Vec<u8>>) -> anyhow::Result<Answer<Report>> {
-    let [code] = <[Vec<u8>; 1]>::try_from(blobs)
+pub(crate) fn child(job: Job, blobs: Vec<Bytes>) -> anyhow::Result<Answer<Report>> {
+    let [code] = <[Bytes; 1]>::try_from(blobs)
         .map_err(|blobs| anyhow::anyhow!("{} blobs instead of one", blobs.len()))?;
     let engine = engine()?;
     let module = load_handed_down(&engine, &code)?;

@@ -162,8 +162,14 @@ caps! {
     LOG_FOLLOWERS: usize = 64, written_count;
     /// Lines that a slow follower may be behind before it is told of a gap.
     LOG_FOLLOWER_QUEUE: usize = 256, written_count;
-    /// Bytes of an uploaded module, assets included: a ResNet-50 of 32 bits and the runner have 106 MiB.
-    PACKAGE_BYTES: u64 = 128 * MIB, written_size;
+    /// Bytes of an uploaded module, assets included: Whisper base's decoder of 32 bits and the runner have 206 MiB.
+    PACKAGE_BYTES: u64 = 320 * MIB, written_size;
+    /// A module has at most one part in so many of `engine.memory-budget`: its deploy holds it some four times.
+    PACKAGE_MEMORY_PARTS: u64 = 8, written_count;
+    /// Bytes that a module may have on every node, however little memory that has.
+    PACKAGE_SMALL_BYTES: u64 = 128 * MIB, written_size;
+    /// Bytes of an upload that are kept in memory before they go to the disk.
+    UPLOAD_PIECE_BYTES: usize = MIB as usize, written_size;
     /// Functions on one node.
     FUNCTIONS: usize = 10_000, written_count;
     /// Publishes at once; each is a child process that may take a core and 4 GiB.
@@ -275,8 +281,8 @@ caps! {
     INFERENCE_ANSWER_RATE: u64 = 256 * KIB, written_size;
     /// Until that is asked of an answer.
     INFERENCE_ANSWER_GRACE: Duration = Duration::from_secs(10), written_duration;
-    /// Until a module is uploaded whole: 128 MiB at 3.6 Mbit/s.
-    ADMIN_UPLOAD_TIMEOUT: Duration = Duration::from_secs(300), written_duration;
+    /// Until a module is uploaded whole: 320 MiB at 4.5 Mbit/s.
+    ADMIN_UPLOAD_TIMEOUT: Duration = Duration::from_secs(600), written_duration;
     /// Connections to the admin listener; two thirds of the reserved descriptors, if that is less.
     ADMIN_CONNECTIONS: usize = 256, written_count;
     /// Beyond the longest wall limit, before a drain gives up.

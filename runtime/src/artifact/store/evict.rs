@@ -9,7 +9,7 @@ use mayfly_core::Digest;
 use mayfly_core::limits::node;
 use mayfly_core::units::human_size;
 
-use super::{ArtifactStore, Kind, StoreError, TEMPORARY, fail};
+use super::{ArtifactStore, Kind, StoreError, TEMPORARY};
 
 struct Listed {
     kind: Kind,
@@ -77,18 +77,14 @@ impl ArtifactStore {
             ));
         }
         if free < on_disk {
-            return full(format!(
-                "the disk has {} free, of which {} are kept for the database",
-                human_size(free),
-                human_size(node::STORE_RESERVE_BYTES)
-            ));
+            return Err(StoreError::disk(needs, &self.dir, free));
         }
         Ok(())
     }
 
     fn free(&self) -> Result<u64, StoreError> {
         let stat = rustix::fs::statvfs(&self.dir)
-            .map_err(|e| fail("asking for room in", &self.dir, e.into()))?;
+            .map_err(|e| StoreError::io("asking for room in", &self.dir, e.into()))?;
         Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
     }
 

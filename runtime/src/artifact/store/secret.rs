@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use mayfly_core::MacKey;
 
-use super::{StoreError, TEMPORARY, fail};
+use super::{StoreError, TEMPORARY};
 
 /// Bytes that it has.
 pub(super) const BYTES: usize = 32;
@@ -15,7 +15,7 @@ pub(super) const BYTES: usize = 32;
 /// The node's secret; made at first start.
 pub(super) fn load_or_make(dir: &Path) -> Result<MacKey, StoreError> {
     let path = dir.join("mac.key");
-    let io = |doing| move |source| fail(doing, &path_of(dir), source);
+    let io = |doing| move |source| StoreError::io(doing, &path_of(dir), source);
     match OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW).open(&path) {
         Ok(file) => {
             let metadata = file.metadata().map_err(io("looking at"))?;
@@ -44,7 +44,7 @@ pub(super) fn load_or_make(dir: &Path) -> Result<MacKey, StoreError> {
             File::open(dir).and_then(|dir| dir.sync_all()).map_err(io("flushing"))?;
             Ok(MacKey::new(bytes))
         }
-        Err(error) => Err(fail("opening", &path, error)),
+        Err(error) => Err(StoreError::io("opening", &path, error)),
     }
 }
 

@@ -233,5 +233,5 @@ fn a_snapshot_is_measured_in_pages() {
 #[test]
 fn a_module_over_the_package_limit_is_refused_by_its_size() {
     let bytes = vec![0; usize::try_from(node::PACKAGE_BYTES).unwrap() + 1];
-    refused(validate(&bytes.into(), &Limits::default()), "the limit is 128", "strip");
+    refused(validate(&bytes.into(), &Limits::default()), "the limit is 320", "strip");
 }
