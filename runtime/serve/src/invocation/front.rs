@@ -1,0 +1,40 @@
+//! What `GET /` answers while no function has that path: what this is, and how to go on. Of what is deployed it says nothing.
+
+use bytes::Bytes;
+use http::header::{ACCEPT, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderMap, VARY};
+use http::request::Parts;
+use http::{HeaderValue, Method, Response};
+use mayfly_core::Outcome;
+use mayfly_host::exchange::ResponseBody;
+
+use super::ledger::Ledger;
+use super::own;
+
+const HTML: &str = include_str!("front/page.html");
+const JSON: &str = include_str!("front/page.json");
+
+/// Whether a request for which there is no function is for the page.
+pub fn is_asked(parts: &Parts) -> bool {
+    parts.uri.path() == "/" && (parts.method == Method::GET || parts.method == Method::HEAD)
+}
+
+/// The page: for people if a browser asks, which says that it takes HTML, else for programs.
+pub fn page(ledger: Ledger, parts: &Parts) -> Response<ResponseBody> {
+    let (body, kind) = match takes_html(&parts.headers) {
+        true => (HTML, "text/html; charset=utf-8"),
+        false => (JSON, "application/json"),
+    };
+    let body = if parts.method == Method::HEAD { "" } else { body };
+    let mut response = Response::new(ResponseBody::Whole(Bytes::from_static(body.as_bytes())));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    headers.insert(VARY, HeaderValue::from_static("Accept"));
+    let policy = HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'");
+    headers.insert(CONTENT_SECURITY_POLICY, policy);
+    own::end(ledger, Outcome::Answered, response)
+}
+
+fn takes_html(headers: &HeaderMap) -> bool {
+    let mut accepted = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    accepted.any(|value| value.to_ascii_lowercase().contains("text/html"))
+}
