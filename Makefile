@@ -65,7 +65,7 @@ lint:
 	$(CARGO) clippy --profile guest --target $(GUEST_TARGET) -p mayfly --all-features $(addprefix -p ,$(SMALL) $(MODELS)) -- -D warnings
 
 docs-check:
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps -p mayfly-bench -p mayfly-runtime -p mayfly-core -p mayfly-oip -p mayfly-abi -p mayfly
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps $(addprefix -p mayfly-,bench runtime core oip observe store host publish serve admin abi) -p mayfly
 
 unit:
 	$(CARGO) test

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use mayfly_runtime::child::Verb as ChildVerb;
-use mayfly_runtime::publish::child_main;
+use mayfly_publish::child::Verb as ChildVerb;
+use mayfly_publish::child_main;
 
 use mayfly_bench::guests::Guests;
 use mayfly_bench::micro::Micro;

@@ -11,11 +11,11 @@ use bytes::Bytes;
 use mayfly_core::{
     ArtifactKey, Digest, FunctionName, Limits, Mac, MacKey, RequestId, auth, router,
 };
-use mayfly_runtime::child;
-use mayfly_runtime::gateway::framing::Framing;
-use mayfly_runtime::kernels::{self, Cpu};
-use mayfly_runtime::publish::validate;
-use mayfly_runtime::sandbox::{cgi, head};
+use mayfly_host::kernels::{self, Cpu};
+use mayfly_host::sandbox::{cgi, head};
+use mayfly_publish::child;
+use mayfly_publish::validate;
+use mayfly_serve::gateway::framing::Framing;
 
 /// A target: its name, what it does, and inputs to begin with.
 pub struct Target {

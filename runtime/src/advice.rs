@@ -2,7 +2,7 @@
 
 use mayfly_core::limits::{LIMIT_KEYS, LimitKey, Limits};
 use mayfly_core::record::RevisionRecord;
-use mayfly_runtime::catalog::View;
+use mayfly_host::catalog::View;
 use mayfly_runtime::config::Config;
 
 /// Functions that are named in one line.

@@ -6,7 +6,7 @@ use anyhow::{Context as _, anyhow, bail};
 use mayfly_core::limits::{Limits, node};
 use mayfly_core::record::Settings;
 use mayfly_core::{Digest, FunctionName};
-use mayfly_runtime::publish::{Change, PublishRequest, Publisher};
+use mayfly_publish::{Change, PublishRequest, Publisher};
 
 /// Deploys one, unless it is what the name has already. An error is fatal only if the name then leads nowhere: a node that
 /// has an earlier revision serves that.

@@ -1,17 +1,16 @@
 //! What a file is, whether Mayfly can run it, and what to change if it cannot: `mayfly check`.
 //!
-//! The verdict is [`crate::publish::validate`]'s own, so that what passes here passes a deploy; beside it stands what a
+//! The verdict is [`mayfly_publish::validate`]'s own, so that what passes here passes a deploy; beside it stands what a
 //! person wants to know before.
 
 use bytes::Bytes;
 use mayfly_core::Limits;
 use mayfly_core::record::Abi;
 use mayfly_core::units::human_size;
+use mayfly_host::imports::WASI;
+use mayfly_publish::validate::{self, Inspection};
 use serde::Serialize;
 use wasmparser::{ExternalKind, Parser, Payload};
-
-use crate::imports::WASI;
-use crate::publish::validate::{self, Inspection};
 
 /// Imports, exports and assets that are shown by name; what is over is counted.
 const SHOWN: usize = 200;

@@ -17,8 +17,7 @@ use ipnet::IpNet;
 use mayfly_core::FunctionName;
 use mayfly_core::limits::{LIMIT_KEYS, Limits, node};
 use mayfly_core::router::Route;
-
-use crate::logs::{Format, Requests};
+use mayfly_observe::logs::{Format, Requests};
 
 pub use keys::{KEYS, Key, Kind};
 pub use layers::{ConfigArgs, Origin};

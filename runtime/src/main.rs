@@ -16,22 +16,21 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use clap::{CommandFactory as _, Parser as _};
+use mayfly_admin::{self as admin, Admin, AdminState, NodeControl, Uploads};
 use mayfly_core::auth::Tokens;
 use mayfly_core::limits::node;
-use mayfly_runtime::admin::{self, Admin, AdminState, NodeControl, Uploads};
-use mayfly_runtime::catalog::{Catalog, Entry};
-use mayfly_runtime::child;
+use mayfly_host::catalog::{Catalog, Entry};
+use mayfly_host::descriptors::Descriptors;
+use mayfly_host::engine::{Engine, EngineConfig, trim};
+use mayfly_observe::logs::{LogConfig, LogSink, Output, escape_lines};
+use mayfly_observe::metrics::Metrics;
+use mayfly_observe::telemetry;
+use mayfly_publish::{self as publish, Publisher, PublisherConfig, child};
 use mayfly_runtime::config::{Config, Process};
-use mayfly_runtime::descriptors::Descriptors;
-use mayfly_runtime::engine::{Engine, EngineConfig, trim};
-use mayfly_runtime::forwarded::Trusted;
-use mayfly_runtime::gateway::{self, Gateway, GatewayConfig};
-use mayfly_runtime::logs::{LogConfig, LogSink, Output, escape_lines};
-use mayfly_runtime::metrics::Metrics;
-use mayfly_runtime::node::{Node, NodeConfig};
-use mayfly_runtime::publish::{self, Publisher, PublisherConfig};
-use mayfly_runtime::state_dir;
-use mayfly_runtime::telemetry;
+use mayfly_serve::forwarded::Trusted;
+use mayfly_serve::gateway::{self, Gateway, GatewayConfig};
+use mayfly_serve::node::{Node, NodeConfig};
+use mayfly_store::state_dir;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
@@ -171,7 +170,7 @@ struct Parts {
     publisher: Publisher,
     /// Taken when its workers start.
     gateway: parking_lot::Mutex<Option<Gateway>>,
-    running: parking_lot::Mutex<Option<mayfly_runtime::gateway::Running>>,
+    running: parking_lot::Mutex<Option<mayfly_serve::gateway::Running>>,
     gateway_address: SocketAddr,
     admin_address: SocketAddr,
     ready: Arc<AtomicBool>,

@@ -13,20 +13,19 @@ use bytes::Bytes;
 use mayfly_core::limits::Limits;
 use mayfly_core::record::Abi;
 use mayfly_core::{Outcome, units};
+use mayfly_host::engine::codegen::{base_config, load_handed_down};
+use mayfly_host::engine::ticker::Ticker;
+use mayfly_host::imports::pieces::Timed;
+use mayfly_host::imports::wasi;
+use mayfly_host::meter::{Meter, Tick};
+use mayfly_host::sandbox::{self, Limiter, Stop};
+use mayfly_host::traps;
+use mayfly_publish::child::Children;
+use mayfly_publish::compile::{CompileError, Job, compile};
+use mayfly_publish::validate::{Plan, Refusal, validate};
 use wasmtime::{Linker, Memory, Module, Store, Trap, UpdateDeadline};
 use wasmtime_wasi::I32Exit;
 use wasmtime_wasi::p1::WasiP1Ctx;
-
-use crate::child::Children;
-use crate::engine::codegen::{base_config, load_handed_down};
-use crate::engine::ticker::Ticker;
-use crate::imports::pieces::Timed;
-use crate::imports::wasi;
-use crate::meter::{Meter, Tick};
-use crate::publish::compile::{CompileError, Job, compile};
-use crate::publish::validate::{Plan, Refusal, validate};
-use crate::sandbox::{self, Limiter, Stop};
-use crate::traps;
 
 /// How to run a module.
 #[derive(Debug, Clone, Default)]
@@ -161,7 +160,7 @@ fn linker(engine: &wasmtime::Engine, module: &Module) -> wasmtime::Result<Linker
     let mut linker = Linker::new(engine);
     wasi::add_to_linker(&mut linker, |process: &mut Process| &mut process.wasi)?;
     let memory = |process: &mut Process| process.memory;
-    crate::kernels::add_to_linker(&mut linker, true, memory, Process::look)?;
+    mayfly_host::kernels::add_to_linker(&mut linker, true, memory, Process::look)?;
     linker.define_unknown_imports_as_traps(module)?;
     Ok(linker)
 }

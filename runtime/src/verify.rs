@@ -17,19 +17,19 @@ use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use mayfly_core::record::Settings;
 use mayfly_core::{FunctionName, RequestId};
+use mayfly_host::catalog::{Catalog, Entry};
+use mayfly_host::engine::{Engine, EngineConfig};
+use mayfly_host::exchange::RequestBody;
+use mayfly_host::sandbox::Inbound;
+use mayfly_observe::logs::{Format, LogConfig, LogSink, Output, Requests};
+use mayfly_observe::metrics::Metrics;
+use mayfly_publish::child::Children;
+use mayfly_publish::{PublishRequest, Publisher, PublisherConfig};
+use mayfly_serve::invocation;
+use mayfly_serve::node::{Node, NodeConfig};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 
-use crate::catalog::{Catalog, Entry};
-use crate::child::Children;
-use crate::engine::{Engine, EngineConfig};
-use crate::exchange::RequestBody;
-use crate::invocation;
-use crate::logs::{Format, LogConfig, LogSink, Output, Requests};
-use crate::metrics::Metrics;
-use crate::node::{Node, NodeConfig};
-use crate::publish::{PublishRequest, Publisher, PublisherConfig};
-use crate::sandbox::Inbound;
 use guest::{KINDS, Kind, REPORT_BYTES};
 
 /// Findings that are told one by one; the rest are counted.
@@ -103,7 +103,7 @@ pub enum VerifyError {
     Start(String),
     /// A guest could not be deployed.
     #[error("a guest of the verification cannot be deployed: {0}")]
-    Publish(#[from] crate::publish::PublishError),
+    Publish(#[from] mayfly_publish::PublishError),
     /// An instance that should hash does not.
     #[error("an instance that is asked for its seeds fails: {0}")]
     Draw(String),

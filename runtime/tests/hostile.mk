@@ -68,7 +68,7 @@ soak-slow: ## Slow and silent clients
 	timeout 900 $(HOSTILE) slow
 
 soak-guard: ## 20,000 guests that count what they do between two checks of time, 20,000 modules rewritten and plain
-	MAYFLY_SOAK=100 timeout 3000 $(CARGO) test --release -p mayfly-runtime --lib publish::guard
+	MAYFLY_SOAK=100 timeout 3000 $(CARGO) test --release -p mayfly-publish --lib guard
 
 soak-aborts: ## Clients that leave at each phase
 	timeout 900 $(HOSTILE) aborts

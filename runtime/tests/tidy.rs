@@ -112,11 +112,10 @@ fn unsafe_stands_in_few_places_and_says_why() {
     // The engine loads native code; kernels do arithmetic on guest memory; the child sets up its own confinement;
     // guests cross their ABI.
     let allowed = [
-        "runtime/src/engine",
-        "runtime/src/child",
-        "runtime/src/kernels",
+        "runtime/host/src/engine",
+        "runtime/host/src/kernels",
+        "runtime/publish/src/child",
         "guest-sdk/src/",
-        "runtime/src/lib.rs",
         "bench/",
     ];
     let mut complaints = Vec::new();
@@ -139,18 +138,19 @@ fn unsafe_stands_in_few_places_and_says_why() {
 fn only_configuration_reads_the_environment() {
     let allowed = [
         // How many modules its tests make.
-        "runtime/src/publish/guard/tests/differential.rs",
+        "runtime/publish/src/guard/tests/differential.rs",
         // Fault points exist in debug builds only.
-        "runtime/src/artifact/fault.rs",
+        "runtime/store/src/artifact/fault.rs",
         "runtime/src/main.rs",
         "runtime/src/config",
         "runtime/src/cli",
-        "runtime/src/child",
+        "runtime/publish/src/child",
         "bench/",
     ];
     let mut complaints = Vec::new();
     for (name, text) in sources() {
-        let own = name.starts_with("runtime/src/")
+        let own = name.starts_with("runtime/")
+            && name.contains("/src/")
             && !allowed.iter().any(|place| name.starts_with(place));
         if own
             && ["env::var(", "env::var_os(", "env::vars("]
@@ -163,91 +163,75 @@ fn only_configuration_reads_the_environment() {
     complain("these read the environment themselves", &complaints);
 }
 
-#[test]
-fn imports_point_down() {
-    // A module may not import what stands above it in the story.
-    let rules: &[(&str, &[&str])] = &[
-        (
-            "runtime/src/publish",
-            &["crate::gateway", "crate::invocation", "crate::admin", "crate::node"],
-        ),
-        (
-            "runtime/src/artifact",
-            &["crate::publish", "crate::gateway", "crate::admin", "crate::catalog"],
-        ),
-        (
-            "runtime/src/catalog",
-            &["crate::publish", "crate::gateway", "crate::invocation", "crate::admin"],
-        ),
-        (
-            "runtime/src/metrics",
-            &[
-                "crate::gateway",
-                "crate::invocation",
-                "crate::publish",
-                "crate::admin",
-                "crate::engine",
-            ],
-        ),
-        (
-            "runtime/src/kernels",
-            &["crate::gateway", "crate::invocation", "crate::publish", "crate::sandbox"],
-        ),
-        ("runtime/src/gateway", &["crate::publish", "crate::admin", "crate::artifact"]),
-        (
-            "runtime/src/invocation",
-            &["crate::publish", "crate::admin", "crate::artifact", "crate::gateway"],
-        ),
-        (
-            "runtime/src/child",
-            &["crate::gateway", "crate::invocation", "crate::admin", "crate::publish"],
-        ),
-        ("runtime/core", &["wasmtime::", "hyper::", "tokio::"]),
-    ];
-    let mut complaints = Vec::new();
-    for (name, text) in sources() {
-        for (place, forbidden) in rules.iter().filter(|(place, _)| name.starts_with(place)) {
-            for module in *forbidden {
-                let imports = without_tests(&text)
-                    .lines()
-                    .any(|line| !line.trim_start().starts_with("//") && line.contains(module));
-                if imports {
-                    complaints.push(format!("{name} ({place}) imports {module}"));
-                }
-            }
-        }
-    }
-    complain("imports that point up", &complaints);
+/// The crates of ARCHITECTURE.md's table in its order: directory, and the crates of ours that it says they import.
+fn drawn() -> Vec<(String, BTreeSet<String>)> {
+    let page = fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    let rows = page.lines().filter_map(|line| {
+        let cells: Vec<_> = line.strip_prefix("| `")?.split(" | ").collect();
+        let (dir, _) = cells[0].split_once('`')?;
+        let [_, _, imports] = cells[..] else { return None };
+        let imports = imports.trim_end_matches('|').split(',').map(|name| name.trim().to_owned());
+        Some((dir.to_owned(), imports.filter(|name| !name.is_empty()).collect()))
+    });
+    rows.filter(|(dir, _)| root().join(dir).join("Cargo.toml").is_file()).collect()
 }
 
 #[test]
-fn modules_make_no_circle() {
-    let mut imports = BTreeMap::<String, BTreeSet<String>>::new();
-    for (name, text) in sources() {
-        let Some(path) = name.strip_prefix("runtime/src/") else { continue };
-        let module = path.split(['/', '.']).next().unwrap();
-        if ["lib", "main"].contains(&module) {
-            continue;
-        }
-        let used = imports.entry(module.to_owned()).or_default();
-        let code = without_tests(&text).lines().filter(|l| !l.trim_start().starts_with("//"));
-        for after in code.flat_map(|line| line.split("crate::").skip(1)) {
-            let end = after.find(|c: char| c != '_' && !c.is_ascii_lowercase());
-            let other = &after[..end.unwrap_or(after.len())];
-            if other != module {
-                used.insert(other.to_owned());
+fn crates_import_what_the_architecture_says() {
+    let drawn = drawn();
+    let mut above = BTreeSet::new();
+    for (dir, imports) in &drawn {
+        let manifest = fs::read_to_string(root().join(dir).join("Cargo.toml")).unwrap();
+        let manifest: toml::Table = manifest.parse().unwrap();
+        let dependencies = manifest.get("dependencies").and_then(toml::Value::as_table);
+        let names = dependencies.into_iter().flatten().map(|(name, _)| name);
+        let own: BTreeSet<_> =
+            names.filter_map(|name| name.strip_prefix("mayfly-")).map(str::to_owned).collect();
+        assert_eq!(&own, imports, "{dir}: Cargo.toml, and what ARCHITECTURE.md says");
+        let missing: Vec<_> = own.difference(&above).collect();
+        assert!(missing.is_empty(), "{dir} stands above what it imports: {missing:?}");
+        let name = manifest["package"]["name"].as_str().unwrap();
+        above.insert(name.trim_start_matches("mayfly-").to_owned());
+    }
+    for entry in fs::read_dir(root().join("runtime")).unwrap() {
+        let dir = entry.unwrap().path();
+        let name = format!("runtime/{}", dir.file_name().unwrap().to_string_lossy());
+        let is_crate = dir.join("Cargo.toml").is_file() && name != "runtime/fuzz";
+        assert!(!is_crate || drawn.iter().any(|(dir, _)| *dir == name), "{name} is not drawn");
+    }
+}
+
+#[test]
+fn modules_of_a_crate_make_no_circle() {
+    for (dir, _) in drawn().iter().filter(|(dir, _)| dir.starts_with("runtime")) {
+        let src = format!("{dir}/src/");
+        let mut imports = BTreeMap::<String, BTreeSet<String>>::new();
+        for (name, text) in sources() {
+            let Some(path) = name.strip_prefix(&src) else { continue };
+            let module = path.split(['/', '.']).next().unwrap();
+            if ["lib", "main"].contains(&module) {
+                continue;
+            }
+            let used = imports.entry(module.to_owned()).or_default();
+            let code = without_tests(&text).lines().filter(|l| !l.trim_start().starts_with("//"));
+            for after in code.flat_map(|line| line.split("crate::").skip(1)) {
+                let end = after.find(|c: char| c != '_' && !c.is_ascii_lowercase());
+                let other = &after[..end.unwrap_or(after.len())];
+                if other != module {
+                    used.insert(other.to_owned());
+                }
             }
         }
+        // Whoever imports only what was taken away is taken away; a circle stays.
+        while let Some(leaf) = imports
+            .iter()
+            .find(|(_, used)| used.iter().all(|module| !imports.contains_key(module)))
+            .map(|(module, _)| module.clone())
+        {
+            imports.remove(&leaf);
+        }
+        assert!(imports.is_empty(), "{dir}: modules that import each other: {imports:?}");
     }
-    // Whoever imports only what was taken away is taken away; a circle stays.
-    while let Some(leaf) = imports
-        .iter()
-        .find(|(_, used)| used.iter().all(|module| !imports.contains_key(module)))
-        .map(|(module, _)| module.clone())
-    {
-        imports.remove(&leaf);
-    }
-    assert!(imports.is_empty(), "modules that import each other: {imports:?}");
 }
 
 #[test]
@@ -272,10 +256,13 @@ fn nothing_is_left_lying_about() {
 /// Modules that are built into the binary, as text and as bytes. `MAYFLY_BLESS=1` writes the bytes anew.
 #[test]
 fn embedded_modules_are_what_their_text_says() {
-    for name in
-        ["self_test/guest", "verify/guests/plain", "verify/guests/snapshot", "verify/guests/draws"]
-    {
-        let path = root().join("runtime/src").join(name);
+    for name in [
+        "publish/src/self_test/guest",
+        "src/verify/guests/plain",
+        "src/verify/guests/snapshot",
+        "src/verify/guests/draws",
+    ] {
+        let path = root().join("runtime").join(name);
         let wasm = wat::parse_file(path.with_extension("wat")).unwrap();
         let embedded = path.with_extension("wasm");
         if std::env::var_os("MAYFLY_BLESS").is_some() {

@@ -6,8 +6,8 @@ use clap::Args;
 use mayfly_core::Limits;
 use mayfly_core::limits::node;
 use mayfly_core::units::human_size;
+use mayfly_observe::logs::escape;
 use mayfly_runtime::check::{self, Report, Unfit};
-use mayfly_runtime::logs::escape;
 use serde_json::json;
 
 use super::model::{self, ModelArgs, Seen};

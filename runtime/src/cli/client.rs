@@ -6,8 +6,8 @@ use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
+use mayfly_admin::{base_url, parse_token, read_token, read_token_file};
 use mayfly_core::auth::Token;
-use mayfly_runtime::admin::{base_url, parse_token, read_token, read_token_file};
 use mayfly_runtime::config::{NodeAddress, Process};
 use serde_json::Value;
 
@@ -94,7 +94,7 @@ fn configuration() -> Result<NodeAddress, Failure> {
     if let Some(why) = broken
         && !SAID.swap(true, Ordering::Relaxed)
     {
-        let why = mayfly_runtime::logs::escape_lines(&why.to_string());
+        let why = mayfly_observe::logs::escape_lines(&why.to_string());
         eprintln!("warning: {}\nwarning: it is not used", why.trim_end());
     }
     Ok(found)
@@ -196,7 +196,7 @@ pub(super) fn refusal(status: StatusCode, problem: &Value) -> Failure {
             let shown: Vec<_> = said
                 .trim_end()
                 .lines()
-                .map(|l| mayfly_runtime::logs::escape(l.as_bytes()))
+                .map(|l| mayfly_observe::logs::escape(l.as_bytes()))
                 .collect();
             words += &format!("\n{label}: {}", shown.join("\n  "));
         }

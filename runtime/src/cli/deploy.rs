@@ -7,7 +7,7 @@ use http::{Method, StatusCode};
 use mayfly_core::FunctionName;
 use mayfly_core::limits::node;
 use mayfly_core::units::{format_size, human_size, parse_size};
-use mayfly_runtime::publish::Kind;
+use mayfly_publish::Kind;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
@@ -290,7 +290,7 @@ fn show(published: &Value) -> Result<(), Failure> {
         // What a runner has to say of a model is for who deploys it.
         let (label, line) =
             line.strip_prefix("note: ").map_or(("init", line), |note| ("note", note));
-        output::line(format_args!("  {label}: {}", mayfly_runtime::logs::escape(line.as_bytes())))?;
+        output::line(format_args!("  {label}: {}", mayfly_observe::logs::escape(line.as_bytes())))?;
     }
     for note in published["notes"].as_array().into_iter().flatten().filter_map(Value::as_str) {
         output::line(format_args!("  note: {note}"))?;

@@ -73,7 +73,7 @@ fn show_revision(revision: &Value) -> Result<(), Failure> {
     line(format_args!("  variables  {}", words("env_names")))?;
     // A program may be one of them: shown as one line, cut.
     let args: String = words("args").chars().take(100).collect();
-    line(format_args!("  arguments  {}", mayfly_runtime::logs::escape(args.as_bytes())))?;
+    line(format_args!("  arguments  {}", mayfly_observe::logs::escape(args.as_bytes())))?;
     let switches =
         [("stream_body", "--stream-body"), ("pass_authorization", "--pass-authorization")];
     let on = switches.iter().filter(|(key, _)| revision[key].as_bool() == Some(true));

@@ -175,7 +175,7 @@ impl Invoke {
 fn head(response: &Response<Incoming>) -> Result<(), Failure> {
     output::line(format_args!("{:?} {}", response.version(), response.status()))?;
     for (name, value) in response.headers() {
-        output::line(format_args!("{name}: {}", mayfly_runtime::logs::escape(value.as_bytes())))?;
+        output::line(format_args!("{name}: {}", mayfly_observe::logs::escape(value.as_bytes())))?;
     }
     output::line("")
 }

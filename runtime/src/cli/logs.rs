@@ -95,7 +95,7 @@ pub(super) fn human(line: &str) -> String {
         return format!("{head} {}: {}{cut}", text(&entry, "/stream"), text(&entry, "/message"));
     }
     let phases = ["total_us", "queue_us", "receive_us", "instantiate_us", "call_us", "respond_us"];
-    let phases = mayfly_runtime::logs::phases(phases.map(|key| nanos(&entry[key])));
+    let phases = mayfly_observe::logs::phases(phases.map(|key| nanos(&entry[key])));
     let detail = match text(&entry, "/detail") {
         "" => String::new(),
         detail => format!(": {detail}"),

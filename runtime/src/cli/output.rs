@@ -3,7 +3,7 @@
 
 use std::io::Write as _;
 
-use mayfly_runtime::logs::{escape_json, escape_lines};
+use mayfly_observe::logs::{escape_json, escape_lines};
 use serde_json::Value;
 
 use super::Failure;

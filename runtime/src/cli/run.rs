@@ -9,8 +9,8 @@ use mayfly_core::limits::node;
 use mayfly_core::record::Settings;
 use mayfly_core::units::human_size;
 use mayfly_core::{Limits, Outcome};
-use mayfly_runtime::child::Children;
-use mayfly_runtime::logs::escape;
+use mayfly_observe::logs::escape;
+use mayfly_publish::child::Children;
 use mayfly_runtime::run::{self, End, Program};
 
 use super::{Failure, code};

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use mayfly_runtime::child::Children;
+use mayfly_publish::child::Children;
 use mayfly_runtime::verify::{IsolationPlan, IsolationReport, isolation};
 
 use super::{Failure, Printing, code, output};

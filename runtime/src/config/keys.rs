@@ -9,9 +9,9 @@ use ipnet::IpNet;
 use mayfly_core::limits::Limits;
 use mayfly_core::router::Route;
 use mayfly_core::{FunctionName, units};
+use mayfly_observe::logs::{Format, Requests};
 
 use super::Config;
-use crate::logs::{Format, Requests};
 
 /// How a key is given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -261,7 +261,7 @@ pub const KEYS: &[Key] = &[
     key!("log.format", One, "human|json", "how lines are written",
         |c, v| c.log.format = choice(v, &FORMATS)?, chosen(c.log.format, &FORMATS)),
     key!("log.level", One, "LEVEL", "what Mayfly itself logs: error, warn, info, debug, trace, or a tracing filter",
-        |c, v| c.log.level = crate::telemetry::check_filter(v)?, Printed::Text(c.log.level.clone())),
+        |c, v| c.log.level = mayfly_observe::telemetry::check_filter(v)?, Printed::Text(c.log.level.clone())),
     key!("log.requests", One, "errors|all|none", "which invocations get a line; all costs throughput",
         |c, v| c.log.requests = choice(v, &REQUESTS)?, chosen(c.log.requests, &REQUESTS)),
     key!("limits", Pairs, "KEY=VALUE", "limits of functions whose deploy names none",

@@ -6,13 +6,13 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use mayfly_host::engine::Engine;
+use mayfly_host::revision::Revision;
+use mayfly_host::sandbox::Sandbox;
+use mayfly_observe::logs::LogSink;
 use wasmtime::Store;
 
 use super::VerifyError;
-use crate::engine::Engine;
-use crate::logs::LogSink;
-use crate::revision::Revision;
-use crate::sandbox::Sandbox;
 
 /// Ticks for one instance, 5 s as when it is deployed: it only draws a few words and hashes.
 const PATIENCE_TICKS: u64 = 500;

@@ -4,7 +4,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use mayfly_runtime::gateway::{Gateway, GatewayConfig};
+use mayfly_serve::gateway::{Gateway, GatewayConfig};
 
 use crate::pauses::pauses;
 use crate::rig::{Rig, SHORT, connect, read_to_end};

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use mayfly_core::limits::Limits;
-use mayfly_runtime::publish::validate::validate;
+use mayfly_publish::validate::validate;
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 

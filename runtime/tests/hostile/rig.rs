@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 
 use mayfly_core::FunctionName;
 use mayfly_core::record::Settings;
-use mayfly_runtime::catalog::Catalog;
-use mayfly_runtime::child::Children;
-use mayfly_runtime::engine::{Engine, EngineConfig};
-use mayfly_runtime::gateway::{Gateway, GatewayConfig, Running};
-use mayfly_runtime::logs::{Format, LogConfig, LogSink, Output, Requests};
-use mayfly_runtime::metrics::Metrics;
-use mayfly_runtime::node::{Node, NodeConfig};
-use mayfly_runtime::publish::{PublishError, PublishRequest, Publisher, PublisherConfig};
+use mayfly_host::catalog::Catalog;
+use mayfly_host::engine::{Engine, EngineConfig};
+use mayfly_observe::logs::{Format, LogConfig, LogSink, Output, Requests};
+use mayfly_observe::metrics::Metrics;
+use mayfly_publish::child::Children;
+use mayfly_publish::{PublishError, PublishRequest, Publisher, PublisherConfig};
+use mayfly_serve::gateway::{Gateway, GatewayConfig, Running};
+use mayfly_serve::node::{Node, NodeConfig};
 
 /// Clocks of the impatient gateway, and of every body.
 pub const SHORT: Duration = Duration::from_secs(1);
@@ -124,7 +124,7 @@ impl Rig {
     pub fn in_flight(&self, function: &str) -> usize {
         use std::sync::atomic::Ordering;
         match self.node.catalog.load().get(function) {
-            Some(mayfly_runtime::catalog::Entry::Ready(revision)) => {
+            Some(mayfly_host::catalog::Entry::Ready(revision)) => {
                 revision.tenant.in_flight.load(Ordering::Relaxed)
             }
             _ => 0,

@@ -9,9 +9,9 @@ use bytes::Bytes;
 use http::{Method, Request};
 use http_body_util::{BodyExt as _, StreamBody};
 use mayfly_core::record::Settings;
-use mayfly_runtime::catalog::Entry;
-use mayfly_runtime::exchange::RequestBody;
-use mayfly_runtime::revision::Revision;
+use mayfly_host::catalog::Entry;
+use mayfly_host::exchange::RequestBody;
+use mayfly_host::revision::Revision;
 
 use crate::harness::{Harness, Reply, body_of, post, read, request, send};
 

@@ -13,9 +13,9 @@ use http_body_util::BodyExt as _;
 use mayfly_core::RequestId;
 use mayfly_core::limits::node;
 use mayfly_core::record::Settings;
-use mayfly_runtime::exchange::{BoxError, RequestBody};
-use mayfly_runtime::inference;
-use mayfly_runtime::sandbox::Inbound;
+use mayfly_host::exchange::{BoxError, RequestBody};
+use mayfly_host::sandbox::Inbound;
+use mayfly_serve::inference;
 use serde_json::json;
 
 use crate::harness::Harness;

@@ -12,18 +12,16 @@ use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full, StreamBody};
 use mayfly_core::record::Settings;
 use mayfly_core::{FunctionName, RequestId};
-use mayfly_runtime::catalog::Catalog;
-use mayfly_runtime::child::Children;
-use mayfly_runtime::engine::{Engine, EngineConfig};
-use mayfly_runtime::exchange::{RequestBody, ResponseBody};
-use mayfly_runtime::invocation;
-use mayfly_runtime::logs::{Format, LogConfig, LogSink, Output, Requests};
-use mayfly_runtime::metrics::Metrics;
-use mayfly_runtime::node::{Node, NodeConfig};
-use mayfly_runtime::publish::{
-    PublishError, PublishReport, PublishRequest, Publisher, PublisherConfig,
-};
-use mayfly_runtime::sandbox::Inbound;
+use mayfly_host::catalog::Catalog;
+use mayfly_host::engine::{Engine, EngineConfig};
+use mayfly_host::exchange::{RequestBody, ResponseBody};
+use mayfly_host::sandbox::Inbound;
+use mayfly_observe::logs::{Format, LogConfig, LogSink, Output, Requests};
+use mayfly_observe::metrics::Metrics;
+use mayfly_publish::child::Children;
+use mayfly_publish::{PublishError, PublishReport, PublishRequest, Publisher, PublisherConfig};
+use mayfly_serve::invocation;
+use mayfly_serve::node::{Node, NodeConfig};
 
 /// The node and what publishes to it.
 pub struct Harness {

@@ -18,12 +18,12 @@ use http_body_util::{BodyExt as _, Full};
 use mayfly_core::limits::{Limits, node};
 use mayfly_core::record::{RevisionRecord, Settings};
 use mayfly_core::{Outcome, RequestId};
-use mayfly_runtime::catalog::Entry;
-use mayfly_runtime::exchange::{Caps, Exchange};
-use mayfly_runtime::imports::MODULES;
-use mayfly_runtime::meter::Meter;
-use mayfly_runtime::revision::Revision;
-use mayfly_runtime::sandbox::{Assets, Inbound, Sandbox, Stop};
+use mayfly_host::catalog::Entry;
+use mayfly_host::exchange::{Caps, Exchange};
+use mayfly_host::imports::MODULES;
+use mayfly_host::meter::Meter;
+use mayfly_host::revision::Revision;
+use mayfly_host::sandbox::{Assets, Inbound, Sandbox, Stop};
 use wasmtime::Store;
 
 use crate::harness::{Harness, request};

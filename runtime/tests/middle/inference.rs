@@ -8,9 +8,9 @@ use http_body_util::{BodyExt as _, Full};
 use mayfly_abi::{CONTENT_TYPE_MODEL, CONTENT_TYPE_TENSORS};
 use mayfly_core::RequestId;
 use mayfly_core::record::Settings;
-use mayfly_runtime::exchange::RequestBody;
-use mayfly_runtime::inference;
-use mayfly_runtime::sandbox::Inbound;
+use mayfly_host::exchange::RequestBody;
+use mayfly_host::sandbox::Inbound;
+use mayfly_serve::inference;
 use serde_json::{Value, json};
 
 use crate::harness::Harness;

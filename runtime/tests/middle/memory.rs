@@ -5,8 +5,8 @@ use std::sync::atomic::Ordering;
 
 use http::StatusCode;
 use mayfly_core::record::{Settings, Snapshot};
-use mayfly_runtime::catalog::Entry;
-use mayfly_runtime::revision::Revision;
+use mayfly_host::catalog::Entry;
+use mayfly_host::revision::Revision;
 
 use crate::harness::Harness;
 

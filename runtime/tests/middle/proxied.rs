@@ -8,9 +8,9 @@ use http_body_util::BodyExt as _;
 use mayfly_abi::RequestHead;
 use mayfly_core::RequestId;
 use mayfly_core::record::Settings;
-use mayfly_runtime::forwarded::{self, Trusted};
-use mayfly_runtime::inference;
-use mayfly_runtime::sandbox::Inbound;
+use mayfly_host::sandbox::Inbound;
+use mayfly_serve::forwarded::{self, Trusted};
+use mayfly_serve::inference;
 
 use crate::harness::Harness;
 

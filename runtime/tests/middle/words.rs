@@ -12,10 +12,10 @@ use http_body::{Body, Frame};
 use http_body_util::{BodyExt as _, Full};
 use mayfly_core::record::Settings;
 use mayfly_core::{FunctionName, RequestId};
-use mayfly_runtime::exchange::RequestBody;
-use mayfly_runtime::inference;
-use mayfly_runtime::logs::{Body as Logged, Entry, InvocationRecord};
-use mayfly_runtime::sandbox::Inbound;
+use mayfly_host::exchange::RequestBody;
+use mayfly_host::sandbox::Inbound;
+use mayfly_observe::logs::{Body as Logged, Entry, InvocationRecord};
+use mayfly_serve::inference;
 
 use crate::harness::{Harness, body_of, get, read, request, send};
 

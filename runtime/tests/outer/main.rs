@@ -8,8 +8,9 @@ mod proxied;
 mod wasi;
 mod words;
 
-use node::{GREETING, Node, module};
 use serde_json::Value;
+
+use node::{GREETING, Node, module};
 
 #[test]
 fn a_function_is_deployed_called_shown_and_there_after_a_restart() {

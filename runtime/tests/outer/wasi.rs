@@ -8,7 +8,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use mayfly_runtime::imports::{WASI, WASI_FUNCTIONS};
+use mayfly_host::imports::{WASI, WASI_FUNCTIONS};
 
 /// What a run shows from outside.
 #[derive(Debug, PartialEq, Eq)]

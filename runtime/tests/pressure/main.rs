@@ -12,9 +12,9 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use mayfly_core::record::Settings;
-use mayfly_runtime::catalog::Entry;
-use mayfly_runtime::engine::EngineConfig;
-use mayfly_runtime::revision::Revision;
+use mayfly_host::catalog::Entry;
+use mayfly_host::engine::EngineConfig;
+use mayfly_host::revision::Revision;
 
 use harness::{Harness, body_of, get};
 

@@ -9,8 +9,8 @@ use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
 
 use mayfly_core::record::Settings;
-use mayfly_runtime::child::{Caps, Children, confine, wire};
-use mayfly_runtime::publish::preinit::{End, Report};
+use mayfly_publish::child::{Caps, Children, confine, wire};
+use mayfly_publish::preinit::{End, Report};
 
 use crate::node::{MAYFLY, TestNode, reactor, says, state};
 

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use mayfly_runtime::child::{Answer, Caps, ChildError, Children, Verb};
-use mayfly_runtime::engine::codegen::base_config;
-use mayfly_runtime::publish::preinit::{Job, Report};
+use mayfly_host::engine::codegen::base_config;
+use mayfly_publish::child::{Answer, Caps, ChildError, Children, Verb};
+use mayfly_publish::preinit::{Job, Report};
 
 use crate::node::MAYFLY;
 
@@ -65,7 +65,8 @@ async fn a_child_that_needs_too_much_memory_is_stopped() {
     // Linear memory is not on the data limit's account until the snapshot copies it.
     let fill = "(drop (memory.grow (i32.const 1600))) (memory.fill (i32.const 0) (i32.const 1) (i32.const 100000000))";
     let error = preinit(fill, caps, Duration::from_secs(30)).await;
-    let ends_well = matches!(&error, Ok((report, _)) if report.end != mayfly_runtime::publish::preinit::End::Done);
+    let ends_well =
+        matches!(&error, Ok((report, _)) if report.end != mayfly_publish::preinit::End::Done);
     assert!(ends_well || matches!(error, Err(ChildError::Memory(_))), "{error:?}");
 }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use mayfly_core::record::Settings;
-use mayfly_runtime::publish::Restored;
+use mayfly_publish::Restored;
 
 use crate::node::{TestNode, files, says, state};
 

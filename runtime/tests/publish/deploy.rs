@@ -6,9 +6,9 @@ use std::time::Duration;
 use mayfly_core::limits::node as caps;
 use mayfly_core::record::{Settings, Snapshot};
 use mayfly_core::router::Route;
-use mayfly_runtime::catalog::Catalog;
-use mayfly_runtime::child::Children;
-use mayfly_runtime::publish::{PublishErrorKind, PublishReport, PublishRequest, Stage};
+use mayfly_host::catalog::Catalog;
+use mayfly_publish::child::Children;
+use mayfly_publish::{PublishErrorKind, PublishReport, PublishRequest, Stage};
 use parking_lot::Mutex;
 
 use crate::node::{

@@ -8,17 +8,15 @@ use std::time::{Duration, Instant};
 use http_body_util::BodyExt as _;
 use mayfly_core::record::Settings;
 use mayfly_core::{FunctionName, RequestId};
-use mayfly_runtime::catalog::{Catalog, Entry};
-use mayfly_runtime::child::Children;
-use mayfly_runtime::engine::{Engine, EngineConfig};
-use mayfly_runtime::invocation;
-use mayfly_runtime::logs::{Format, LogConfig, LogSink, Output, Requests};
-use mayfly_runtime::metrics::Metrics;
-use mayfly_runtime::node::{Node, NodeConfig};
-use mayfly_runtime::publish::{
-    PublishError, PublishReport, PublishRequest, Publisher, PublisherConfig,
-};
-use mayfly_runtime::sandbox::Inbound;
+use mayfly_host::catalog::{Catalog, Entry};
+use mayfly_host::engine::{Engine, EngineConfig};
+use mayfly_host::sandbox::Inbound;
+use mayfly_observe::logs::{Format, LogConfig, LogSink, Output, Requests};
+use mayfly_observe::metrics::Metrics;
+use mayfly_publish::child::Children;
+use mayfly_publish::{PublishError, PublishReport, PublishRequest, Publisher, PublisherConfig};
+use mayfly_serve::invocation;
+use mayfly_serve::node::{Node, NodeConfig};
 
 /// The binary whose hidden verbs are the children.
 pub const MAYFLY: &str = env!("CARGO_BIN_EXE_mayfly");

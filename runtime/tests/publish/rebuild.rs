@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mayfly_core::record::Settings;
-use mayfly_runtime::catalog::{Entry, Failed};
-use mayfly_runtime::child::Children;
-use mayfly_runtime::publish::{PublishErrorKind, Restored};
+use mayfly_host::catalog::{Entry, Failed};
+use mayfly_publish::child::Children;
+use mayfly_publish::{PublishErrorKind, Restored};
 
 use crate::node::{MAYFLY, TestNode, files, name, says, state, until};
 

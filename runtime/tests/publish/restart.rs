@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use mayfly_core::record::Settings;
-use mayfly_runtime::publish::Restored;
+use mayfly_publish::Restored;
 
 use crate::node::{TestNode, files, name, reactor, says, state};
 

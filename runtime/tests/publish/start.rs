@@ -1,13 +1,11 @@
 //! Start functions: they run whenever an instance is made, so also when publish tries a module.
 
 use mayfly_core::record::{Settings, StageTime};
-use mayfly_runtime::catalog::{Catalog, Entry};
-use mayfly_runtime::child::Children;
-use mayfly_runtime::engine::{Engine, EngineConfig, EngineError};
-use mayfly_runtime::publish::{
-    PublishError, PublishErrorKind, PublishReport, PublishRequest, Stage,
-};
-use mayfly_runtime::sandbox::Sandbox;
+use mayfly_host::catalog::{Catalog, Entry};
+use mayfly_host::engine::{Engine, EngineConfig, EngineError};
+use mayfly_host::sandbox::Sandbox;
+use mayfly_publish::child::Children;
+use mayfly_publish::{PublishError, PublishErrorKind, PublishReport, PublishRequest, Stage};
 use tokio::task::JoinHandle;
 use wasmtime::Store;
 

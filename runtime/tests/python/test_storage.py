@@ -22,7 +22,7 @@ from node import Node
 
 # Every file and process call that a deploy makes in the serving process or its children, with errors that it may meet.
 # Not `write`: threads wake each other by it, which no kernel fails. A disk that fills below is how it fails, and the
-# fault points of `runtime/src/artifact/fault.rs`, which lie before and behind each one.
+# fault points of `runtime/store/src/artifact/fault.rs`, which lie before and behind each one.
 CALLS = {
     "openat": ["EIO", "ENOSPC", "EMFILE", "EROFS"], "pwrite64": ["EIO", "ENOSPC"],
     "fsync": ["EIO", "ENOSPC"], "fdatasync": ["EIO", "ENOSPC"], "ftruncate": ["EIO", "ENOSPC"],

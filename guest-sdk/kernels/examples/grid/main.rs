@@ -4,7 +4,7 @@
 
 mod shapes;
 #[cfg(target_arch = "x86_64")]
-#[path = "../../../../runtime/src/kernels/x86.rs"]
+#[path = "../../../../runtime/host/src/kernels/x86.rs"]
 mod x86;
 
 use std::time::{Duration, Instant};

@@ -197,7 +197,7 @@ impl Embedder {
 
     fn tensor(&mut self, message: &[u8]) -> Result<Vec<u8>, String> {
         let tensor = Tensor::decode(message).map_err(broken)?;
-        let name = mayfly_runtime::logs::escape(tensor.name.as_bytes());
+        let name = mayfly_observe::logs::escape(tensor.name.as_bytes());
         let data = self.read(&tensor).map_err(|why| format!("the weights '{name}': {why}"))?;
         let mut out = Vec::with_capacity(message.len() + data.len());
         let mut left = message;
@@ -298,7 +298,7 @@ fn regular(path: &Path) -> std::io::Result<PathBuf> {
 }
 
 fn escape(text: &str) -> String {
-    mayfly_runtime::logs::escape(text.as_bytes())
+    mayfly_observe::logs::escape(text.as_bytes())
 }
 
 /// Appends a field with a length.

@@ -70,7 +70,7 @@ pub(in super::super) fn ports(described: &Value) -> Result<(), Failure> {
     for (word, key) in [("input", "/inputs"), ("output", "/outputs")] {
         for port in described.pointer(key).and_then(Value::as_array).into_iter().flatten() {
             let (name, datatype) = (text(port, "/name"), text(port, "/datatype"));
-            let name = mayfly_runtime::logs::escape(name.as_bytes());
+            let name = mayfly_observe::logs::escape(name.as_bytes());
             output::line(format_args!("  {word:<10} {name} {datatype} {}", port["shape"]))?;
         }
     }
@@ -154,7 +154,7 @@ async fn send(
         "" => text(&answer, "/title"),
         error => error,
     };
-    let error = mayfly_runtime::logs::escape(error.as_bytes());
+    let error = mayfly_observe::logs::escape(error.as_bytes());
     Err(failed(format!("{status}: {error}")))
 }
 

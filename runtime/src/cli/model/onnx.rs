@@ -249,11 +249,11 @@ impl fmt::Display for Input {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let dims = self.shape.iter().map(|dim| match dim {
             Dim::Fixed(size) => size.to_string(),
-            Dim::Named(name) => mayfly_runtime::logs::escape(name.as_bytes()).to_string(),
+            Dim::Named(name) => mayfly_observe::logs::escape(name.as_bytes()).to_string(),
             Dim::Open => "?".into(),
         });
         let dims: Vec<_> = dims.collect();
-        let name = mayfly_runtime::logs::escape(self.name.as_bytes());
+        let name = mayfly_observe::logs::escape(self.name.as_bytes());
         write!(f, "{name} {} [{}]", self.datatype, dims.join(", "))
     }
 }

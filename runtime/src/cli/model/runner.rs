@@ -131,7 +131,7 @@ impl Runner {
 fn describe(node: &Node) -> String {
     let domain = if node.domain.is_empty() { "" } else { "." };
     let words = format!("{} ({}{domain}{})", node.name, node.domain, node.operator);
-    mayfly_runtime::logs::escape(words.as_bytes()).to_string()
+    mayfly_observe::logs::escape(words.as_bytes()).to_string()
 }
 
 fn failed(why: String) -> Failure {

@@ -1,0 +1,158 @@
+//! What the API shows of a function. Values of variables stay inside: they may be secrets.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use mayfly_core::record::{Abi, RevisionRecord, Snapshot, StageTime};
+use mayfly_host::catalog::{Lost, Takes};
+use mayfly_host::engine::pages::Measured;
+use mayfly_observe::clock::date;
+use mayfly_observe::metrics::Summary;
+use serde::Serialize;
+
+use super::control::{Function, Published, State};
+
+#[derive(Serialize)]
+pub(super) struct RevisionView<'a> {
+    number: u64,
+    created: String,
+    wasm: String,
+    wasm_bytes: u64,
+    artifact_bytes: u64,
+    abi: Abi,
+    snapshot: &'a Snapshot,
+    limits: BTreeMap<&'static str, String>,
+    env_names: Vec<&'a str>,
+    args: &'a [String],
+    routes: &'a [String],
+    stream_body: bool,
+    pass_authorization: bool,
+    stages: &'a [StageTime],
+}
+
+#[derive(Serialize)]
+pub(super) struct FunctionView<'a> {
+    name: &'a str,
+    state: &'static str,
+    /// Why its code could not be rebuilt, so far or at all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
+    url: String,
+    /// Whether it is called by the inference protocol, on `/v2/models/`, as well.
+    model: bool,
+    /// What its routes take from other functions.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    takes: &'a [Takes],
+    /// Its routes that lead to other functions.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    lost: &'a [Lost],
+    in_flight: usize,
+    /// Of requests that were measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    memory: Option<Measured>,
+    revision: RevisionView<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    metrics: Option<Summary>,
+    /// The newest first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    history: Option<Vec<RevisionView<'a>>>,
+}
+
+#[derive(Serialize)]
+pub(super) struct PublishedView<'a> {
+    name: &'a str,
+    url: String,
+    replaced: Option<u64>,
+    /// What was not named and is as in the revision before.
+    kept: &'a [String],
+    notes: &'a [String],
+    init_log: &'a str,
+    revision: RevisionView<'a>,
+}
+
+impl<'a> RevisionView<'a> {
+    pub(super) fn of(record: &'a RevisionRecord) -> Self {
+        Self {
+            number: record.number,
+            created: date(record.created_unix_s).to_string(),
+            wasm: record.wasm.to_string(),
+            wasm_bytes: record.wasm_bytes,
+            artifact_bytes: record.artifact_bytes,
+            abi: record.abi,
+            snapshot: &record.snapshot,
+            limits: record.settings.limits.entries().collect(),
+            env_names: record.settings.env.keys().map(String::as_str).collect(),
+            args: &record.settings.args,
+            routes: &record.settings.routes,
+            stream_body: record.settings.stream_body,
+            pass_authorization: record.settings.pass_authorization,
+            stages: &record.stages,
+        }
+    }
+}
+
+impl<'a> FunctionView<'a> {
+    pub(super) fn of(function: &'a Function, gateway: SocketAddr) -> Self {
+        let (state, reason) = match &function.state {
+            State::Ready => ("ready", None),
+            State::Preparing { failed } => ("preparing", failed.as_deref()),
+            State::Failed { why } => ("failed", Some(why.as_str())),
+        };
+        Self {
+            name: function.record.function.as_str(),
+            state,
+            reason,
+            url: url(gateway, function.record.function.as_str()),
+            model: function.is_model,
+            takes: &function.overlaps.takes,
+            lost: &function.overlaps.lost,
+            in_flight: function.in_flight,
+            memory: function.footprint,
+            revision: RevisionView::of(&function.record),
+            metrics: None,
+            history: None,
+        }
+    }
+
+    pub(super) fn with_details(
+        self,
+        metrics: Option<Summary>,
+        history: &'a [RevisionRecord],
+    ) -> Self {
+        let history = Some(history.iter().map(RevisionView::of).collect());
+        Self { metrics, history, ..self }
+    }
+}
+
+impl<'a> PublishedView<'a> {
+    pub(super) fn of(published: &'a Published, gateway: SocketAddr) -> Self {
+        let name = published.record.function.as_str();
+        Self {
+            name,
+            url: url(gateway, name),
+            replaced: published.replaced,
+            kept: &published.kept,
+            notes: &published.notes,
+            init_log: &published.init_log,
+            revision: RevisionView::of(&published.record),
+        }
+    }
+}
+
+/// The URL of a listener for callers on this machine: an unspecified address is reached on loopback.
+#[must_use]
+pub fn base_url(mut gateway: SocketAddr) -> String {
+    if gateway.ip().is_unspecified() {
+        let loopback: std::net::IpAddr = if gateway.is_ipv4() {
+            std::net::Ipv4Addr::LOCALHOST.into()
+        } else {
+            std::net::Ipv6Addr::LOCALHOST.into()
+        };
+        gateway.set_ip(loopback);
+    }
+    format!("http://{gateway}")
+}
+
+fn url(gateway: SocketAddr, name: &str) -> String {
+    format!("{}/{name}", base_url(gateway))
+}

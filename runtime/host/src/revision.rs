@@ -1,0 +1,134 @@
+//! An immutable revision of a function as it is served: its record, its code, and what is counted of it.
+
+mod met;
+mod tally;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use mayfly_core::Limits;
+use mayfly_core::limits::node::LARGE_MEMORY_BYTES;
+use mayfly_core::record::{RevisionRecord, Snapshot};
+use mayfly_core::shares::Share;
+use mayfly_observe::logs::Source;
+use mayfly_observe::metrics::RevisionMetrics;
+use mayfly_oip::Model;
+use tokio::sync::{OnceCell, Semaphore};
+
+use crate::admission::{Tenant, Usage};
+use crate::engine::pages::Run;
+use crate::engine::warm::Warm;
+use crate::program::LoadedModule;
+use crate::sandbox::Terms;
+pub use met::{Due, Met};
+pub use tally::Tally;
+
+/// What a revision has of the node's rooms, by kind.
+#[derive(Debug)]
+pub struct Shares {
+    /// Requests that are being received.
+    pub receiving: Arc<Share>,
+    /// Bytes of inference requests and answers.
+    pub buffers: Arc<Share>,
+    /// Bytes of bodies that came without a length.
+    pub bodies: Arc<Share>,
+    /// Its long pieces of JSON that may be read or written at once.
+    pub clerks: Semaphore,
+}
+
+impl Default for Shares {
+    fn default() -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Self {
+            receiving: Arc::default(),
+            buffers: Arc::default(),
+            bodies: Arc::default(),
+            // Half of those there are: another function's are not behind all of this one's.
+            clerks: Semaphore::new((cores / 2).max(1)),
+        }
+    }
+}
+
+/// A revision as it is served. Immutable but for counters; shared by every worker.
+pub struct Revision {
+    /// What it is.
+    pub record: Arc<RevisionRecord>,
+    /// Its code, linked once: all that a request does is instantiate it.
+    pub module: LoadedModule,
+    /// Metric handles, resolved at publish.
+    pub metrics: RevisionMetrics,
+    /// What its guests may have.
+    pub terms: Arc<Terms>,
+    /// What its invocations have of the node.
+    pub tenant: Arc<Tenant>,
+    /// What its model takes and gives, if it is one and was asked.
+    pub model: OnceCell<Arc<Model>>,
+    /// What its inferences took, if it is a model.
+    pub tally: Tally,
+    /// Shapes that they had and nothing is ready for.
+    pub met: Met,
+    /// What it has of the node's rooms.
+    pub shares: Shares,
+    /// Whether the last invocation ran beyond its first tick: the next one starts off the I/O workers.
+    pub slow: AtomicBool,
+}
+
+impl Revision {
+    /// Puts a loaded module and its record together.
+    #[must_use]
+    pub fn new(
+        record: RevisionRecord,
+        module: LoadedModule,
+        metrics: RevisionMetrics,
+        log: Arc<Source>,
+    ) -> Arc<Self> {
+        let record = Arc::new(record);
+        let usage = Usage::new(record.function.clone(), module.initial_memory());
+        Arc::new(Self {
+            terms: Terms::new(record.clone(), log, module.assets.clone()),
+            tenant: Tenant::new(usage, record.settings.limits.concurrency),
+            record,
+            module,
+            metrics,
+            model: OnceCell::new(),
+            tally: Tally::default(),
+            met: Met::default(),
+            shares: Shares::default(),
+            slow: AtomicBool::new(false),
+        })
+    }
+
+    /// What is to be put back into the slot of an instance with this memory, whose call took so much CPU time.
+    #[must_use]
+    pub fn warm(&self, memory: &[u8], call: Duration) -> Option<Warm<'_>> {
+        let dirty = self.tenant.footprint.expected();
+        Warm::new(memory, self.image(), dirty, self.module.idle_bytes, call)
+    }
+
+    /// Whether an instance may have so many of its image's pages mapped that a worker must not take them away, however
+    /// short its call was: the one before it in the slot may have wanted them.
+    #[must_use]
+    pub fn has_large_image(&self) -> bool {
+        self.image().iter().map(|[start, end]| end - start).sum::<u64>() >= LARGE_MEMORY_BYTES
+    }
+
+    fn image(&self) -> &[Run] {
+        match &self.record.snapshot {
+            Snapshot::Taken { image, .. } => image,
+            Snapshot::NoInit | Snapshot::Refused { .. } => &[],
+        }
+    }
+
+    /// Caps of one invocation.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.record.settings.limits
+    }
+}
+
+impl std::fmt::Debug for Revision {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Revision({}#{})", self.record.function, self.record.number)
+    }
+}

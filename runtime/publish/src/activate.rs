@@ -1,0 +1,107 @@
+//! The last stage: open, verify, load, make one instance. The guest's entry is not called; what it does is its own
+//! business, and a request may cost somebody money.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use mayfly_core::FunctionName;
+use mayfly_core::record::{RevisionRecord, Snapshot};
+use mayfly_host::catalog::Entry;
+use mayfly_host::engine::EngineError;
+use mayfly_host::program::LoadedModule;
+use mayfly_host::revision::Revision;
+use mayfly_host::sandbox::Assets;
+use mayfly_store::artifact::{Reject, VerifiedArtifact};
+
+use super::error::{PublishError, PublishErrorKind, Stage};
+use super::validate::validate;
+use super::{Shared, blocking};
+
+impl Shared {
+    /// Loads code that was just made, and tries it. Not under the lock of commits: nobody knows what a start function
+    /// does, and others' deploys and removals go on meanwhile.
+    pub(super) async fn try_out(
+        &self,
+        record: &RevisionRecord,
+        artifact: VerifiedArtifact,
+        assets: Option<Arc<Assets>>,
+    ) -> Result<LoadedModule, PublishError> {
+        let (programs, abi) = (self.programs.clone(), record.abi);
+        let loaded = blocking(Stage::Activate, move || {
+            programs
+                .load(&artifact, abi, assets)
+                .map_err(|error| PublishErrorKind::from(error).at(Stage::Activate))
+        })
+        .await?;
+        let revision = self.revision(record.clone(), loaded.clone());
+        if let Err(error) = self.trials.run(&self.engine, &revision, &self.logs).await {
+            self.forget_metrics(&record.function);
+            return Err(PublishErrorKind::from(error).at(Stage::Activate));
+        }
+        Ok(loaded)
+    }
+
+    /// Sets a function's metrics back to the revision that serves on; without one its log is forgotten with them.
+    pub(super) fn forget_metrics(&self, name: &FunctionName) {
+        match self.catalog.load().get(name.as_str()) {
+            Some(Entry::Ready(current)) => drop(self.metrics.revision(name, current.record.number)),
+            Some(Entry::Preparing(_)) => {}
+            None => {
+                self.metrics.remove(name);
+                self.logs.forget(name);
+            }
+        }
+    }
+
+    /// A revision from its record and its code, as it goes into the catalog.
+    pub(super) fn revision(&self, record: RevisionRecord, module: LoadedModule) -> Arc<Revision> {
+        let metrics = self.metrics.revision(&record.function, record.number);
+        let log = self.logs.source(&record.function, &metrics);
+        Revision::new(record, module, metrics, log)
+    }
+
+    /// At start: the code of a current revision, if it is still what we wrote and made for this very engine.
+    pub(super) fn reload(&self, record: &RevisionRecord) -> Result<LoadedModule, Stale> {
+        let has_init = record.snapshot != Snapshot::NoInit;
+        if self.key(record.wasm, &record.settings.limits, has_init) != record.artifact {
+            return Err(Stale::OtherEngine);
+        }
+        // Another function of the same module may have made the file anew since, with a proof of its own.
+        let row = self.records.artifact(record.artifact).ok().flatten();
+        let mac = row.map_or(record.artifact_mac, |row| row.mac);
+        let artifact = self.store.open_artifact(record.artifact, &mac)?;
+        let assets = match record.snapshot {
+            Snapshot::Refused { .. } => {
+                let wasm = self.store.read_wasm(record.wasm)?;
+                run_time_assets(&wasm, record)
+            }
+            Snapshot::NoInit | Snapshot::Taken { .. } => None,
+        };
+        Ok(self.programs.load(&artifact, record.abi, assets)?)
+    }
+}
+
+/// Why a revision's code is rebuilt.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Stale {
+    /// Engine, CPU, kernels or pipeline differ.
+    #[error("it was made for another engine or CPU")]
+    OtherEngine,
+    /// It is not what we wrote.
+    #[error(transparent)]
+    Rejected(#[from] Reject),
+    /// The engine does not take it.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+}
+
+/// Assets for a revision whose init runs with each request.
+fn run_time_assets(wasm: &Bytes, record: &RevisionRecord) -> Option<Arc<Assets>> {
+    let module = validate(wasm, &record.settings.limits).ok()?;
+    keep_assets(&module.assets)
+}
+
+/// Assets in memory of their own, if there are any.
+pub(super) fn keep_assets(assets: &Assets) -> Option<Arc<Assets>> {
+    (!assets.is_empty()).then(|| Arc::new(assets.detached()))
+}

@@ -1,0 +1,384 @@
+//! How a publish fails: at which stage, why, and what to do.
+
+use std::fmt;
+
+use mayfly_core::limits::node;
+use mayfly_core::record::SettingsError;
+use mayfly_host::engine::EngineError;
+use mayfly_store::artifact::{Reject, StoreError};
+use mayfly_store::records::RecordsError;
+use serde::Serialize;
+
+use super::compile::CompileError;
+use super::preinit::PreinitError;
+use super::probe::ProbeError;
+use super::validate::Refusal;
+use crate::child::ChildError;
+
+/// The stages of a publish.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stage {
+    /// Waiting for its turn.
+    Queue,
+    /// Is it a module that we can run?
+    Validate,
+    /// Init, and the snapshot.
+    Preinit,
+    /// Wasm to native code.
+    Compile,
+    /// Files on disk.
+    Store,
+    /// Loaded, tried, recorded, routable.
+    Activate,
+}
+
+impl Stage {
+    /// As in reports and in the label of the metric.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Queue => "queue",
+            Self::Validate => "validate",
+            Self::Preinit => "preinit",
+            Self::Compile => "compile",
+            Self::Store => "store",
+            Self::Activate => "activate",
+        }
+    }
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A publish that failed. The function's current revision serves on.
+#[derive(Debug, thiserror::Error)]
+#[error("deploy failed at {stage}: {kind}")]
+pub struct PublishError {
+    /// Where.
+    pub stage: Stage,
+    /// Why.
+    pub kind: PublishErrorKind,
+}
+
+/// Why a publish failed.
+#[derive(Debug, thiserror::Error)]
+pub enum PublishErrorKind {
+    /// Too many publishes wait already.
+    #[error("{max} deploys are waiting already", max = node::PUBLISH_QUEUE)]
+    QueueFull,
+    /// What was to be made better is not what serves any more.
+    #[error("another revision was deployed meanwhile")]
+    Superseded,
+    /// The node has as many functions as it may.
+    #[error("this node has {max} functions already")]
+    TooManyFunctions {
+        /// How many it may have.
+        max: usize,
+    },
+    /// Another function has the route.
+    #[error("the route '{route}' belongs to the function '{function}'")]
+    RouteTaken {
+        /// The route.
+        route: String,
+        /// Whose it is.
+        function: String,
+    },
+    /// The node's configuration has the route.
+    #[error(
+        "the route '{route}' is given to the function '{function}' by the node's configuration"
+    )]
+    RouteConfigured {
+        /// The route.
+        route: String,
+        /// Whose it is.
+        function: String,
+    },
+    /// What the function would have by its name is another's.
+    #[error(
+        "the paths below '/{name}' belong to the function '{function}', which has the route '/{name}/...'"
+    )]
+    NameTaken {
+        /// The name that was asked for.
+        name: String,
+        /// Whose the paths are.
+        function: String,
+    },
+    /// The same, by the node's configuration.
+    #[error(
+        "the paths below '/{name}' are given to the function '{function}' by the node's configuration"
+    )]
+    NameConfigured {
+        /// The name that was asked for.
+        name: String,
+        /// Whose the paths are.
+        function: String,
+    },
+    /// The node has as many routes as it may.
+    #[error("this node has {taken} routes of at most {max} already", max = node::ROUTES)]
+    TooManyRoutes {
+        /// Without those of this deploy.
+        taken: usize,
+    },
+    /// A setting is wrong.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    /// The module is not one that Mayfly runs.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// Init failed.
+    #[error(transparent)]
+    Preinit(#[from] PreinitError),
+    /// What the preinit child handed back is not valid.
+    #[error("the snapshot is not one that can be used: {0}")]
+    Snapshot(Refusal),
+    /// No code.
+    #[error(transparent)]
+    Compile(#[from] CompileError),
+    /// The snapshot's seeds are frozen.
+    #[error(transparent)]
+    Probe(#[from] ProbeError),
+    /// No room, or no access.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The database failed.
+    #[error(transparent)]
+    Records(#[from] RecordsError),
+    /// An upload that was kept, or code that was just written, does not verify.
+    #[error("a file of the state directory cannot be read back: {0}")]
+    Reject(#[from] Reject),
+    /// The code does not load, or makes no instance.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// A defect of ours.
+    #[error("Mayfly failed: {0}")]
+    Internal(String),
+}
+
+impl PublishErrorKind {
+    /// This error at a stage.
+    #[must_use]
+    pub fn at(self, stage: Stage) -> PublishError {
+        PublishError { stage, kind: self }
+    }
+}
+
+impl PublishError {
+    /// The status of the admin API's answer: 4xx when the upload has to change, 503 and 507 when the node has no
+    /// room, 500 when the fault is ours.
+    #[must_use]
+    pub fn status(&self) -> u16 {
+        match &self.kind {
+            PublishErrorKind::QueueFull | PublishErrorKind::Engine(EngineError::PoolFull) => 503,
+            PublishErrorKind::Superseded
+            | PublishErrorKind::RouteTaken { .. }
+            | PublishErrorKind::RouteConfigured { .. }
+            | PublishErrorKind::NameTaken { .. }
+            | PublishErrorKind::NameConfigured { .. } => 409,
+            PublishErrorKind::Refused(Refusal::TooLarge(_)) => 413,
+            PublishErrorKind::Settings(_)
+            | PublishErrorKind::Refused(_)
+            | PublishErrorKind::Compile(CompileError::Refused(_))
+            | PublishErrorKind::Preinit(
+                PreinitError::Failed { .. } | PreinitError::NeedsRequest { .. },
+            )
+            | PublishErrorKind::Probe(ProbeError::Equal(_) | ProbeError::Failed(_))
+            | PublishErrorKind::Engine(EngineError::Instantiate(_) | EngineError::StartTimeout) => {
+                422
+            }
+            PublishErrorKind::Compile(CompileError::Unguarded(_)) => 500,
+            PublishErrorKind::Compile(CompileError::Child(error))
+            | PublishErrorKind::Preinit(PreinitError::Child(error))
+            | PublishErrorKind::Probe(ProbeError::Child(error)) => {
+                if error.is_limit() {
+                    422
+                } else {
+                    500
+                }
+            }
+            PublishErrorKind::TooManyFunctions { .. }
+            | PublishErrorKind::TooManyRoutes { .. }
+            | PublishErrorKind::Store(StoreError::Full { .. }) => 507,
+            PublishErrorKind::Records(error) if error.is_full() => 507,
+            PublishErrorKind::Snapshot(_)
+            | PublishErrorKind::Store(_)
+            | PublishErrorKind::Records(_)
+            | PublishErrorKind::Reject(_)
+            | PublishErrorKind::Engine(_)
+            | PublishErrorKind::Internal(_) => 500,
+        }
+    }
+
+    /// Whether the same work may succeed later although nothing about the module changes: a disk that was full, a
+    /// machine that was busy or short of something.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        match &self.kind {
+            // What is wrong with these stays wrong.
+            PublishErrorKind::Snapshot(_) => false,
+            PublishErrorKind::Reject(reject) => matches!(reject, Reject::Io(_)),
+            PublishErrorKind::Engine(error) => matches!(error, EngineError::PoolFull),
+            PublishErrorKind::Compile(CompileError::Child(error))
+            | PublishErrorKind::Preinit(PreinitError::Child(error))
+            | PublishErrorKind::Probe(ProbeError::Child(error)) => {
+                !error.is_limit() || matches!(error, ChildError::Wall(_) | ChildError::Killed)
+            }
+            _ => self.status() >= 500,
+        }
+    }
+
+    /// After so many seconds the admin API may be asked again, whatever it had no room for.
+    pub const RETRY_AFTER_S: u64 = 5;
+
+    /// Seconds after which the same deploy may succeed, if waiting helps.
+    #[must_use]
+    pub fn retry_after_s(&self) -> Option<u64> {
+        (self.status() == 503).then_some(Self::RETRY_AFTER_S)
+    }
+
+    /// What init wrote before it failed.
+    #[must_use]
+    pub fn log(&self) -> Option<&str> {
+        match &self.kind {
+            PublishErrorKind::Preinit(
+                PreinitError::Failed { log, .. } | PreinitError::NeedsRequest { log, .. },
+            ) if !log.is_empty() => Some(log),
+            _ => None,
+        }
+    }
+
+    /// What to do about it; nothing where the function's init said that itself.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        const OURS: &str =
+            "this is a bug in Mayfly or a fault of its machine: the node's log has more";
+        Some(match &self.kind {
+            PublishErrorKind::QueueFull => "try again in a moment".into(),
+            PublishErrorKind::Superseded => "nothing: the newer one serves".into(),
+            PublishErrorKind::TooManyFunctions { max: node::FUNCTIONS.. } => {
+                "remove functions that are not used".into()
+            }
+            PublishErrorKind::TooManyFunctions { .. } => {
+                "each is an open file: raise `ulimit -n` (LimitNOFILE), or remove functions".into()
+            }
+            PublishErrorKind::TooManyRoutes { .. } => {
+                "deploy with fewer routes, or remove functions that have some".into()
+            }
+            PublishErrorKind::RouteConfigured { .. } => {
+                "choose another route, or let the operator take it out of `routes` in mayfly.toml".into()
+            }
+            PublishErrorKind::RouteTaken { function, .. } => {
+                format!("choose another route, or `mayfly remove {function}` first")
+            }
+            PublishErrorKind::NameConfigured { .. } => {
+                "choose another name, or let the operator take that route out of `routes` in mayfly.toml".into()
+            }
+            PublishErrorKind::NameTaken { function, .. } => {
+                format!("choose another name, or deploy '{function}' without that route first")
+            }
+            PublishErrorKind::Settings(error) => error.hint(),
+            PublishErrorKind::Refused(refusal) => refusal.hint(),
+            PublishErrorKind::Preinit(PreinitError::Failed { hint, .. }) => return hint.clone(),
+            PublishErrorKind::Preinit(PreinitError::NeedsRequest { .. }) => {
+                "move that call from init into the handler".into()
+            }
+            PublishErrorKind::Compile(CompileError::Refused(_)) => {
+                "the module is valid, but over a limit of the compiler; split its largest functions".into()
+            }
+            PublishErrorKind::Compile(CompileError::Child(ChildError::Killed))
+            | PublishErrorKind::Preinit(PreinitError::Child(ChildError::Killed))
+            | PublishErrorKind::Probe(ProbeError::Child(ChildError::Killed)) => {
+                "try again when more of the machine's memory is free, or let it take less to compile and to prepare"
+                    .into()
+            }
+            PublishErrorKind::Probe(ProbeError::Child(ChildError::Wall(_))) => {
+                "the machine was too busy to look at the snapshot in time: deploy again when it is less so".into()
+            }
+            PublishErrorKind::Compile(CompileError::Child(error)) if error.is_limit() => {
+                "the module takes too much to compile: strip what it does not need, or build it with less inlining"
+                    .into()
+            }
+            PublishErrorKind::Preinit(PreinitError::Child(error)) if error.is_limit() => {
+                "init takes too much: do less in it, or use a smaller model".into()
+            }
+            PublishErrorKind::Probe(ProbeError::Equal(_) | ProbeError::Failed(_)) => {
+                "draw fresh seeds when an instance is restored, as the crate `mayfly` does; see docs/abi.md".into()
+            }
+            PublishErrorKind::Store(StoreError::Full { .. }) => {
+                "remove functions or free space on the disk".into()
+            }
+            PublishErrorKind::Records(error) if error.is_full() => "free space on the disk".into(),
+            PublishErrorKind::Engine(EngineError::Instantiate(_)) => {
+                "the module's start function failed; it runs in every new instance".into()
+            }
+            PublishErrorKind::Engine(EngineError::StartTimeout) => {
+                "it runs in every new instance, before any request: do not wait or compute in it".into()
+            }
+            PublishErrorKind::Engine(EngineError::PoolFull) => {
+                "try again in a moment".into()
+            }
+            _ => OURS.into(),
+        })
+    }
+
+    /// All of it in one line, for a log.
+    #[must_use]
+    pub fn with_hint(&self) -> String {
+        self.hint().map_or_else(|| self.to_string(), |hint| format!("{self}; {hint}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn what_may_pass_is_the_machines_doing() {
+        let child = |error| PublishErrorKind::Compile(CompileError::Child(error));
+        let io = || io::Error::from_raw_os_error(libc::EMFILE);
+        let full = StoreError::Full { needs: 1, dir: "/".into(), why: "no".into() };
+        for kind in [
+            PublishErrorKind::Store(full),
+            PublishErrorKind::Reject(Reject::Io(io())),
+            PublishErrorKind::Engine(EngineError::PoolFull),
+            PublishErrorKind::Internal("a panic".into()),
+            child(ChildError::Run { verb: "compile", source: io() }),
+            child(ChildError::Wall(Duration::from_secs(600))),
+            child(ChildError::Killed),
+        ] {
+            assert!(kind.at(Stage::Compile).may_pass());
+        }
+        for kind in [
+            PublishErrorKind::Reject(Reject::Missing),
+            PublishErrorKind::Reject(Reject::Changed),
+            PublishErrorKind::Engine(EngineError::Instantiate("a trap".into())),
+            PublishErrorKind::Engine(EngineError::StartTimeout),
+            PublishErrorKind::Compile(CompileError::Refused("too large".into())),
+            PublishErrorKind::Settings(SettingsError::RouteTwice("/a".into())),
+            child(ChildError::Memory(1)),
+            child(ChildError::Cpu(Duration::from_secs(120))),
+        ] {
+            assert!(!kind.at(Stage::Compile).may_pass());
+        }
+    }
+
+    #[test]
+    fn who_is_to_blame_is_in_the_status() {
+        for (kind, status, retry) in [
+            (PublishErrorKind::Engine(EngineError::PoolFull), 503, Some(5)),
+            (PublishErrorKind::Engine(EngineError::StartTimeout), 422, None),
+            (PublishErrorKind::Preinit(PreinitError::Child(ChildError::Killed)), 422, None),
+            (PublishErrorKind::TooManyRoutes { taken: 1000 }, 507, None),
+        ] {
+            let error = kind.at(Stage::Activate);
+            assert_eq!((error.status(), error.retry_after_s()), (status, retry), "{error}");
+            assert!(!error.hint().unwrap().contains("bug in Mayfly"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,351 @@
+//! One publish, from its turn in the queue to the catalog.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+use bytes::Bytes;
+use mayfly_core::limits::node;
+use mayfly_core::record::{RevisionRecord, Settings, Snapshot, StageTime};
+use mayfly_core::router::Route;
+use mayfly_core::{ArtifactKey, Digest, FunctionName};
+use mayfly_host::catalog::{Clash, ClashKind, Entry, Leaves, Takes};
+use mayfly_host::revision::Revision;
+use mayfly_host::sandbox::Assets;
+use mayfly_store::artifact::store::{Kind, Pins};
+use mayfly_store::artifact::{Reject, VerifiedArtifact};
+use mayfly_store::records::ArtifactRow;
+
+use super::activate::keep_assets;
+use super::build::Built;
+use super::error::{PublishError, PublishErrorKind, Stage};
+use super::report::{PublishReport, Times};
+use super::validate::{Plan, Validated, validate};
+use super::{PublishRequest, Shared, blocking};
+
+/// One deploy among those that wait or run.
+struct Waiting<'s>(&'s AtomicUsize);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// An upload and the name of what is made of it.
+#[derive(Clone)]
+pub(super) struct Upload {
+    pub(super) wasm: Bytes,
+    pub(super) digest: Digest,
+    pub(super) key: ArtifactKey,
+}
+
+/// What is to be published.
+pub(super) enum Wanted {
+    Deploy(Box<PublishRequest>),
+    /// What a revision has become, in its place.
+    Learned {
+        revision: Arc<Revision>,
+        wasm: Bytes,
+    },
+}
+
+impl Wanted {
+    fn name(&self) -> &FunctionName {
+        match self {
+            Self::Deploy(request) => &request.name,
+            Self::Learned { revision, .. } => &revision.record.function,
+        }
+    }
+}
+
+/// A deploy whose settings are known.
+struct Order {
+    name: FunctionName,
+    wasm: Bytes,
+    settings: Settings,
+    /// What of them was kept, in words.
+    kept: Vec<String>,
+    /// The revision that this one takes the place of, number and all.
+    learned: Option<Arc<Revision>>,
+}
+
+/// Code on disk that was verified, and what is known of it.
+pub(super) struct Stored {
+    pub(super) artifact: VerifiedArtifact,
+    pub(super) row: ArtifactRow,
+    log: String,
+    functions: (u64, u64),
+    reused: bool,
+}
+
+impl Shared {
+    pub(super) async fn publish(
+        &self,
+        wanted: Wanted,
+        progress: &(dyn Fn(&StageTime) + Send + Sync),
+    ) -> Result<PublishReport, PublishError> {
+        let waiting = self.waiting.fetch_add(1, Ordering::Relaxed);
+        let _waiting = Waiting(&self.waiting);
+        if waiting >= node::PUBLISH_QUEUE + node::PUBLISHES {
+            return Err(PublishErrorKind::QueueFull.at(Stage::Queue));
+        }
+        // One name at a time, and in the order of arrival.
+        let _turn = self.names.turn(wanted.name()).await;
+        let slot = self.slots.acquire().await;
+        let _slot = slot.map_err(|e| PublishErrorKind::Internal(e.to_string()).at(Stage::Queue))?;
+        let mut times = Times::new(progress);
+        let order = self.order(wanted)?;
+        let (module, upload) = self.validate(&order, &mut times).await?;
+        let _key = self.keys.turn(&upload.key).await;
+        let _pins = self.pin(&upload);
+        let stored = match self.reuse(&upload).await? {
+            Some(stored) => stored,
+            None => {
+                let built = self.build(&module, &order.settings.limits, &mut times).await?;
+                let start = Instant::now();
+                let stored = self.keep(&upload, built).await?;
+                times.finish(Stage::Store, start);
+                stored
+            }
+        };
+        self.activate(order, module, upload, stored, times).await
+    }
+
+    /// What is to be published. With the name's turn, so that nothing changes what is kept before it is replaced.
+    fn order(&self, wanted: Wanted) -> Result<Order, PublishError> {
+        let view = self.catalog.load();
+        let (name, wasm, change) = match wanted {
+            Wanted::Deploy(request) => {
+                let PublishRequest { name, wasm, change } = *request;
+                (name, wasm, change)
+            }
+            Wanted::Learned { revision, wasm } => {
+                let record = &revision.record;
+                let current = view.get(record.function.as_str()).map(Entry::record);
+                if !current
+                    .is_some_and(|now| now.number == record.number && now.wasm == record.wasm)
+                {
+                    return Err(PublishErrorKind::Superseded.at(Stage::Queue));
+                }
+                let (name, settings) = (record.function.clone(), record.settings.clone());
+                return Ok(Order {
+                    name,
+                    wasm,
+                    settings,
+                    kept: Vec::new(),
+                    learned: Some(revision),
+                });
+            }
+        };
+        let current = view.get(name.as_str()).map(|entry| &entry.record().settings);
+        let settled = change.onto(current);
+        let (settings, kept) =
+            settled.map_err(|error| PublishErrorKind::from(error).at(Stage::Validate))?;
+        Ok(Order { name, wasm, settings, kept, learned: None })
+    }
+
+    async fn validate(
+        &self,
+        order: &Order,
+        times: &mut Times<'_>,
+    ) -> Result<(Validated, Upload), PublishError> {
+        self.check_room(&order.name)?;
+        let (wasm, limits) = (order.wasm.clone(), order.settings.limits.clone());
+        let work = blocking(Stage::Validate, move || {
+            let module = validate(&wasm, &limits)
+                .map_err(|refusal| PublishErrorKind::from(refusal).at(Stage::Validate))?;
+            Ok((module, Digest::of(&wasm)))
+        });
+        let (module, digest) = times.stage(Stage::Validate, work).await?;
+        let key = self.key(digest, &order.settings.limits, module.plan != Plan::NoInit);
+        Ok((module, Upload { wasm: order.wasm.clone(), digest, key }))
+    }
+
+    fn check_room(&self, name: &FunctionName) -> Result<(), PublishError> {
+        let view = self.catalog.load();
+        let max = self.functions;
+        if view.count() < max || view.get(name.as_str()).is_some() {
+            return Ok(());
+        }
+        Err(PublishErrorKind::TooManyFunctions { max }.at(Stage::Validate))
+    }
+
+    /// Keeps an upload's files from other publishes' and removals' housekeeping until a row refers to them.
+    pub(super) fn pin(&self, upload: &Upload) -> Pins {
+        self.store.pin(&[(Kind::Wasm, upload.digest), (Kind::Artifact, upload.key.0)])
+    }
+
+    /// What was built before of the same module, under the same engine.
+    pub(super) async fn reuse(&self, upload: &Upload) -> Result<Option<Stored>, PublishError> {
+        let at = |kind: PublishErrorKind| kind.at(Stage::Store);
+        let row = self.records.artifact(upload.key).map_err(|error| at(error.into()))?;
+        let Some(row) = row else { return Ok(None) };
+        let (store, Upload { wasm, digest, key }) = (self.store.clone(), upload.clone());
+        let opened = blocking(Stage::Store, move || {
+            let artifact = match store.open_artifact(key, &row.mac) {
+                Ok(artifact) => artifact,
+                Err(reject) => return Ok(Err(reject)),
+            };
+            store
+                .put_wasm(digest, &wasm)
+                .map_err(|error| PublishErrorKind::from(error).at(Stage::Store))?;
+            Ok(Ok((artifact, row)))
+        });
+        match opened.await? {
+            Ok((artifact, row)) => {
+                let (log, functions) = (String::new(), (0, 0));
+                Ok(Some(Stored { artifact, row, log, functions, reused: true }))
+            }
+            Err(Reject::Missing) => Ok(None),
+            Err(reject) => {
+                tracing::warn!(artifact = %key.0, %reject, "an artifact is thrown away and rebuilt");
+                self.metrics.artifact_rejects.inc();
+                self.store.purge(Kind::Artifact, key.0);
+                Ok(None)
+            }
+        }
+    }
+
+    /// Puts what was built on disk; the files have to be pinned.
+    pub(super) async fn keep(&self, upload: &Upload, built: Built) -> Result<Stored, PublishError> {
+        let at = |kind: PublishErrorKind| kind.at(Stage::Store);
+        // What is written counts before the next publish asks for room.
+        let _commit = self.commits.lock().await;
+        let current = self.records.references(true).map_err(|error| at(error.into()))?;
+        let (store, Upload { wasm, digest, key }) = (self.store.clone(), upload.clone());
+        blocking(Stage::Store, move || {
+            let at = |kind: PublishErrorKind| kind.at(Stage::Store);
+            let needs = (built.code.len() + wasm.len()) as u64;
+            store.make_room(needs, &current).map_err(|error| at(error.into()))?;
+            store.put_wasm(digest, &wasm).map_err(|error| at(error.into()))?;
+            let mac = store.put_artifact(key, &built.code).map_err(|error| at(error.into()))?;
+            // Read back from the disk: what a restart would find is what serves now.
+            let artifact = store.open_artifact(key, &mac).map_err(|reject| at(reject.into()))?;
+            let row = ArtifactRow { mac, snapshot: built.snapshot };
+            Ok(Stored { artifact, row, log: built.log, functions: built.functions, reused: false })
+        })
+        .await
+    }
+
+    async fn activate(
+        &self,
+        order: Order,
+        module: Validated,
+        upload: Upload,
+        stored: Stored,
+        mut times: Times<'_>,
+    ) -> Result<PublishReport, PublishError> {
+        let start = Instant::now();
+        let at = |kind: PublishErrorKind| kind.at(Stage::Activate);
+        let Order { name, settings, kept, learned, .. } = order;
+        let replaced = self.records.current_number(&name).map_err(|error| at(error.into()))?;
+        let mut record = RevisionRecord {
+            function: name.clone(),
+            number: replaced.unwrap_or(0) + 1,
+            wasm: upload.digest,
+            wasm_bytes: upload.wasm.len() as u64,
+            artifact: upload.key,
+            artifact_mac: stored.row.mac,
+            artifact_bytes: stored.artifact.bytes(),
+            abi: module.abi,
+            snapshot: stored.row.snapshot,
+            settings,
+            created_unix_s: RevisionRecord::now_unix_s(),
+            stages: Vec::new(),
+            learned_from: None,
+        };
+        if let Some(before) = &learned {
+            let before = &before.record;
+            (record.number, record.created_unix_s) = (before.number, before.created_unix_s);
+            record.learned_from = Some(before.learned_from.unwrap_or(before.wasm));
+        }
+        // Before the trial, because it takes time, and after it, because others have gone on meanwhile.
+        self.check_routes(&record)?;
+        let assets = assets_at_run_time(&record.snapshot, &module.assets);
+        let loaded = self.try_out(&record, stored.artifact, assets).await?;
+        // The commit is the last step that can fail, so its own time is not in the record.
+        times.finish(Stage::Activate, start);
+        record.stages = times.so_far();
+        let _commit = self.commits.lock().await;
+        if let Err(error) = self.check_room(&name).and_then(|()| self.check_routes(&record)) {
+            self.forget_metrics(&name);
+            return Err(error);
+        }
+        if let Err(error) = self.records.commit(&record) {
+            self.forget_metrics(&name);
+            return Err(at(error.into()));
+        }
+        let view = self.catalog.load();
+        let before = view.get(name.as_str()).map(|entry| &entry.record().settings.routes[..]);
+        let revision = self.revision(record.clone(), loaded);
+        self.catalog.insert(name.clone(), Entry::Ready(revision));
+        let (takes, leaves) = self.overlaps(&name, before);
+        Ok(PublishReport {
+            record,
+            replaced,
+            kept,
+            takes,
+            leaves,
+            reused: stored.reused,
+            functions_cached: stored.functions.0,
+            functions_compiled: stored.functions.1,
+            init_log: stored.log,
+        })
+    }
+
+    /// Whether nobody else has the routes or the name's paths, and the node has room for the routes. Those of functions
+    /// without code count too.
+    fn check_routes(&self, record: &RevisionRecord) -> Result<(), PublishError> {
+        let at = |kind: PublishErrorKind| Err(kind.at(Stage::Activate));
+        let (name, own) = (&record.function, &record.settings.routes);
+        if let Some(Clash { owner, kind }) = self.catalog.clash(name, own) {
+            let (name, function) = (name.to_string(), owner.to_string());
+            return at(match kind {
+                ClashKind::Route(route) => PublishErrorKind::RouteTaken { route, function },
+                ClashKind::RouteConfigured(route) => {
+                    PublishErrorKind::RouteConfigured { route, function }
+                }
+                ClashKind::Name => PublishErrorKind::NameTaken { name, function },
+                ClashKind::NameConfigured => PublishErrorKind::NameConfigured { name, function },
+            });
+        }
+        let view = self.catalog.load();
+        let others = view.iter().filter(|(function, _)| *function != name);
+        let theirs: usize = others.map(|(_, entry)| entry.record().settings.routes.len()).sum();
+        let taken = self.catalog.configured().len() + theirs;
+        if !own.is_empty() && taken + own.len() > node::ROUTES {
+            return at(PublishErrorKind::TooManyRoutes { taken });
+        }
+        Ok(())
+    }
+
+    /// What a function that was just put into the catalog takes from others or leaves to them, by what it did not have
+    /// before.
+    fn overlaps(
+        &self,
+        name: &FunctionName,
+        before: Option<&[String]>,
+    ) -> (Vec<Takes>, Vec<Leaves>) {
+        let view = self.catalog.load();
+        let by_name = Route::of_name(name).to_string();
+        let is_new = |route: &String| match before {
+            Some(before) => *route != by_name && !before.contains(route),
+            None => true,
+        };
+        let takes = view.overlaps(name).takes;
+        let takes = takes.into_iter().filter(|takes| is_new(&takes.route)).collect();
+        let own = view.get(name.as_str()).map(|entry| entry.record().settings.routes.clone());
+        let new = own.unwrap_or_default().into_iter().filter(is_new);
+        let leaves = new.filter_map(|route| Some(view.leaves(name, &Route::new(&route).ok()?)));
+        (takes, leaves.filter(|leaves| !leaves.to.is_empty()).collect())
+    }
+}
+
+/// Assets are for init, so only a revision whose init runs with each request has any.
+pub(super) fn assets_at_run_time(snapshot: &Snapshot, assets: &Assets) -> Option<Arc<Assets>> {
+    match snapshot {
+        Snapshot::Refused { .. } => keep_assets(assets),
+        Snapshot::NoInit | Snapshot::Taken { .. } => None,
+    }
+}

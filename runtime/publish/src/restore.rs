@@ -1,0 +1,233 @@
+//! At start: every function that was there before answers at once, from the code on disk. What is not there any more,
+//! or does not verify, or was made for another engine, is rebuilt in the background; 503 meanwhile.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
+
+use mayfly_core::limits::node;
+use mayfly_core::record::RevisionRecord;
+use mayfly_host::catalog::{Entry, Failed, Lost, Preparing};
+use mayfly_host::descriptors;
+use mayfly_store::artifact::Reject;
+use mayfly_store::artifact::store::Kind;
+use mayfly_store::records::RecordsError;
+use parking_lot::Mutex;
+
+use super::activate::Stale;
+use super::error::{PublishError, PublishErrorKind, Stage};
+use super::flow::{Upload, assets_at_run_time};
+use super::report::Times;
+use super::validate::{Plan, validate};
+use super::{Publisher, Shared, blocking};
+
+/// What a start found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Restored {
+    /// Functions that answer.
+    pub ready: usize,
+    /// Functions whose code is being rebuilt.
+    pub preparing: usize,
+}
+
+impl Publisher {
+    /// Puts every current revision into the catalog; returns when those whose code is good are routable.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn restore(&self) -> Result<Restored, RecordsError> {
+        let shared = self.shared.clone();
+        // To the end: what a deploy has written is swept until its row is there, and what it has put into the catalog
+        // would be overwritten with what was read before.
+        let commit = self.shared.commits.lock().await;
+        let found = tokio::task::spawn_blocking(move || shared.restore_all()).await;
+        drop(commit);
+        let (ready, stale) =
+            found.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
+        let restored = Restored { ready, preparing: stale.len() };
+        self.shared.warn_of_lost_routes();
+        for stale in stale {
+            let shared = self.shared.clone();
+            tokio::spawn(async move { shared.rebuild(stale).await });
+        }
+        Ok(restored)
+    }
+}
+
+impl Shared {
+    fn restore_all(&self) -> Result<(usize, Vec<Arc<Preparing>>), RecordsError> {
+        let referenced = self.records.references(false)?;
+        self.store.sweep(&referenced);
+        if let Err(error) = self.records.sweep(&referenced) {
+            // Housekeeping, and a disk that is full must not keep a node from serving what it has.
+            tracing::warn!(%error, "rows of artifacts that nothing refers to are kept");
+        }
+        let records = Mutex::new(self.records.current()?);
+        let stale = Mutex::new(Vec::new());
+        let (ready, room) = (AtomicUsize::new(0), AtomicUsize::new(self.functions));
+        let work = || {
+            loop {
+                let Some(record) = records.lock().pop() else { return };
+                if room.fetch_update(Relaxed, Relaxed, |room| room.checked_sub(1)).is_err() {
+                    self.leave_out(record);
+                } else if let Some(without_code) = self.restore_one(record) {
+                    stale.lock().push(without_code);
+                } else {
+                    ready.fetch_add(1, Relaxed);
+                }
+            }
+        };
+        // Verifying is hashing: as many at once as there are cores.
+        let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
+        std::thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(work))));
+        Ok((ready.into_inner(), stale.into_inner()))
+    }
+
+    /// What the configuration gives to others although it was deployed: no deploy could have refused it.
+    fn warn_of_lost_routes(&self) {
+        let view = self.catalog.load();
+        for (name, _) in view.iter() {
+            for Lost { route, to } in view.overlaps(name).lost {
+                tracing::warn!(function = %name, route, %to, "a route of the function leads to another one");
+            }
+        }
+    }
+
+    /// A function for whose code there is no descriptor: those of connections and deploys are not taken for it.
+    fn leave_out(&self, record: RevisionRecord) {
+        let name = record.function.clone();
+        let max = self.functions;
+        let why = format!("{max} functions are open, and no more may be: raise `ulimit -n`");
+        tracing::error!(function = %name, "{why}; it answers 503");
+        let failed = Some(Failed { why, again: false });
+        self.catalog.insert(name, Entry::Preparing(Arc::new(Preparing { record, failed })));
+    }
+
+    /// What it put into the catalog if the code has to be rebuilt.
+    fn restore_one(&self, record: RevisionRecord) -> Option<Arc<Preparing>> {
+        let name = record.function.clone();
+        match self.reload(&record) {
+            Ok(module) => {
+                self.catalog.insert(name, Entry::Ready(self.revision(record, module)));
+                None
+            }
+            Err(stale) => {
+                tracing::warn!(function = %name, reason = %stale, "the function is compiled anew");
+                let ran_out = matches!(
+                    &stale, Stale::Rejected(Reject::Io(error)) if descriptors::ran_out(error)
+                );
+                if let (Stale::Rejected(_) | Stale::Engine(_), false) = (&stale, ran_out) {
+                    self.metrics.artifact_rejects.inc();
+                    self.store.purge(Kind::Artifact, record.artifact.0);
+                }
+                let preparing = Arc::new(Preparing { record, failed: None });
+                self.catalog.insert(name, Entry::Preparing(preparing.clone()));
+                Some(preparing)
+            }
+        }
+    }
+
+    /// Makes a function's code anew, and tries again while it is the current revision and the cause may pass.
+    async fn rebuild(self: Arc<Self>, mut preparing: Arc<Preparing>) {
+        let mut pause = node::REBUILD_RETRY;
+        while let Some(failed) = self.try_rebuild(&preparing).await {
+            if failed.failed.as_ref().is_none_or(|failed| !failed.again) {
+                return;
+            }
+            preparing = failed;
+            tokio::time::sleep(pause).await;
+            pause = longer(pause);
+        }
+    }
+
+    /// What is in the catalog if the code could not be made.
+    async fn try_rebuild(&self, preparing: &Arc<Preparing>) -> Option<Arc<Preparing>> {
+        let name = &preparing.record.function;
+        // Then in the order in which deploys take them. Not counted as waiting: a node that comes up with many stale
+        // functions must still take a deploy.
+        let _rebuild = self.rebuilds.acquire().await.ok()?;
+        let _turn = self.names.turn(name).await;
+        let _slot = self.slots.acquire().await.ok()?;
+        // A deploy or a removal, or both, may have come first; both need the turn.
+        if !self.catalog.load().get(name.as_str()).is_some_and(|now| is_still(now, preparing)) {
+            return None;
+        }
+        let error = match self.rebuild_now(preparing.record.clone()).await {
+            Ok(()) => {
+                tracing::info!(function = %name, "the function answers again");
+                return None;
+            }
+            Err(error) => error,
+        };
+        let (again, hint) = (error.may_pass(), error.hint().unwrap_or_default());
+        if again {
+            tracing::error!(function = %name, %error, hint, "rebuild failed; will retry");
+        } else {
+            tracing::error!(function = %name, %error, hint, "rebuild failed; deploy the function again");
+        }
+        let failed = Some(Failed { why: error.kind.to_string(), again });
+        let failed = Arc::new(Preparing { record: preparing.record.clone(), failed });
+        self.catalog.insert(name.clone(), Entry::Preparing(failed.clone()));
+        Some(failed)
+    }
+
+    async fn rebuild_now(&self, mut record: RevisionRecord) -> Result<(), PublishError> {
+        let (store, digest) = (self.store.clone(), record.wasm);
+        let limits = record.settings.limits.clone();
+        let (module, wasm) = blocking(Stage::Validate, move || {
+            let wasm = store
+                .read_wasm(digest)
+                .map_err(|reject| PublishErrorKind::from(reject).at(Stage::Validate))?;
+            let module = validate(&wasm, &limits)
+                .map_err(|refusal| PublishErrorKind::from(refusal).at(Stage::Validate))?;
+            Ok((module, wasm))
+        })
+        .await?;
+        let key = self.key(digest, &record.settings.limits, module.plan != Plan::NoInit);
+        let upload = Upload { wasm, digest, key };
+        // A twin of the same module may be first.
+        let _key = self.keys.turn(&key).await;
+        let _pins = self.pin(&upload);
+        let stored = match self.reuse(&upload).await? {
+            Some(stored) => stored,
+            None => {
+                let mut times = Times::new(&|_| {});
+                let built = self.build(&module, &record.settings.limits, &mut times).await?;
+                self.keep(&upload, built).await?
+            }
+        };
+        record.artifact = key;
+        record.artifact_mac = stored.row.mac;
+        record.artifact_bytes = stored.artifact.bytes();
+        record.snapshot = stored.row.snapshot;
+        let assets = assets_at_run_time(&record.snapshot, &module.assets);
+        let loaded = self.try_out(&record, stored.artifact, assets).await?;
+        let _commit = self.commits.lock().await;
+        self.records
+            .commit(&record)
+            .map_err(|error| PublishErrorKind::from(error).at(Stage::Store))?;
+        self.catalog.insert(record.function.clone(), Entry::Ready(self.revision(record, loaded)));
+        Ok(())
+    }
+}
+
+fn is_still(now: &Entry, preparing: &Arc<Preparing>) -> bool {
+    matches!(now, Entry::Preparing(now) if Arc::ptr_eq(now, preparing))
+}
+
+/// The pause after this one.
+fn longer(pause: Duration) -> Duration {
+    (2 * pause).min(node::REBUILD_RETRY_MOST)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_up_to_five_minutes() {
+        let pauses = std::iter::successors(Some(node::REBUILD_RETRY), |pause| Some(longer(*pause)));
+        let seconds: Vec<_> = pauses.take(8).map(|pause| pause.as_secs()).collect();
+        assert_eq!(seconds, [10, 20, 40, 80, 160, 300, 300, 300]);
+    }
+}

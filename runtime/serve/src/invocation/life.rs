@@ -1,0 +1,109 @@
+//! The guest's whole life: made, called, judged, dropped.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mayfly_core::Outcome;
+use mayfly_core::limits::node::RESPONSE_FIRST;
+use mayfly_host::exchange::Verdict;
+use mayfly_host::meter::Tick;
+use mayfly_host::revision::Revision;
+use mayfly_host::sandbox::{Sandbox, Stop};
+use wasmtime::{Instance, Memory, Store, StoreContextMut, UpdateDeadline};
+
+use super::housed::Housed;
+use super::{judge, nanos};
+use crate::node::Node;
+
+/// A call that took longer would hardly notice the faults that a slot made ready saves the next one, a millisecond or
+/// two; and what sleeps leaves nothing behind in slots that nobody may use again.
+const WARM_WITHIN: Duration = Duration::from_secs(1);
+
+/// Runs a guest to its end, and leaves its instance to be taken down.
+pub async fn run(node: Arc<Node>, revision: Arc<Revision>, sandbox: Sandbox) -> Verdict {
+    let began = Instant::now();
+    let exchange = sandbox.exchange.clone();
+    let engine = revision.module.pre.module().engine();
+    let mut store = Housed::new(node, revision.clone(), Store::new(engine, sandbox));
+    store.limiter(Sandbox::limiter);
+    store.set_epoch_deadline(1);
+    store.epoch_deadline_callback(tick);
+    let instance = match revision.module.pre.instantiate_async(&mut *store).await {
+        Ok(instance) => instance,
+        Err(error) => {
+            let outcome = judge::instantiation(&error, store.data());
+            return Verdict::of(outcome);
+        }
+    };
+    let ready = Instant::now();
+    exchange.notes.set_instantiated(nanos(ready - began));
+    let memory = find_memory(&revision, &mut store, &instance);
+    let mut result = Ok(());
+    for call in revision.module.calls.iter() {
+        let export = instance.get_module_export(&mut *store, call);
+        let Some(func) = export.and_then(wasmtime::Extern::into_func) else { continue };
+        result = match func.typed::<(), ()>(&*store) {
+            Ok(func) => func.call_async(&mut *store, ()).await,
+            Err(error) => Err(error),
+        };
+        if result.is_err() {
+            break;
+        }
+    }
+    let ended = Instant::now();
+    let dropped_log_bytes = store.data_mut().finish_logs();
+    let left = memory.map_or(&[][..], |memory| memory.data(&*store));
+    let outcome = judge::call(result, store.data(), left);
+    let verdict = Verdict {
+        outcome,
+        instantiate_ns: nanos(ready - began),
+        call_ns: nanos(ended - ready),
+        dropped_log_bytes,
+    };
+    // The client's side is told before the instance is reset, which costs up to milliseconds after much work.
+    if let Some(slot) = store.data_mut().slot() {
+        slot.answered();
+    }
+    exchange.finish(verdict.clone());
+    let used: Duration = store.data().meter.used_until_now();
+    let worth = verdict.outcome == Outcome::Answered && ended - ready < WARM_WITHIN;
+    let warm =
+        worth && memory.is_some_and(|memory| revision.warm(memory.data(&*store), used).is_some());
+    if warm {
+        // So large an instance is reset only once its response is on its way, even if the guest was quick: the thread
+        // that is to write it may have been woken on this one's core, and would wait there for the reset.
+        let _ = tokio::time::timeout(RESPONSE_FIRST, exchange.taken()).await;
+    }
+    let slot = store.called(used, warm);
+    exchange.nearly_taken().await;
+    drop(slot);
+    verdict
+}
+
+fn tick(mut context: StoreContextMut<'_, Sandbox>) -> wasmtime::Result<UpdateDeadline> {
+    let sandbox = context.data_mut();
+    sandbox.exchange.wake_client();
+    match sandbox.meter.tick() {
+        Tick::GoOn => Ok(UpdateDeadline::Continue(1)),
+        Tick::Over(outcome) => Err(Stop(outcome).into()),
+        Tick::Yield => {
+            sandbox.exchange.set_overran();
+            Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
+        }
+    }
+}
+
+/// Remembers the guest's one memory, for host functions and for whoever watches it.
+fn find_memory(
+    revision: &Revision,
+    store: &mut Store<Sandbox>,
+    instance: &Instance,
+) -> Option<Memory> {
+    let memory = instance.get_module_export(&mut *store, &revision.module.memory)?.into_memory()?;
+    store.data_mut().memory = Some(memory);
+    let (bytes, sandbox) = memory.data_and_store_mut(store);
+    if let Some(slot) = sandbox.slot() {
+        slot.made(bytes);
+    }
+    Some(memory)
+}
