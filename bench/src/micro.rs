@@ -13,20 +13,20 @@ use http_body_util::BodyExt as _;
 use mayfly_core::limits::node::BODY_IDLE_TIMEOUT;
 use mayfly_core::record::{Abi, RevisionRecord, Settings, Snapshot};
 use mayfly_core::{ArtifactKey, Digest, FunctionName, Mac, RequestId};
-use mayfly_host::catalog::{Catalog, Entry};
+use mayfly_host::catalog::Entry;
 use mayfly_host::engine::{Engine, EngineConfig, codegen};
 use mayfly_host::exchange::{Caps, Exchange};
 use mayfly_host::meter::Meter;
 use mayfly_host::program::{Linked, LoadedModule, Programs};
 use mayfly_host::revision::Revision;
 use mayfly_host::sandbox::{Inbound, Sandbox};
-use mayfly_observe::logs::{Format, LogConfig, LogSink, Output, Requests};
-use mayfly_observe::metrics::Metrics;
+use mayfly_observe::logs::Requests;
 use mayfly_publish::child::Children;
 use mayfly_publish::validate::{Validated, validate};
-use mayfly_publish::{PublishReport, PublishRequest, Publisher, PublisherConfig};
+use mayfly_publish::{PublishReport, PublishRequest, Publisher};
+use mayfly_runtime::assemble::{Parts, assemble};
 use mayfly_serve::invocation;
-use mayfly_serve::node::{Node, NodeConfig};
+use mayfly_serve::node::Node;
 use mayfly_store::artifact::ArtifactStore;
 use wasmtime::{Linker, Module, Store};
 
@@ -86,23 +86,15 @@ impl Micro {
     /// When the machine cannot hold a pool, or there is no place for temporary files.
     pub fn start(mayfly: Option<&Path>) -> anyhow::Result<Self> {
         let dirs = [tempfile::tempdir()?, tempfile::tempdir()?];
-        let metrics = Arc::new(Metrics::new());
-        let log =
-            LogConfig { format: Format::Json, requests: Requests::Errors, output: Output::Discard };
-        let logs = LogSink::start(log, metrics.logs_dropped.clone())?;
         // Without a ticker no guest is interrupted, so a long one is timed in one piece.
         let config = EngineConfig { slots: Some(SLOTS), ticker: false, ..EngineConfig::default() };
         let engine = Engine::new(&config)?;
-        let catalog = Arc::new(Catalog::default());
-        let mut publishing = PublisherConfig::new(dirs[0].path());
+        let mut parts = Parts::quiet(engine, dirs[0].path(), Requests::Errors)?;
         if let Some(program) = mayfly {
-            publishing.children = Children::of(program);
+            parts.publishing.children = Children::of(program);
         }
-        let (counts, lines) = (metrics.clone(), logs.clone());
-        let publisher =
-            Publisher::open(&publishing, engine.clone(), catalog.clone(), counts, lines)?;
-        let config = NodeConfig { server_timing: false, ..NodeConfig::default() };
-        let node = Node::new(&config, engine, catalog, metrics, logs)?;
+        parts.serving.server_timing = false;
+        let (node, publisher) = assemble(parts)?;
         let on_demand = wasmtime::Engine::new(&codegen::base_config())?;
         let linker = mayfly_host::imports::linker(&on_demand, true)?;
         let programs = Programs::new(node.engine.clone())?;

@@ -1,8 +1,8 @@
-//! What the binary `mayfly` is beside a node: its configuration, and the verbs that need none.
-//!
-//! A node itself is put together in `main.rs`, out of the crates along the two flows: ARCHITECTURE.md draws them.
+//! What the binary `mayfly` is beside the crates along the two flows, which ARCHITECTURE.md draws: how a node is put
+//! together of them, its configuration, and the verbs that need none.
 #![forbid(unsafe_code)]
 
+pub mod assemble;
 pub mod check;
 pub mod config;
 pub mod run;

@@ -26,6 +26,7 @@ use mayfly_observe::logs::{LogConfig, LogSink, Output, escape_lines};
 use mayfly_observe::metrics::Metrics;
 use mayfly_observe::telemetry;
 use mayfly_publish::{self as publish, Publisher, PublisherConfig, child};
+use mayfly_runtime::assemble::{self, assemble};
 use mayfly_runtime::config::{Config, Process};
 use mayfly_serve::forwarded::Trusted;
 use mayfly_serve::gateway::{self, Gateway, GatewayConfig};
@@ -203,20 +204,14 @@ impl Parts {
             pagemap_scan: config.engine.pagemap_scan,
             ..EngineConfig::default()
         })?;
-        let catalog = Arc::new(Catalog::new(config.parsed_routes()));
-        let publisher = Publisher::open(
-            &PublisherConfig {
+        let (node, publisher) = assemble(assemble::Parts {
+            engine,
+            catalog: Catalog::new(config.parsed_routes()),
+            publishing: PublisherConfig {
                 functions: descriptors.functions,
                 ..PublisherConfig::new(state_dir)
             },
-            engine.clone(),
-            catalog.clone(),
-            metrics.clone(),
-            logs.clone(),
-        )
-        .with_context(|| format!("cannot use the state directory {}", state_dir.display()))?;
-        let node = Node::new(
-            &NodeConfig {
+            serving: NodeConfig {
                 queue_timeout: config.gateway.queue_timeout,
                 guest_threads: config.engine.guest_threads,
                 server_timing: config.server_timing,
@@ -224,12 +219,9 @@ impl Parts {
                 has_front_page: config.gateway.front_page,
                 body_idle_timeout: config.gateway.body_idle_timeout,
             },
-            engine,
-            catalog.clone(),
-            metrics.clone(),
-            logs.clone(),
-        )
-        .context("no threads for guests")?;
+            metrics: metrics.clone(),
+            logs: logs.clone(),
+        })?;
         node.add_gauges();
         // Its words have their cause in them already.
         let gateway = Gateway::bind(gateway_config(config, descriptors, &node), node.clone())
@@ -247,7 +239,7 @@ impl Parts {
         let state = AdminState {
             control: Arc::new(NodeControl {
                 publisher: publisher.clone(),
-                catalog,
+                catalog: node.catalog.clone(),
                 at_start: config.deploy.keys().cloned().collect(),
                 runtime: runtime.handle().clone(),
             }),

@@ -17,19 +17,19 @@ use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use mayfly_core::record::Settings;
 use mayfly_core::{FunctionName, RequestId};
-use mayfly_host::catalog::{Catalog, Entry};
+use mayfly_host::catalog::Entry;
 use mayfly_host::engine::{Engine, EngineConfig};
 use mayfly_host::exchange::RequestBody;
 use mayfly_host::sandbox::Inbound;
-use mayfly_observe::logs::{Format, LogConfig, LogSink, Output, Requests};
-use mayfly_observe::metrics::Metrics;
+use mayfly_observe::logs::Requests;
 use mayfly_publish::child::Children;
-use mayfly_publish::{PublishRequest, Publisher, PublisherConfig};
+use mayfly_publish::{PublishRequest, Publisher};
 use mayfly_serve::invocation;
-use mayfly_serve::node::{Node, NodeConfig};
+use mayfly_serve::node::Node;
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 
+use crate::assemble::{Parts, assemble};
 use guest::{KINDS, Kind, REPORT_BYTES};
 
 /// Findings that are told one by one; the rest are counted.
@@ -186,30 +186,17 @@ struct Bench {
 impl Bench {
     fn make(plan: &IsolationPlan, state: &Path, children: Children) -> Result<Self, VerifyError> {
         let failed = |error: &dyn std::fmt::Display| VerifyError::Start(error.to_string());
-        let metrics = Arc::new(Metrics::new());
-        let config =
-            LogConfig { format: Format::Json, requests: Requests::Off, output: Output::Discard };
-        let logs =
-            LogSink::start(config, metrics.logs_dropped.clone()).map_err(|error| failed(&error))?;
         let config = EngineConfig {
             slots: Some(plan.slots),
             pagemap_scan: plan.pagemap_scan,
             ..EngineConfig::default()
         };
         let engine = Engine::new(&config).map_err(|error| failed(&error))?;
-        let catalog = Arc::new(Catalog::default());
-        let config = PublisherConfig { children, ..PublisherConfig::new(state) };
-        let publisher = Publisher::open(
-            &config,
-            engine.clone(),
-            catalog.clone(),
-            metrics.clone(),
-            logs.clone(),
-        )
-        .map_err(|error| failed(&error))?;
-        let config = NodeConfig { queue_timeout: SLOT_TIMEOUT, ..NodeConfig::default() };
-        let node =
-            Node::new(&config, engine, catalog, metrics, logs).map_err(|error| failed(&error))?;
+        let mut parts =
+            Parts::quiet(engine, state, Requests::Off).map_err(|error| failed(&error))?;
+        parts.publishing.children = children;
+        parts.serving.queue_timeout = SLOT_TIMEOUT;
+        let (node, publisher) = assemble(parts).map_err(|error| failed(&error))?;
         Ok(Self { node, publisher })
     }
 

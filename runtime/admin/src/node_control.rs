@@ -10,7 +10,9 @@ use mayfly_core::FunctionName;
 use mayfly_core::record::{Abi, RevisionRecord, Snapshot};
 use mayfly_host::catalog::{Catalog, Entry, Failed, Leaves, Takes, View};
 use mayfly_host::sandbox::cgi;
-use mayfly_publish::{Change, PublishError, PublishReport, PublishRequest, Publisher};
+use mayfly_publish::{
+    Change, PublishError, PublishErrorKind, PublishReport, PublishRequest, Publisher, Stage,
+};
 use mayfly_store::artifact::StoreError;
 use mayfly_store::artifact::mapped::Scratch;
 use mayfly_store::records::RecordsError;

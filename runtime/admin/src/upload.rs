@@ -48,7 +48,8 @@ where
         return Err(too_large(most));
     }
     let permit = state.uploads.turn().await?;
-    let reading = tokio::time::timeout(node::ADMIN_UPLOAD_TIMEOUT, read(body, most, &state.control));
+    let reading =
+        tokio::time::timeout(node::ADMIN_UPLOAD_TIMEOUT, read(body, most, &state.control));
     let wasm = reading.await.map_err(|_| {
         Problem::new(408, "upload-timeout", "The module took too long to arrive").close()
     })??;

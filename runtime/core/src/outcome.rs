@@ -1,6 +1,6 @@
 //! How an invocation ended: one enum, and the only map from it to HTTP, metrics, logs and words.
 //!
-//! No `match` that decides an effect has a wildcard arm, so a new way to end does not compile until each effect is decided.
+//! A new way to end is a new row of the table below, and does not compile until `words.rs` has decided what is said of it.
 //! 500 means that Mayfly itself is wrong; whatever a guest does is 502 or 504, whatever a client does is 4xx.
 
 mod words;
@@ -21,84 +21,6 @@ pub enum Phase {
     Call,
     /// The response's rest is on its way.
     Respond,
-}
-
-/// How an invocation ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
-    /// The guest answered, whatever its status.
-    Answered,
-    /// No function or route of that name.
-    NotFound,
-    /// Method or target that a gateway does not serve (CONNECT, TRACE, `*`).
-    Unroutable,
-    /// The request is malformed in a way that hyper let through.
-    BadRequest(&'static str),
-    /// Path and query over the limit.
-    UriTooLong,
-    /// Body over the function's `request-body` limit, in bytes.
-    RequestTooLarge {
-        /// The limit in force.
-        limit_bytes: u64,
-    },
-    /// The client stopped sending its body.
-    BodyTimeout,
-    /// The client went away.
-    ClientGone,
-    /// The function runs as often as it may at once.
-    FunctionBusy {
-        /// The limit in force.
-        concurrency: u64,
-    },
-    /// No slot became free in time.
-    NodeFull,
-    /// The function is there but its artifact is being rebuilt.
-    Preparing,
-    /// The node is shutting down.
-    Draining,
-    /// Over the wall limit.
-    WallLimit {
-        /// The limit in force, as written.
-        limit: String,
-    },
-    /// Over the CPU limit.
-    CpuLimit {
-        /// The limit in force, as written.
-        limit: String,
-    },
-    /// The guest failed after a `memory.grow` was denied.
-    MemoryLimit {
-        /// The limit in force, as written.
-        limit: String,
-    },
-    /// The guest's stack is used up.
-    StackOverflow,
-    /// The guest trapped; the text is for the log.
-    Trap(String),
-    /// A command module exited with this code, not zero.
-    ExitCode(i32),
-    /// The guest ended without a response.
-    NoResponse,
-    /// The guest's response is not HTTP; the text is for the log.
-    BadResponse(String),
-    /// Body over the function's `response-body` limit, in bytes.
-    ResponseTooLarge {
-        /// The limit in force.
-        limit_bytes: u64,
-    },
-    /// Mayfly is wrong; the text is for the log.
-    Internal(String),
-    /// More headers than a request may have.
-    HeadersTooMany,
-    /// The node's memory was nearly used up, and this function held the most of it.
-    MemoryPressure {
-        /// What this instance held, in bytes.
-        held_bytes: u64,
-    },
-    /// There was no memory for one more instance in time.
-    MemoryFull,
-    /// There is no room to hold one more body that came without a length.
-    BodiesFull,
 }
 
 /// How loud an outcome is in the log.
@@ -132,198 +54,157 @@ pub struct Problem {
     pub request_id: String,
 }
 
+/// One row for each way to end: what it carries, its label, status, level in the log, title, and after how many seconds
+/// another try makes sense, if it does.
+macro_rules! outcomes {
+    ($(
+        $(#[$doc:meta])*
+        $name:ident $(($payload:ty))? $({ $($fields:tt)* })?:
+            $label:literal, $status:literal, $level:ident, $title:literal $(, retry $retry:literal)?;
+    )*) => {
+        /// How an invocation ended.
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        pub enum Outcome {
+            $($(#[$doc])* $name $(($payload))? $({ $($fields)* })?,)*
+        }
+
+        enum Row { $($name,)* }
+
+        impl Outcome {
+            /// Values of the metric label `error_type`, in the enum's order: metric handles are made from them at publish.
+            pub const LABELS: [&str; [$($label),*].len()] = [$($label),*];
+
+            /// The statuses, in the same order.
+            pub const STATUSES: [u16; Self::LABELS.len()] = [$($status),*];
+
+            const LEVELS: [Level; Self::LABELS.len()] = [$(Level::$level),*];
+            const TITLES: [&str; Self::LABELS.len()] = [$($title),*];
+            const RETRIES: [Option<u32>; Self::LABELS.len()] = [$(retry!($($retry)?)),*];
+
+            /// Position of this outcome in [`Outcome::LABELS`] and [`Outcome::STATUSES`].
+            #[must_use]
+            pub fn index(&self) -> usize {
+                match self {
+                    $(Self::$name { .. } => Row::$name as usize,)*
+                }
+            }
+        }
+    };
+}
+
+macro_rules! retry {
+    () => {
+        None
+    };
+    ($seconds:literal) => {
+        Some($seconds)
+    };
+}
+
+outcomes! {
+    /// The guest answered, whatever its status.
+    Answered: "answered", 200, Info, "The function answered";
+    /// No function or route of that name.
+    NotFound: "not-found", 404, Info, "No such function";
+    /// Method or target that a gateway does not serve (CONNECT, TRACE, `*`).
+    Unroutable: "unroutable", 405, Info, "Mayfly serves no such method or target";
+    /// The request is malformed in a way that hyper let through.
+    BadRequest(&'static str): "bad-request", 400, Info, "The request is malformed";
+    /// Path and query over the limit.
+    UriTooLong: "uri-too-long", 414, Info, "Path and query are too long";
+    /// Body over the function's `request-body` limit, in bytes.
+    RequestTooLarge {
+        /// The limit in force.
+        limit_bytes: u64,
+    }: "request-too-large", 413, Info, "The request's body is too large";
+    /// The client stopped sending its body.
+    BodyTimeout: "body-timeout", 408, Info, "The request's body stopped arriving";
+    /// The client went away. Never sent: nobody listens.
+    ClientGone: "client-gone", 499, Info, "The client went away";
+    /// The function runs as often as it may at once.
+    FunctionBusy {
+        /// The limit in force.
+        concurrency: u64,
+    }: "function-busy", 429, Warn, "The function is busy", retry 1;
+    /// No slot became free in time.
+    NodeFull: "node-full", 503, Warn, "The node is full", retry 1;
+    /// The function is there but its artifact is being rebuilt.
+    Preparing: "preparing", 503, Warn, "The function is being prepared", retry 5;
+    /// The node is shutting down.
+    Draining: "draining", 503, Info, "The node is shutting down", retry 5;
+    /// Over the wall limit.
+    WallLimit {
+        /// The limit in force, as written.
+        limit: String,
+    }: "wall-limit", 504, Warn, "The function took too long";
+    /// Over the CPU limit.
+    CpuLimit {
+        /// The limit in force, as written.
+        limit: String,
+    }: "cpu-limit", 504, Warn, "The function used too much CPU time";
+    /// The guest failed after a `memory.grow` was denied.
+    MemoryLimit {
+        /// The limit in force, as written.
+        limit: String,
+    }: "memory-limit", 502, Warn, "The function ran out of memory";
+    /// The guest's stack is used up.
+    StackOverflow: "stack-overflow", 502, Warn, "The function ran out of stack";
+    /// The guest trapped; the text is for the log.
+    Trap(String): "trap", 502, Warn, "The function failed";
+    /// A command module exited with this code, not zero.
+    ExitCode(i32): "exit-code", 502, Warn, "The function failed";
+    /// The guest ended without a response.
+    NoResponse: "no-response", 502, Warn, "The function ended without a response";
+    /// The guest's response is not HTTP; the text is for the log.
+    BadResponse(String): "bad-response", 502, Warn, "The function's response is not valid HTTP";
+    /// Body over the function's `response-body` limit, in bytes.
+    ResponseTooLarge {
+        /// The limit in force.
+        limit_bytes: u64,
+    }: "response-too-large", 502, Warn, "The function's response is too large";
+    /// Mayfly is wrong; the text is for the log.
+    Internal(String): "internal", 500, Error, "Mayfly failed";
+    /// More headers than a request may have.
+    HeadersTooMany: "headers-too-many", 431, Info, "The request has too many headers";
+    /// The node's memory was nearly used up, and this function held the most of it: it comes back last.
+    MemoryPressure {
+        /// What this instance held, in bytes.
+        held_bytes: u64,
+    }: "memory-pressure", 503, Warn, "The function was ended because the node ran out of memory", retry 5;
+    /// There was no memory for one more instance in time.
+    MemoryFull: "memory-full", 503, Warn, "The node is full", retry 1;
+    /// There is no room to hold one more body that came without a length.
+    BodiesFull: "bodies-full", 503, Warn, "The node is full", retry 1;
+}
+
 impl Outcome {
-    /// The response's status. 499 is never sent: nobody listens.
+    /// The response's status.
     #[must_use]
     pub fn status(&self) -> u16 {
-        match self {
-            Self::Answered => 200,
-            Self::BadRequest(_) => 400,
-            Self::NotFound => 404,
-            Self::Unroutable => 405,
-            Self::BodyTimeout => 408,
-            Self::RequestTooLarge { .. } => 413,
-            Self::UriTooLong => 414,
-            Self::HeadersTooMany => 431,
-            Self::FunctionBusy { .. } => 429,
-            Self::ClientGone => 499,
-            Self::Internal(_) => 500,
-            Self::StackOverflow
-            | Self::MemoryLimit { .. }
-            | Self::Trap(_)
-            | Self::ExitCode(_)
-            | Self::NoResponse
-            | Self::BadResponse(_)
-            | Self::ResponseTooLarge { .. } => 502,
-            // The function kept to its limits: another try may find more room.
-            Self::NodeFull
-            | Self::Preparing
-            | Self::Draining
-            | Self::MemoryPressure { .. }
-            | Self::MemoryFull
-            | Self::BodiesFull => 503,
-            Self::WallLimit { .. } | Self::CpuLimit { .. } => 504,
-        }
+        Self::STATUSES[self.index()]
     }
 
     /// Value of the metric label `error_type`, and the last part of the problem's `type`.
     #[must_use]
     pub fn label(&self) -> &'static str {
-        match self {
-            Self::Answered => "answered",
-            Self::NotFound => "not-found",
-            Self::Unroutable => "unroutable",
-            Self::BadRequest(_) => "bad-request",
-            Self::UriTooLong => "uri-too-long",
-            Self::HeadersTooMany => "headers-too-many",
-            Self::RequestTooLarge { .. } => "request-too-large",
-            Self::BodyTimeout => "body-timeout",
-            Self::ClientGone => "client-gone",
-            Self::FunctionBusy { .. } => "function-busy",
-            Self::NodeFull => "node-full",
-            Self::Preparing => "preparing",
-            Self::Draining => "draining",
-            Self::WallLimit { .. } => "wall-limit",
-            Self::CpuLimit { .. } => "cpu-limit",
-            Self::MemoryLimit { .. } => "memory-limit",
-            Self::StackOverflow => "stack-overflow",
-            Self::Trap(_) => "trap",
-            Self::ExitCode(_) => "exit-code",
-            Self::NoResponse => "no-response",
-            Self::BadResponse(_) => "bad-response",
-            Self::ResponseTooLarge { .. } => "response-too-large",
-            Self::Internal(_) => "internal",
-            Self::MemoryPressure { .. } => "memory-pressure",
-            Self::MemoryFull => "memory-full",
-            Self::BodiesFull => "bodies-full",
-        }
-    }
-
-    /// Every label, in the enum's order: metric handles are made from it at publish.
-    pub const LABELS: [&str; 26] = [
-        "answered",
-        "not-found",
-        "unroutable",
-        "bad-request",
-        "uri-too-long",
-        "request-too-large",
-        "body-timeout",
-        "client-gone",
-        "function-busy",
-        "node-full",
-        "preparing",
-        "draining",
-        "wall-limit",
-        "cpu-limit",
-        "memory-limit",
-        "stack-overflow",
-        "trap",
-        "exit-code",
-        "no-response",
-        "bad-response",
-        "response-too-large",
-        "internal",
-        "headers-too-many",
-        "memory-pressure",
-        "memory-full",
-        "bodies-full",
-    ];
-
-    /// Position of this outcome's label in [`Outcome::LABELS`].
-    #[must_use]
-    pub fn index(&self) -> usize {
-        match self {
-            Self::Answered => 0,
-            Self::NotFound => 1,
-            Self::Unroutable => 2,
-            Self::BadRequest(_) => 3,
-            Self::UriTooLong => 4,
-            Self::RequestTooLarge { .. } => 5,
-            Self::BodyTimeout => 6,
-            Self::ClientGone => 7,
-            Self::FunctionBusy { .. } => 8,
-            Self::NodeFull => 9,
-            Self::Preparing => 10,
-            Self::Draining => 11,
-            Self::WallLimit { .. } => 12,
-            Self::CpuLimit { .. } => 13,
-            Self::MemoryLimit { .. } => 14,
-            Self::StackOverflow => 15,
-            Self::Trap(_) => 16,
-            Self::ExitCode(_) => 17,
-            Self::NoResponse => 18,
-            Self::BadResponse(_) => 19,
-            Self::ResponseTooLarge { .. } => 20,
-            Self::Internal(_) => 21,
-            Self::HeadersTooMany => 22,
-            Self::MemoryPressure { .. } => 23,
-            Self::MemoryFull => 24,
-            Self::BodiesFull => 25,
-        }
+        Self::LABELS[self.index()]
     }
 
     /// How loud it is.
     #[must_use]
     pub fn level(&self) -> Level {
-        match self {
-            Self::Answered
-            | Self::NotFound
-            | Self::Unroutable
-            | Self::BadRequest(_)
-            | Self::UriTooLong
-            | Self::HeadersTooMany
-            | Self::RequestTooLarge { .. }
-            | Self::BodyTimeout
-            | Self::ClientGone
-            | Self::Draining => Level::Info,
-            Self::FunctionBusy { .. }
-            | Self::NodeFull
-            | Self::MemoryPressure { .. }
-            | Self::MemoryFull
-            | Self::BodiesFull
-            | Self::Preparing
-            | Self::WallLimit { .. }
-            | Self::CpuLimit { .. }
-            | Self::MemoryLimit { .. }
-            | Self::StackOverflow
-            | Self::Trap(_)
-            | Self::ExitCode(_)
-            | Self::NoResponse
-            | Self::BadResponse(_)
-            | Self::ResponseTooLarge { .. } => Level::Warn,
-            Self::Internal(_) => Level::Error,
-        }
+        Self::LEVELS[self.index()]
+    }
+
+    /// The kind in words; the same for every occurrence.
+    fn title(&self) -> &'static str {
+        Self::TITLES[self.index()]
     }
 
     /// Seconds for `Retry-After`, where a retry makes sense.
     #[must_use]
     pub fn retry_after_s(&self) -> Option<u32> {
-        match self {
-            Self::FunctionBusy { .. } | Self::NodeFull | Self::MemoryFull | Self::BodiesFull => {
-                Some(1)
-            }
-            // Who held the most comes back last.
-            Self::Preparing | Self::Draining | Self::MemoryPressure { .. } => Some(5),
-            Self::Answered
-            | Self::NotFound
-            | Self::Unroutable
-            | Self::BadRequest(_)
-            | Self::UriTooLong
-            | Self::HeadersTooMany
-            | Self::RequestTooLarge { .. }
-            | Self::BodyTimeout
-            | Self::ClientGone
-            | Self::WallLimit { .. }
-            | Self::CpuLimit { .. }
-            | Self::MemoryLimit { .. }
-            | Self::StackOverflow
-            | Self::Trap(_)
-            | Self::ExitCode(_)
-            | Self::NoResponse
-            | Self::BadResponse(_)
-            | Self::ResponseTooLarge { .. }
-            | Self::Internal(_) => None,
-        }
+        Self::RETRIES[self.index()]
     }
 }
 

@@ -259,8 +259,7 @@ mod tests {
     #[test]
     fn what_the_compiler_refuses_comes_back_as_words() {
         let wasm = Bytes::from_static(b"\0asm\x01\0\0\0\x01\x01");
-        let (report, blobs) =
-            child(Job { instrument: None }, vec![wasm, Bytes::new()]).unwrap();
+        let (report, blobs) = child(Job { instrument: None }, vec![wasm, Bytes::new()]).unwrap();
         assert!(report.error.is_some());
         assert!(blobs[0].is_empty());
     }

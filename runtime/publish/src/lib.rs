@@ -44,7 +44,7 @@ use mayfly_store::artifact::{ArtifactStore, StoreError};
 use mayfly_store::records::{self, Records, RecordsError};
 use tokio::sync::{Mutex as Turn, Semaphore};
 
-use crate::child::{self, Children, Verb};
+use crate::child::{Children, Verb};
 pub use change::{Change, Kind};
 pub use error::{PublishError, PublishErrorKind, Stage};
 pub use report::PublishReport;

@@ -70,7 +70,7 @@ enum Begun {
 fn begin(node: &Arc<Node>, inbound: Box<Inbound>) -> Result<Begun, Refusal> {
     let path = inbound.parts.uri.path();
     let noted = |revision: Option<&Arc<Revision>>, refusal: Refusal| {
-        invocation::refuse(node, &inbound, revision, refusal.outcome(), refusal.told());
+        invocation::refuse(node, &inbound, revision, refusal.outcome.clone(), refusal.told());
         refusal
     };
     let (resource, revision) =
@@ -153,14 +153,17 @@ fn resource<'p>(
         invocation::vet(node, inbound)?;
     }
     let Some(resource) = resource else {
-        return Err(Refusal::new(404, "there is no such path in the Open Inference Protocol"));
+        return Err(Refusal::of(
+            Outcome::NotFound,
+            "there is no such path in the Open Inference Protocol",
+        ));
     };
     let method = &inbound.parts.method;
     if let Some(takes) = resource.method()
         && method != takes
         && !(takes == "GET" && method == Method::HEAD)
     {
-        return Err(Refusal::new(405, format!("this path takes {takes}")));
+        return Err(Refusal::of(Outcome::Unroutable, format!("this path takes {takes}")));
     }
     let model = match resource {
         Resource::Server
@@ -186,19 +189,19 @@ fn find(node: &Arc<Node>, model: ModelPath<'_>) -> Result<Arc<Revision>, Refusal
         Some(Entry::Preparing(_)) => return Err(Outcome::Preparing.into()),
         None => {
             let name: String = name.chars().take(64).collect();
-            return Err(Refusal::new(404, format!("there is no model {name:?}")));
+            return Err(Refusal::of(Outcome::NotFound, format!("there is no model {name:?}")));
         }
     };
     let number = revision.record.number;
     if version.is_some_and(|version| version != number.to_string()) {
-        return Err(Refusal::new(
-            404,
+        return Err(Refusal::of(
+            Outcome::NotFound,
             format!("model {name:?} has the version {number} and no other"),
         ));
     }
     if !is_model(&revision) {
-        return Err(Refusal::new(
-            404,
+        return Err(Refusal::of(
+            Outcome::NotFound,
             format!("{name:?} is a function and no model: call it at /{name}"),
         ));
     }

@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 
 use mayfly_core::FunctionName;
 use mayfly_core::record::Settings;
-use mayfly_host::catalog::Catalog;
 use mayfly_host::engine::{Engine, EngineConfig};
-use mayfly_observe::logs::{Format, LogConfig, LogSink, Output, Requests};
+use mayfly_observe::logs::Requests;
 use mayfly_observe::metrics::Metrics;
 use mayfly_publish::child::Children;
-use mayfly_publish::{PublishError, PublishRequest, Publisher, PublisherConfig};
+use mayfly_publish::{PublishError, PublishRequest, Publisher};
+use mayfly_runtime::assemble::{Parts, assemble};
 use mayfly_serve::gateway::{Gateway, GatewayConfig, Running};
-use mayfly_serve::node::{Node, NodeConfig};
+use mayfly_serve::node::Node;
 
 /// Clocks of the impatient gateway, and of every body.
 pub const SHORT: Duration = Duration::from_secs(1);
@@ -44,29 +44,15 @@ impl Rig {
     fn start() -> Self {
         let state = tempfile::tempdir().unwrap();
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-        let metrics = Arc::new(Metrics::new());
-        let config =
-            LogConfig { format: Format::Json, requests: Requests::Errors, output: Output::Discard };
-        let logs = LogSink::start(config, metrics.logs_dropped.clone()).unwrap();
         let config = EngineConfig { slots: Some(64), ..EngineConfig::default() };
         let engine = Engine::new(&config).unwrap();
-        let catalog = Arc::new(Catalog::default());
-        let config = PublisherConfig {
-            children: Children::of(env!("CARGO_BIN_EXE_mayfly")),
-            ..PublisherConfig::new(state.path())
-        };
-        let publisher = Publisher::open(
-            &config,
-            engine.clone(),
-            catalog.clone(),
-            metrics.clone(),
-            logs.clone(),
-        )
-        .unwrap();
+        let mut parts = Parts::quiet(engine, state.path(), Requests::Errors).unwrap();
+        parts.publishing.children = Children::of(env!("CARGO_BIN_EXE_mayfly"));
+        parts.serving.body_idle_timeout = SHORT;
         // No page of the gateway's own: whatever is 200 here has come from the mirror.
-        let config =
-            NodeConfig { body_idle_timeout: SHORT, has_front_page: false, ..NodeConfig::default() };
-        let node = Node::new(&config, engine, catalog, metrics.clone(), logs).unwrap();
+        parts.serving.has_front_page = false;
+        let metrics = parts.metrics.clone();
+        let (node, publisher) = assemble(parts).unwrap();
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let patient = Gateway::bind(GatewayConfig::at(any), node.clone()).unwrap();
         let config = GatewayConfig {

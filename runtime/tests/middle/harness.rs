@@ -12,16 +12,15 @@ use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full, StreamBody};
 use mayfly_core::record::Settings;
 use mayfly_core::{FunctionName, RequestId};
-use mayfly_host::catalog::Catalog;
 use mayfly_host::engine::{Engine, EngineConfig};
 use mayfly_host::exchange::{RequestBody, ResponseBody};
 use mayfly_host::sandbox::Inbound;
-use mayfly_observe::logs::{Format, LogConfig, LogSink, Output, Requests};
-use mayfly_observe::metrics::Metrics;
+use mayfly_observe::logs::{LogSink, Requests};
 use mayfly_publish::child::Children;
-use mayfly_publish::{PublishError, PublishReport, PublishRequest, Publisher, PublisherConfig};
+use mayfly_publish::{PublishError, PublishReport, PublishRequest, Publisher};
+use mayfly_runtime::assemble::{Parts, assemble};
 use mayfly_serve::invocation;
-use mayfly_serve::node::{Node, NodeConfig};
+use mayfly_serve::node::Node;
 
 /// The node and what publishes to it.
 pub struct Harness {
@@ -43,15 +42,13 @@ impl Harness {
     /// One with an engine of its own.
     pub fn start(config: &EngineConfig) -> Self {
         let state = tempfile::tempdir().unwrap();
-        let metrics = Arc::new(Metrics::new());
-        let log =
-            LogConfig { format: Format::Json, requests: Requests::All, output: Output::Discard };
-        let logs = LogSink::start(log, metrics.logs_dropped.clone()).unwrap();
         let engine = Engine::new(config).unwrap();
-        let catalog = Arc::new(Catalog::default());
-        let publisher = publisher(&state, &engine, &catalog, &metrics, &logs);
-        let config = NodeConfig { server_timing: true, ..NodeConfig::default() };
-        let node = Node::new(&config, engine, catalog, metrics, logs.clone()).unwrap();
+        let mut parts = Parts::quiet(engine, state.path(), Requests::All).unwrap();
+        // This test binary is not the one whose hidden verbs the children run.
+        parts.publishing.children = Children::of(env!("CARGO_BIN_EXE_mayfly"));
+        parts.serving.server_timing = true;
+        let logs = parts.logs.clone();
+        let (node, publisher) = assemble(parts).unwrap();
         Self { node, publisher, logs, _state: state }
     }
 
@@ -131,20 +128,6 @@ impl Harness {
     pub async fn head_only(&self, path: &str) -> Response<ResponseBody> {
         send(self, request(Method::GET, path), None).await
     }
-}
-
-fn publisher(
-    state: &tempfile::TempDir,
-    engine: &Engine,
-    catalog: &Arc<Catalog>,
-    metrics: &Arc<Metrics>,
-    logs: &LogSink,
-) -> Publisher {
-    let mut config = PublisherConfig::new(state.path());
-    // This test binary is not the one whose hidden verbs the children run.
-    config.children = Children::of(env!("CARGO_BIN_EXE_mayfly"));
-    Publisher::open(&config, engine.clone(), catalog.clone(), metrics.clone(), logs.clone())
-        .unwrap()
 }
 
 /// A built guest of `functions/`; `make guests` makes them.

@@ -11,12 +11,13 @@ use mayfly_core::{FunctionName, RequestId};
 use mayfly_host::catalog::{Catalog, Entry};
 use mayfly_host::engine::{Engine, EngineConfig};
 use mayfly_host::sandbox::Inbound;
-use mayfly_observe::logs::{Format, LogConfig, LogSink, Output, Requests};
+use mayfly_observe::logs::Requests;
 use mayfly_observe::metrics::Metrics;
 use mayfly_publish::child::Children;
-use mayfly_publish::{PublishError, PublishReport, PublishRequest, Publisher, PublisherConfig};
+use mayfly_publish::{PublishError, PublishReport, PublishRequest, Publisher};
+use mayfly_runtime::assemble::{Parts, assemble};
 use mayfly_serve::invocation;
-use mayfly_serve::node::{Node, NodeConfig};
+use mayfly_serve::node::Node;
 
 /// The binary whose hidden verbs are the children.
 pub const MAYFLY: &str = env!("CARGO_BIN_EXE_mayfly");
@@ -62,23 +63,11 @@ impl TestNode {
 
     /// With a pool of its own, or with routes that the configuration gives.
     pub fn open_as(state: &Path, children: Children, engine: Engine, catalog: Catalog) -> Self {
-        let metrics = Arc::new(Metrics::new());
-        let config =
-            LogConfig { format: Format::Json, requests: Requests::Off, output: Output::Discard };
-        let logs = LogSink::start(config, metrics.logs_dropped.clone()).unwrap();
-        let catalog = Arc::new(catalog);
-        let config = PublisherConfig { children, ..PublisherConfig::new(state) };
-        let publisher = Publisher::open(
-            &config,
-            engine.clone(),
-            catalog.clone(),
-            metrics.clone(),
-            logs.clone(),
-        )
-        .unwrap();
-        let node =
-            Node::new(&NodeConfig::default(), engine, catalog.clone(), metrics.clone(), logs)
-                .unwrap();
+        let mut parts = Parts::quiet(engine, state, Requests::Off).unwrap();
+        parts.publishing.children = children;
+        parts.catalog = catalog;
+        let (node, publisher) = assemble(parts).unwrap();
+        let (catalog, metrics) = (node.catalog.clone(), node.metrics.clone());
         Self { publisher, catalog, metrics, node }
     }
 

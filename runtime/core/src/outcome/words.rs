@@ -49,36 +49,6 @@ impl Outcome {
         operator.or_else(|| look.then(|| format!("`{logs}` has the reason")))
     }
 
-    fn title(&self) -> &'static str {
-        match self {
-            Self::Answered => "The function answered",
-            Self::NotFound => "No such function",
-            Self::Unroutable => "Mayfly serves no such method or target",
-            Self::BadRequest(_) => "The request is malformed",
-            Self::UriTooLong => "Path and query are too long",
-            Self::HeadersTooMany => "The request has too many headers",
-            Self::RequestTooLarge { .. } => "The request's body is too large",
-            Self::BodyTimeout => "The request's body stopped arriving",
-            Self::ClientGone => "The client went away",
-            Self::FunctionBusy { .. } => "The function is busy",
-            Self::NodeFull | Self::MemoryFull | Self::BodiesFull => "The node is full",
-            Self::Preparing => "The function is being prepared",
-            Self::Draining => "The node is shutting down",
-            Self::WallLimit { .. } => "The function took too long",
-            Self::CpuLimit { .. } => "The function used too much CPU time",
-            Self::MemoryLimit { .. } => "The function ran out of memory",
-            Self::StackOverflow => "The function ran out of stack",
-            Self::Trap(_) | Self::ExitCode(_) => "The function failed",
-            Self::NoResponse => "The function ended without a response",
-            Self::BadResponse(_) => "The function's response is not valid HTTP",
-            Self::ResponseTooLarge { .. } => "The function's response is too large",
-            Self::Internal(_) => "Mayfly failed",
-            Self::MemoryPressure { .. } => {
-                "The function was ended because the node ran out of memory"
-            }
-        }
-    }
-
     /// What happened this time, without anything that only the function's owner should see.
     fn detail(&self) -> Option<String> {
         Some(match self {

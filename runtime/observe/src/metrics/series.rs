@@ -203,7 +203,7 @@ impl FunctionSeries {
     fn failed(&self, outcome: usize, status: u16) -> Failed {
         let label = Outcome::LABELS[outcome];
         let slot = status_slot(status);
-        let timeout = label == "wall-limit" || label == "cpu-limit";
+        let timeout = Outcome::STATUSES[outcome] == 504;
         Failed {
             requests: self.requests(slot, outcome),
             slot,

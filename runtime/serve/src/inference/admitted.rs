@@ -93,7 +93,7 @@ impl Admitted {
         match self.prepare(node, &model, expected, body, &mut placed).await {
             Ok((request, frame)) => self.infer(node, placed, &model, request, frame).await,
             Err(refusal) => {
-                placed.refuse(refusal.outcome(), refusal.told());
+                placed.refuse(refusal.outcome.clone(), refusal.told());
                 Err(refusal)
             }
         }
@@ -112,7 +112,8 @@ impl Admitted {
         let deadline = self.deadline();
         let began = Instant::now();
         let read = receive::read(expected, body, node.body_idle_timeout, &mut self.hold);
-        let late = |_| Refusal::new(408, "the request's JSON took too long to arrive");
+        let late =
+            |_| Refusal::of(Outcome::BodyTimeout, "the request's JSON took too long to arrive");
         let read = tokio::time::timeout_at(deadline, read);
         let read = read.await;
         placed.received(began.elapsed());

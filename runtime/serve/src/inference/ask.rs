@@ -7,6 +7,7 @@ use http::header::{CONTENT_TYPE, HOST, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, Method, Response, Uri};
 use http_body_util::BodyExt as _;
 use mayfly_abi::CONTENT_TYPE_MODEL;
+use mayfly_core::Outcome;
 use mayfly_core::limits::node as limits;
 use mayfly_host::exchange::ResponseBody;
 use mayfly_host::revision::Revision;
@@ -38,7 +39,7 @@ pub(super) async fn describe(
             if small { parse() } else { clerk::aside(node, revision, deadline, parse).await?.0 };
         Ok(Arc::new(model?))
     };
-    let late = |_| Refusal::new(503, "the model has not described itself in time").retry_after(1);
+    let late = |_| Refusal::of(Outcome::NodeFull, "the model has not described itself in time");
     let known = tokio::time::timeout_at(deadline, revision.model.get_or_try_init(ask));
     known.await.map_err(late)?.cloned()
 }
@@ -80,7 +81,7 @@ pub(super) async fn guests_answer(
     let long = || {
         let most = limits::INFERENCE_METADATA_BYTES;
         let long = format!("the model describes itself in more than {most} bytes");
-        Refusal::new(502, long)
+        Refusal::broken(long)
     };
     let body = match body {
         ResponseBody::Whole(bytes) => {
@@ -95,7 +96,7 @@ pub(super) async fn guests_answer(
             let mut body = ResponseBody::Streamed(streamed);
             let mut all = Vec::new();
             while let Some(frame) = body.frame().await {
-                let broken = |_| Refusal::new(502, "the model's function failed while it answered");
+                let broken = |_| Refusal::broken("the model's function failed while it answered");
                 let Ok(data) = frame.map_err(broken)?.into_data() else { continue };
                 match &mut hold {
                     Some(hold) => hold.extend(&mut all, &data, usize::MAX)?,
@@ -113,7 +114,7 @@ pub(super) async fn guests_answer(
         return Err(Refusal::from_problem(head.status.as_u16(), &body, retry_after));
     }
     if head.headers.get(CONTENT_TYPE).is_none_or(|given| given != kind) {
-        return Err(Refusal::new(502, format!("the model's function did not answer with {kind}")));
+        return Err(Refusal::broken(format!("the model's function did not answer with {kind}")));
     }
     Ok((head.headers, body))
 }

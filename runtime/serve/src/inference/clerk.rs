@@ -31,7 +31,10 @@ pub(super) async fn aside<T: Send + 'static>(
         let limit = mayfly_core::units::format_duration(revision.limits().wall());
         return Err(Outcome::WallLimit { limit }.into());
     };
-    done.ok_or_else(|| Refusal::new(500, "Mayfly failed while it read or wrote tensors"))
+    done.ok_or_else(|| {
+        let why = "Mayfly failed while it read or wrote tensors";
+        Refusal::of(Outcome::Internal(why.to_owned()), why)
+    })
 }
 
 /// What work gives, and the CPU time that it took.

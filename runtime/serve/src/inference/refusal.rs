@@ -13,7 +13,10 @@ pub(super) struct Refusal {
     status: u16,
     message: Cow<'static, str>,
     retry_after: Option<HeaderValue>,
-    outcome: Option<Outcome>,
+    /// What goes into the metrics and the log, for a request that reached no guest.
+    pub(super) outcome: Outcome,
+    /// Whether its words say what the outcome does not.
+    says_more: bool,
 }
 
 /// What is taken from an answer without success.
@@ -27,13 +30,25 @@ struct Problem {
 }
 
 impl Refusal {
+    /// A request that this protocol, or the model, does not take; `status` is a client's mistake, or 501.
     pub(super) fn new(status: u16, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { status, message: message.into(), retry_after: None, outcome: None }
+        let outcome = Outcome::BadRequest("not an inference request that the model can answer");
+        Self { status, ..Self::of(outcome, message) }
     }
 
-    pub(super) fn retry_after(mut self, seconds: u32) -> Self {
-        self.retry_after = Some(HeaderValue::from(seconds));
-        self
+    /// An outcome in this protocol's words.
+    pub(super) fn of(outcome: Outcome, message: impl Into<Cow<'static, str>>) -> Self {
+        let retry_after = outcome.retry_after_s().map(HeaderValue::from);
+        let (status, message) = (outcome.status(), message.into());
+        // The words of these two are the outcome's own detail.
+        let says_more = !matches!(outcome, Outcome::Internal(_) | Outcome::BadResponse(_));
+        Self { status, message, retry_after, outcome, says_more }
+    }
+
+    /// The model's function did what no model may.
+    pub(super) fn broken(message: impl Into<String>) -> Self {
+        let message = message.into();
+        Self::of(Outcome::BadResponse(message.clone()), message)
     }
 
     /// What a function, or Mayfly on its behalf, answered with a status that is no success.
@@ -52,29 +67,12 @@ impl Refusal {
             Some(hint) => format!("{message} ({hint})"),
             None => message,
         };
-        Self { status, message: message.into(), retry_after, outcome: None }
-    }
-
-    /// What goes into the metrics and the log, for a request that reached no guest.
-    pub(super) fn outcome(&self) -> Outcome {
-        if let Some(outcome) = &self.outcome {
-            return outcome.clone();
-        }
-        match self.status {
-            404 => Outcome::NotFound,
-            405 => Outcome::Unroutable,
-            408 => Outcome::BodyTimeout,
-            500 => Outcome::Internal(self.message.clone().into_owned()),
-            502 => Outcome::BadResponse(self.message.clone().into_owned()),
-            503 => Outcome::NodeFull,
-            _ => Outcome::BadRequest("not an inference request that the model can answer"),
-        }
+        Self { retry_after, ..Self::new(status, message) }
     }
 
     /// What the client is told, status and words, where its outcome does not say it.
     pub(super) fn told(&self) -> Option<(u16, &str)> {
-        let said = self.outcome.is_some() || matches!(self.status, 500 | 502);
-        (!said).then_some((self.status, &*self.message))
+        self.says_more.then_some((self.status, &*self.message))
     }
 
     pub(super) fn response(self) -> Response<ResponseBody> {
@@ -94,14 +92,21 @@ impl Refusal {
 
 impl From<mayfly_oip::Error> for Refusal {
     fn from(error: mayfly_oip::Error) -> Self {
-        Self::new(error.status(), error.to_string())
+        match error {
+            mayfly_oip::Error::Frame(_) => Self::broken(error.to_string()),
+            mayfly_oip::Error::Json(_)
+            | mayfly_oip::Error::Request(_)
+            | mayfly_oip::Error::Input { .. }
+            | mayfly_oip::Error::Output { .. }
+            | mayfly_oip::Error::TooLarge { .. } => Self::new(error.status(), error.to_string()),
+        }
     }
 }
 
 impl From<NoRoom> for Refusal {
     fn from(_: NoRoom) -> Self {
         let busy = "too much of inference requests is held for this model or client; retry soon";
-        Self::new(503, busy).retry_after(1)
+        Self::of(Outcome::NodeFull, busy)
     }
 }
 
@@ -112,8 +117,7 @@ impl From<Outcome> for Refusal {
             Some(detail) => format!("{}: {detail}", problem.title).into(),
             None => Cow::Borrowed(problem.title),
         };
-        let retry_after = outcome.retry_after_s().map(HeaderValue::from);
-        Self { status: outcome.status(), message, retry_after, outcome: Some(outcome) }
+        Self { says_more: false, ..Self::of(outcome, message) }
     }
 }
 

@@ -4,7 +4,7 @@
 //! keeps of that afterwards was most of what a node had grown by.
 
 use std::fs::File;
-use std::io::{self, Write as _};
+use std::io::{self, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -19,13 +19,18 @@ use super::{Reject, own_plain_file};
 struct Settled(File);
 
 impl Settled {
-    #[expect(unsafe_code, reason = "a mapping is only as constant as its file, which this type proves")]
-    fn map(&self) -> io::Result<Bytes> {
+    #[expect(
+        unsafe_code,
+        reason = "a mapping is only as constant as its file, which this type proves"
+    )]
+    fn map(mut self) -> io::Result<Bytes> {
+        // Not by `metadata`: a confined child may ask for a position and for nothing else.
+        let len = usize::try_from(self.0.seek(SeekFrom::End(0))?).map_err(io::Error::other)?;
         // SAFETY: the bytes below the mapping stay as they are. Each maker of a `Settled` says why: the kernel refuses
         // writes (a seal), or the file has no name and this is its only descriptor, or it lies in a directory that only
         // this user can write to and in which no file is ever changed in place. A private mapping that can be read only
         // gives nobody else a way in.
-        let mapping = unsafe { MmapOptions::new().map_copy_read_only(&self.0) }?;
+        let mapping = unsafe { MmapOptions::new().len(len).map_copy_read_only(&self.0) }?;
         Ok(Bytes::from_owner(mapping))
     }
 }

@@ -153,7 +153,9 @@ impl ArtifactStore {
         let store = Self { dir: dir.to_owned(), secret, budget, pinned: pins::Pinned::default() };
         for kind in Kind::ALL {
             let dir = store.dir.join(kind.dir());
-            for entry in fs::read_dir(&dir).map_err(|e| StoreError::io("listing", &dir, e))?.flatten() {
+            for entry in
+                fs::read_dir(&dir).map_err(|e| StoreError::io("listing", &dir, e))?.flatten()
+            {
                 if entry.file_name().to_string_lossy().starts_with(TEMPORARY) {
                     let _ = fs::remove_file(entry.path());
                 }
@@ -237,8 +239,7 @@ impl ArtifactStore {
             let file = self.open_file(Kind::Cache, key.0)?;
             // For the order of eviction only.
             let _ = file.set_modified(SystemTime::now());
-            let mut bytes =
-                mapped::stored(file, (node::CODE_CACHE_BYTES + Mac::BYTES) as u64)?;
+            let mut bytes = mapped::stored(file, (node::CODE_CACHE_BYTES + Mac::BYTES) as u64)?;
             if bytes.len() < Mac::BYTES {
                 return Err(Reject::Changed);
             }

@@ -1,4 +1,5 @@
 use std::collections::HashSet;
+use std::io::Read as _;
 use std::os::unix::fs::symlink;
 
 use super::*;
