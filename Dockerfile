@@ -5,7 +5,7 @@ ARG RUNTIME=docker.io/library/debian:12-slim
 
 FROM ${BUILDER} AS build
 WORKDIR /src
-COPY Cargo.toml Cargo.lock rust-toolchain.toml Makefile ./
+COPY Cargo.toml Cargo.lock rust-toolchain.toml Makefile README.md LICENSE CHANGELOG.md ./
 COPY .cargo .cargo
 COPY runtime runtime
 COPY guest-sdk guest-sdk
@@ -15,20 +15,16 @@ COPY docs docs
 # Registry and target directory stay between builds: only what changed is compiled again.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
-    make build guests PROFILE=dist \
- && mkdir -p /out/functions /out/state \
- && cp target/dist/mayfly /out/ && strip /out/mayfly \
- && cp target/wasm32-wasip1/guest/*.wasm /out/functions/
+    rm -rf target/dist/mayfly-*-linux && make dist && mkdir -p /out/state && cp -r target/dist/mayfly-*-linux /out/mayfly
 
 FROM ${RUNTIME}
 # A fixed number, so that a volume keeps its owner.
 RUN groupadd --gid 65532 mayfly && useradd --uid 65532 --gid 65532 --no-create-home --shell /usr/sbin/nologin mayfly
-COPY --from=build /out/mayfly /usr/local/bin/mayfly
-COPY --from=build /out/functions /usr/share/mayfly/functions
+COPY --from=build /out/mayfly /usr
 COPY --from=build --chown=65532:65532 /out/state /var/lib/mayfly
 USER 65532:65532
 VOLUME /var/lib/mayfly
-ENV MAYFLY_STATE_DIR=/var/lib/mayfly MAYFLY_RUNNER=/usr/share/mayfly/functions/runner.wasm
+ENV MAYFLY_STATE_DIR=/var/lib/mayfly
 EXPOSE 3000
 # The admin listener stays on the container's loopback: `docker exec ... mayfly deploy` reaches it.
 HEALTHCHECK --interval=10s --timeout=2s --start-period=60s CMD ["mayfly", "health"]

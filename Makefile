@@ -8,13 +8,13 @@ SMALL := hello hello-command echo wasi-std
 MODELS := classify filetype runner
 SMALL_SAMPLES := hello hello-command echo
 MODEL_SAMPLES := classify filetype
-# `release` is for running here; `dist` links slower and answers 7 % faster: for containers and for figures.
+# `release` is for running here; `dist` links slower and answers 7 % faster: for what is handed on, and for figures.
 PROFILE ?= release
 # With DEBUG=1, as CI says, the binary that `make test` has made already: a release build takes minutes.
 MAYFLY := $(TARGET_DIR)/$(if $(DEBUG),debug,$(PROFILE))/mayfly
 STATE ?= state
 
-.PHONY: help run small-guests model-guests build guests toolchain test fmt lint docs-check unit deny clean-state \
+.PHONY: help run small-guests model-guests build dist guests toolchain test fmt lint docs-check unit deny clean-state \
 	bench bench-quick bench-full bench-models bench-peers bench-bin
 
 help: ## What there is to make
@@ -40,6 +40,10 @@ elif test -n "$$(find functions/runner guest-sdk -type f -newer $(RUNNER) | head
 	echo "note: $(RUNNER) is older than its sources: \`make guests\` renews it"; \
 fi
 endef
+
+dist: guests ## What is handed to others, in one archive: the program (thin LTO, stripped), the runner, samples, completions
+	$(CARGO) build --profile dist --bin mayfly
+	runtime/dist.sh $(TARGET_DIR)/dist $(GUESTS)
 
 guests: small-guests model-guests ## The sample functions, as .wasm
 

@@ -96,6 +96,22 @@ class Sound(nn.Module):
         return self.layers(x + self.place)
 
 
+class Speaker(nn.Module):
+    """Whisper base's decoder in its size: 52 million weights, the words' table for the way in and out."""
+
+    def __init__(self, words=51_865, size=512):
+        super().__init__()
+        self.word, self.place = nn.Embedding(words, size), nn.Embedding(448, size)
+        layer = nn.TransformerDecoderLayer(size, 8, 4 * size, activation="gelu", batch_first=True, norm_first=True)
+        self.layers = nn.TransformerDecoder(layer, 6, nn.LayerNorm(size))
+
+    def forward(self, ids, sound):
+        n = ids.shape[1]
+        x = self.word(ids) + self.place(torch.arange(n, device=ids.device))
+        mask = torch.full((n, n), -1e9).triu(1)
+        return self.layers(x, sound, tgt_mask=mask)[:, -1] @ self.word.weight.T
+
+
 class Yolo(nn.Module):
     """A detector's head: three maps, anchors, boxes decoded in the graph."""
 
@@ -167,6 +183,9 @@ MODELS = {
     ]), {"image": ((1, 3, 96, 96), {0: "batch"})}, "script dynamo"),
     "swin": (lambda: torchvision.models.SwinTransformer([4, 4], 32, [2, 2], [2, 4], [4, 4]), {"image": ((1, 3, 64, 64), {0: "batch"})}, "script dynamo"),
     "unet": (Unet, SMALL, "script dynamo"),
+    "resnet50": (vision("resnet50"), IMAGE, "script"),
+    "vgg19": (vision("vgg19"), IMAGE, "script"),
+    "whisper-decoder": (Speaker, {"ids": ((1, 8, 51_865), {0: "batch"}), "sound": ((1, 100, 512), {0: "batch"})}, "script"),
     "yolo": (Yolo, {"image": ((1, 3, 128, 128), {0: "batch", 2: "height", 3: "width"})}, "script dynamo"),
     "text": (Text, IDS | {"mask": ((1, 16, 2), {0: "batch", 1: "length"})}, "script dynamo"),
     "decoder": (Decoder, IDS, "script dynamo"),

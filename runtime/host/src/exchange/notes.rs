@@ -46,11 +46,8 @@ impl Notes {
 
     /// How long it has waited so, in nanoseconds. Whoever ends a guest asks while it still waits.
     pub fn waited_ns(&self) -> u64 {
-        let under_way = match self.waits_since_ns.load(Ordering::Relaxed) {
-            0 => 0,
-            since => now_ns().saturating_sub(since),
-        };
-        self.waited_ns.load(Ordering::Relaxed) + under_way
+        let under_way = u64::try_from(self.waits_for().as_nanos()).unwrap_or(u64::MAX);
+        self.waited_ns.load(Ordering::Relaxed).saturating_add(under_way)
     }
 
     /// Notes a guest's mark at `us` microseconds since arrival; ids over 7 are nobody's.
