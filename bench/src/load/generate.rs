@@ -277,13 +277,16 @@ mod tests {
     fn an_overloaded_server_shows_the_wait_and_not_its_own_time() {
         // 5 ms each on one connection: 200 a second. At 1,000 a second a client must see the queue grow.
         let pace = Pace::Open { per_second: 1_000.0 };
-        let measured = generate(&server(Duration::from_millis(5)), &load(pace), || {}).unwrap();
+        let once = || generate(&server(Duration::from_millis(5)), &load(pace), || {}).unwrap();
+        // A busy machine may keep the server off its cores for all of a round.
+        let measured = (0..10).map(|_| once()).find(|measured| !measured.lag_us.is_empty());
+        let measured = measured.expect("no round in which the server answered");
         let median = crate::stats::median(&measured.latency_us);
         assert!(median > 40_000.0, "median {median} us, as if only answered requests counted");
         assert!(measured.unfinished > 100, "{}", measured.unfinished);
         // That queue is the server's: each request went out as soon as the one connection was free again. A busy machine
-        // may interrupt the generator, but not at every request.
+        // interrupts the generator, but not for a quarter of what the queue makes a request wait.
         let lag = crate::stats::median(&measured.lag_us);
-        assert!(!measured.lag_us.is_empty() && lag < 5_000.0, "lag {lag} us");
+        assert!(lag * 4.0 < median, "lag {lag} us of {median}");
     }
 }

@@ -214,24 +214,37 @@ impl Builder<'_> {
             .chain(&summed)
             .filter_map(|a| own.iter().position(|b| a == b))
             .collect();
-        let canonical = konst.as_ref().clone().permute_axes(&order)?;
-        let data = floats(&canonical)?;
         let k: usize = summed
             .iter()
             .filter_map(|a| own.iter().position(|b| a == b))
             .map(|p| shape[p])
             .product();
-        let mn = data.len() / k.max(1);
-        let mut packed = match side {
-            Side::Left => vec![0.0; pack::left_len(mn, k)],
-            Side::Right => vec![0.0; pack::right_len(k, mn)],
+        let mn = konst.len() / k.max(1);
+        // Copied only if its walk is none of the usual two: the weights of one layer may be half of all memory.
+        let long: TVec<usize> = order.iter().copied().filter(|&axis| shape[axis] > 1).collect();
+        let moved;
+        let (data, own_step, summed_step) = match long[..] {
+            ref axes if axes.is_sorted() => (floats(konst)?, k, 1),
+            // The other way round: its own axis is the inner one.
+            [own, summed] if own > summed && shape[own] == mn => (floats(konst)?, 1, mn),
+            _ => {
+                moved = konst.as_ref().clone().permute_axes(&order)?;
+                (floats(&moved)?, k, 1)
+            }
         };
+        let length = match side {
+            Side::Left => pack::left_len(mn, k),
+            Side::Right => pack::right_len(k, mn),
+        };
+        let mut packed = Tensor::zero::<f32>(&[length])?;
+        let mut plain = packed.try_as_plain_ram_mut()?;
+        let to = plain.as_slice_mut::<f32>()?;
         match side {
-            Side::Left => pack::left(data, mn, k, k, 1, &mut packed),
-            Side::Right => pack::right(data, k, mn, 1, k, &mut packed),
+            Side::Left => pack::left(data, mn, k, own_step, summed_step, to),
+            Side::Right => pack::right(data, k, mn, summed_step, own_step, to),
         }
         let axis = wide.first().or(outer.first()).and_then(|a| out.iter().position(|b| a == b));
-        Ok(Some((Weights { packed: tensor1(&packed).into_arc_tensor(), shape }, axis)))
+        Ok(Some((Weights { packed: packed.into_arc_tensor(), shape }, axis)))
     }
 
     /// Whether the sizes known now can be walked. With open ones, a single axis of each kind always can.

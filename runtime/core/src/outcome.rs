@@ -226,6 +226,14 @@ mod tests {
     }
 
     #[test]
+    fn each_has_a_line_in_troubleshooting() {
+        let page = include_str!("../../../docs/troubleshooting.md");
+        for label in &Outcome::LABELS[1..] {
+            assert!(page.contains(&format!("`{label}`")), "{label}");
+        }
+    }
+
+    #[test]
     fn only_mayfly_is_500_and_only_then_is_it_an_error() {
         for outcome in one_of_each() {
             let internal = matches!(outcome, Outcome::Internal(_));

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, value_parser};
 
 use super::keys::{KEYS, Key, Kind, NAMES};
-use super::{Config, ConfigError, Environment};
+use super::{Config, ConfigError, Environment, variables};
 
 /// The file that is read if it is there and no other is named.
 const FILE: &str = "mayfly.toml";
@@ -266,8 +266,16 @@ fn text(value: &toml::Value) -> Result<String, String> {
     }
 }
 
-/// The key that has the most in common with what was written: the same last part, or the same table.
+/// The key that has the most in common with what was written: nearly the same letters, the same last part, or the same
+/// table.
 fn suggest(name: &str) -> String {
+    let tables = KEYS.iter().filter_map(|key| Some(key.name.split_once('.')?.0));
+    let all = KEYS.iter().map(|key| key.name).chain(tables);
+    let nearest = all.min_by_key(|known| variables::distance(name, known));
+    if let Some(nearest) = nearest.filter(|near| variables::distance(name, near) <= variables::OFF)
+    {
+        return format!("; did you mean '{nearest}'?");
+    }
     let last = |name: &str| name.rsplit('.').next().unwrap_or_default().replace('_', "-");
     let same_last = KEYS.iter().find(|key| last(key.name) == last(name));
     if let Some(key) = same_last {

@@ -130,8 +130,10 @@ fn an_error_names_the_key_and_where_it_came_from() {
         ),
         (
             error("[gateway]\nlistn = 1", &[], &[]),
-            "mayfly.toml: there is no key 'gateway.listn'; there are gateway.listen,",
+            "mayfly.toml: there is no key 'gateway.listn'; did you mean 'gateway.listen'?",
         ),
+        (error("[gatewy]\nlisten = 1", &[], &[]), "did you mean 'gateway'?"),
+        (error("[gateway]\nspeed = 1", &[], &[]), "there are gateway.listen,"),
         (error("workers = 1", &[], &[]), "did you mean 'gateway.workers'?"),
         (error("[engine]\nmemory_budget = 1", &[], &[]), "did you mean 'engine.memory-budget'?"),
         (error("x = ", &[], &[]), "mayfly.toml: TOML parse error at line 1"),

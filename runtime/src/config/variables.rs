@@ -5,7 +5,7 @@ use super::KEYS;
 /// What all of Mayfly's variables begin with.
 const PREFIX: &str = "MAYFLY_";
 /// Letters by which a name may be off, and length of one that is looked at.
-const OFF: usize = 2;
+pub(super) const OFF: usize = 2;
 const LONGEST: usize = 64;
 
 /// A line for each name that is none of Mayfly's and close to one that is. Others are let be: Kubernetes makes variables of
@@ -33,7 +33,7 @@ pub fn misspelt(given: impl IntoIterator<Item = String>, known: &[&str]) -> Vec<
 }
 
 /// Letters to add, drop or change (Levenshtein); underscores are free.
-fn distance(a: &str, b: &str) -> usize {
+pub(super) fn distance(a: &str, b: &str) -> usize {
     let letters = |name: &str| name.bytes().filter(|byte| *byte != b'_').collect::<Vec<_>>();
     let (a, b) = (letters(a), letters(b));
     let mut row: Vec<usize> = (0..=b.len()).collect();

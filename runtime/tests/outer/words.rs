@@ -1,5 +1,7 @@
 //! What the verbs and a start say when something is wrong.
 
+use std::time::Duration;
+
 use crate::guest;
 use crate::node::{Node, module, refused};
 
@@ -32,7 +34,14 @@ fn an_error_of_invoke_stands_on_a_line_of_its_own_and_leads_to_its_log() {
     let hint = error.lines().find_map(|line| line.strip_prefix("hint: `mayfly ")).unwrap();
     let command = hint.split('`').next().unwrap();
     assert!(command.starts_with("logs traps --request "), "{error}");
-    let told = node.ok(&command.split(' ').collect::<Vec<_>>());
+    let command: Vec<_> = command.split(' ').collect();
+    // The log has a thread of its own, which a busy machine may keep waiting.
+    let written = (0..100).any(|_| {
+        std::thread::sleep(Duration::from_millis(50));
+        node.try_run(&command)
+    });
+    assert!(written, "{command:?} finds nothing");
+    let told = node.ok(&command);
     assert!(told.lines().count() >= 1 && told.contains("502 trap"), "{told}");
     let (code, error) = node.fails(&["logs", "traps", "--request", "another"]);
     assert!(code == 1 && error.contains("of the request 'another'"), "{error}");

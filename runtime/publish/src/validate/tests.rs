@@ -233,5 +233,15 @@ fn a_snapshot_is_measured_in_pages() {
 #[test]
 fn a_module_over_the_package_limit_is_refused_by_its_size() {
     let bytes = vec![0; usize::try_from(node::PACKAGE_BYTES).unwrap() + 1];
-    refused(validate(&bytes.into(), &Limits::default()), "the limit is 320", "strip");
+    refused(validate(&bytes.into(), &Limits::default()), "the limit is 640", "strip");
+}
+
+#[test]
+fn passive_elements_are_made_for_each_request_and_counted_so() {
+    let module = |elements: usize| {
+        let names = "$f ".repeat(elements);
+        wasm(&format!("(module {ENTRY} (func $f) (elem func {names}))"))
+    };
+    validate(&module(20_000), &Limits::default()).unwrap();
+    refused(validate(&module(30_000), &Limits::default()), "120000 steps", "");
 }

@@ -455,7 +455,7 @@ mod tests {
         let rest = [number(2, 2), message(8, b"w"), entries(&[("location", "m.data")])].concat();
         let tensor = [dims, rest, number(DATA_LOCATION, EXTERNAL)].concat();
         let error = embed(&path, &model(&tensor)).unwrap_err();
-        assert!(error.contains("320MiB") && error.contains("PACKAGE_BYTES"), "{error}");
+        assert!(error.contains("640MiB") && error.contains("PACKAGE_BYTES"), "{error}");
     }
 
     #[test]
