@@ -15,10 +15,11 @@ use mayfly_core::record::Abi;
 use mayfly_core::{Outcome, units};
 use mayfly_host::engine::codegen::{base_config, load_handed_down};
 use mayfly_host::engine::ticker::Ticker;
+use mayfly_host::imports::host::Host;
 use mayfly_host::imports::pieces::Timed;
 use mayfly_host::imports::wasi;
 use mayfly_host::meter::{Meter, Tick};
-use mayfly_host::sandbox::{self, Limiter, Stop};
+use mayfly_host::sandbox::{self, Assets, Limiter, Stop};
 use mayfly_host::traps;
 use mayfly_publish::child::Children;
 use mayfly_publish::compile::{CompileError, Job, compile};
@@ -98,6 +99,16 @@ impl Timed for Process {
     }
 }
 
+impl Host for Process {
+    fn memory(&self) -> Option<Memory> {
+        self.memory
+    }
+
+    fn assets(&self) -> Option<&Assets> {
+        None
+    }
+}
+
 /// Runs a module to its end.
 ///
 /// # Errors
@@ -159,8 +170,7 @@ async fn execute(
 fn linker(engine: &wasmtime::Engine, module: &Module) -> wasmtime::Result<Linker<Process>> {
     let mut linker = Linker::new(engine);
     wasi::add_to_linker(&mut linker, |process: &mut Process| &mut process.wasi)?;
-    let memory = |process: &mut Process| process.memory;
-    mayfly_host::kernels::add_to_linker(&mut linker, true, memory, Process::look)?;
+    mayfly_host::kernels::add_to_linker(&mut linker, true, Process::look)?;
     linker.define_unknown_imports_as_traps(module)?;
     Ok(linker)
 }

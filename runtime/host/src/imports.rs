@@ -1,6 +1,8 @@
 //! What a guest may import: the list that `validate` holds modules to, and the one linker that serves both ABIs of
 //! `docs/abi.md`.
 
+pub mod asset;
+pub mod host;
 pub mod pieces;
 pub mod reactor;
 pub mod wasi;
@@ -218,7 +220,8 @@ pub fn linker(
     })?;
     linker.allow_shadowing(false);
     reactor::add_to_linker(&mut linker)?;
-    kernels::add_to_linker(&mut linker, native_kernels, Sandbox::memory, Sandbox::pause)?;
+    asset::add_to_linker(&mut linker)?;
+    kernels::add_to_linker(&mut linker, native_kernels, Sandbox::pause)?;
     Ok(linker)
 }
 

@@ -21,7 +21,9 @@ use mayfly_abi::MODULE_KERNELS as MODULE;
 use mayfly_kernels::simd::Scalar;
 use mayfly_kernels::wire::{self, GEMM_WORDS, MAP_WORDS, PLANE_WORDS, WINOGRAD_WORDS};
 use mayfly_kernels::{Gemm, Map, PIECE_MAX, Pieces, Plane, Refused, Winograd};
-use wasmtime::{Caller, Extern, Linker, Memory};
+use wasmtime::{Caller, Linker, Memory};
+
+use crate::imports::host::{Host, memory};
 
 /// What `version` answers when kernels are on: revisions of v1 that only add imports raise it.
 const VERSION: i32 = 2;
@@ -179,10 +181,9 @@ pub async fn paced<C: Pieces>(
 ///
 /// # Errors
 /// Only if a name is defined twice.
-pub fn add_to_linker<T: Send + 'static>(
+pub fn add_to_linker<T: Host>(
     linker: &mut Linker<T>,
     enabled: bool,
-    memory: impl Fn(&mut T) -> Option<Memory> + Copy + Send + Sync + 'static,
     pause: impl Fn(&mut T) -> wasmtime::Result<bool> + Copy + Send + Sync + 'static,
 ) -> wasmtime::Result<()> {
     let cpu = Cpu::get();
@@ -191,7 +192,7 @@ pub fn add_to_linker<T: Send + 'static>(
         ($($name:literal: $open:ident)*) => {$(
             linker.func_wrap_async(MODULE, $name, move |mut caller, (address,): (u32,)| {
                 Box::new(async move {
-                    let found = find(&mut caller, enabled, memory)?;
+                    let found = find(&mut caller, enabled)?;
                     let (bytes, data) = found.data_and_store_mut(&mut caller);
                     paced(cpu, &mut $open(bytes, address)?, &mut || pause(data)).await
                 })
@@ -202,15 +203,9 @@ pub fn add_to_linker<T: Send + 'static>(
     Ok(())
 }
 
-fn find<T: 'static>(
-    caller: &mut Caller<'_, T>,
-    enabled: bool,
-    memory: impl Fn(&mut T) -> Option<Memory>,
-) -> wasmtime::Result<Memory> {
+fn find<T: Host>(caller: &mut Caller<'_, T>, enabled: bool) -> wasmtime::Result<Memory> {
     if !enabled {
         wasmtime::bail!("kernels are switched off: {MODULE}.version answers 0");
     }
-    let found = memory(caller.data_mut());
-    let found = found.or_else(|| caller.get_export("memory").and_then(Extern::into_memory));
-    found.ok_or_else(|| wasmtime::format_err!("the module exports no memory"))
+    memory(caller)
 }

@@ -102,11 +102,6 @@ impl Sandbox {
         wasi
     }
 
-    /// The guest's memory, for [`crate::kernels`].
-    pub fn memory(&mut self) -> Option<Memory> {
-        self.memory
-    }
-
     /// What [`crate::kernels`] ask in the middle of a long call, as a tick would.
     pub fn pause(&mut self) -> wasmtime::Result<bool> {
         self.exchange.wake_client();

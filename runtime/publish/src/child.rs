@@ -76,13 +76,13 @@ pub enum ChildError {
     #[error("limit reached: {} of time", format_duration(*.0))]
     Wall(Duration),
     /// Out of memory.
-    #[error("limit reached: {} of memory", format_size(*.0))]
+    #[error("limit reached: {} of memory, the guest's and its image's (CHILD_DATA_BYTES, and half of the machine's)", format_size(*.0))]
     Memory(u64),
     /// The kernel ended it, as it does when memory runs out: this process goes first.
     #[error("limit reached: the machine's memory (the process was killed by the kernel)")]
     Killed,
     /// The result is too large.
-    #[error("limit reached: the result is over {}", format_size(*.0))]
+    #[error("limit reached: the result is over {} (CHILD_OUTPUT_BYTES)", format_size(*.0))]
     Output(u64),
     /// It crashed.
     #[error("the process ended by {how}{}", said(.stderr))]

@@ -8,14 +8,14 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use mayfly_abi::ERR_NO_ASSET;
-use mayfly_core::limits::node;
-use mayfly_host::imports::pieces::{Timed, pieces};
-use mayfly_host::imports::{HTTP_FUNCTIONS, WASI, WASI_FUNCTIONS, linkable};
-use mayfly_host::sandbox::Assets;
+use mayfly_core::limits::{Limits, node};
+use mayfly_host::imports::host::{Host, Range, memory};
+use mayfly_host::imports::pieces::Timed;
+use mayfly_host::imports::{HTTP_FUNCTIONS, WASI, WASI_FUNCTIONS, asset, linkable};
+use mayfly_host::sandbox::{Assets, Limiter};
 use parking_lot::Mutex;
 use tokio::io::AsyncWrite;
-use wasmtime::{Caller, Engine, Linker, Memory, ResourceLimiter, Result, Store, UpdateDeadline};
+use wasmtime::{Caller, Engine, Linker, Memory, Result, Store, UpdateDeadline};
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p1::WasiP1Ctx;
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
@@ -48,9 +48,9 @@ pub(super) struct Guest {
     /// The one memory, once there is an instance.
     pub memory: Option<Memory>,
     assets: Assets,
-    budget: Budget,
-    /// Whether a growth of memory was refused.
-    pub memory_denied: bool,
+    /// Holds it to its budget of memory.
+    pub limiter: Limiter,
+    time: Duration,
     random: u64,
     began: Instant,
 }
@@ -93,13 +93,17 @@ pub(super) fn store(engine: &Engine, assets: Assets, budget: Budget, log: &Log) 
         wasi,
         memory: None,
         assets,
-        budget,
-        memory_denied: false,
+        limiter: Limiter::new(&Limits {
+            memory_bytes: budget.memory_bytes,
+            table_elements: budget.table_elements,
+            ..Limits::default()
+        }),
+        time: budget.time,
         random: 0x6d61_7966_6c79,
         began: Instant::now(),
     };
     let mut store = Store::new(engine, guest);
-    store.limiter(|guest| guest);
+    store.limiter(|guest| &mut guest.limiter);
     store.set_epoch_deadline(1);
     store.epoch_deadline_callback(|mut context| {
         context.data_mut().look()?;
@@ -129,9 +133,8 @@ pub(super) fn linker(engine: &Engine, phase: Phase, native_kernels: bool) -> Res
         }
     }
     linker.func_wrap(mayfly_abi::MODULE_HTTP, "mark", |_: i32| {})?;
-    linker.func_wrap(mayfly_abi::MODULE_ASSET, "asset_len", asset_len)?;
-    linker.func_wrap(mayfly_abi::MODULE_ASSET, "asset_read", asset_read)?;
-    mayfly_host::kernels::add_to_linker(&mut linker, native_kernels, Guest::memory, Guest::look)?;
+    asset::add_to_linker(&mut linker)?;
+    mayfly_host::kernels::add_to_linker(&mut linker, native_kernels, Guest::look)?;
     Ok(linker)
 }
 
@@ -148,7 +151,7 @@ fn forbid(
 
 impl Timed for Guest {
     fn look(&mut self) -> Result<bool> {
-        if self.began.elapsed() >= self.budget.time {
+        if self.began.elapsed() >= self.time {
             return Err(OutOfTime.into());
         }
         // The child is this guest's alone.
@@ -156,48 +159,21 @@ impl Timed for Guest {
     }
 }
 
-impl Guest {
-    /// The guest's memory, for [`mayfly_host::kernels`].
-    pub(super) fn memory(&mut self) -> Option<Memory> {
+impl Host for Guest {
+    fn memory(&self) -> Option<Memory> {
         self.memory
     }
-}
 
-impl ResourceLimiter for Guest {
-    fn memory_growing(&mut self, _: usize, desired: usize, maximum: Option<usize>) -> Result<bool> {
-        let allowed = desired as u64 <= self.budget.memory_bytes;
-        // Beyond its own maximum the guest fails anyway; that is no limit of ours.
-        self.memory_denied |= !allowed && maximum.is_none_or(|maximum| desired <= maximum);
-        Ok(allowed)
+    fn assets(&self) -> Option<&Assets> {
+        Some(&self.assets)
     }
-
-    fn table_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> Result<bool> {
-        Ok(desired as u64 <= self.budget.table_elements)
-    }
-}
-
-fn memory(caller: &mut Caller<'_, Guest>) -> Result<Memory> {
-    let exported = caller.get_export("memory").and_then(wasmtime::Extern::into_memory);
-    exported.ok_or_else(|| wasmtime::Error::msg("the module has no memory"))
-}
-
-fn range(memory: &[u8], at: u32, len: u32) -> Result<&[u8]> {
-    let (at, len) = (at as usize, len as usize);
-    let bytes = memory.get(at..).and_then(|rest| rest.get(..len));
-    bytes.ok_or_else(|| wasmtime::Trap::MemoryOutOfBounds.into())
-}
-
-fn range_mut(memory: &mut [u8], at: u32, len: u32) -> Result<&mut [u8]> {
-    let (at, len) = (at as usize, len as usize);
-    let bytes = memory.get_mut(at..).and_then(|rest| rest.get_mut(..len));
-    bytes.ok_or_else(|| wasmtime::Trap::MemoryOutOfBounds.into())
 }
 
 /// SplitMix64 from a fixed state: distinct words, so that a guest that draws until it is satisfied ends.
 fn constant_random(mut caller: Caller<'_, Guest>, at: u32, len: u32) -> Result<i32> {
     let memory = memory(&mut caller)?;
     let (memory, guest) = memory.data_and_store_mut(&mut caller);
-    for piece in range_mut(memory, at, len)?.chunks_mut(node::HOSTCALL_BYTES) {
+    for piece in Range(at, len).of_mut(memory)?.chunks_mut(node::HOSTCALL_BYTES) {
         guest.look()?;
         for chunk in piece.chunks_mut(8) {
             guest.random = guest.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -209,45 +185,6 @@ fn constant_random(mut caller: Caller<'_, Guest>, at: u32, len: u32) -> Result<i
         }
     }
     Ok(0)
-}
-
-fn asset(caller: &mut Caller<'_, Guest>, name: u32, name_len: u32) -> Result<Option<Bytes>> {
-    if name_len as usize > mayfly_abi::limits::ASSET_NAME_BYTES {
-        return Ok(None);
-    }
-    let memory = memory(caller)?;
-    let (memory, guest) = memory.data_and_store_mut(caller);
-    let name = range(memory, name, name_len)?;
-    Ok(std::str::from_utf8(name).ok().and_then(|name| guest.assets.get(name)))
-}
-
-fn asset_len(mut caller: Caller<'_, Guest>, name: u32, name_len: u32) -> Result<i64> {
-    let asset = asset(&mut caller, name, name_len)?;
-    Ok(asset
-        .map_or(i64::from(ERR_NO_ASSET), |asset| i64::try_from(asset.len()).unwrap_or(i64::MAX)))
-}
-
-fn asset_read(
-    mut caller: Caller<'_, Guest>,
-    name: u32,
-    name_len: u32,
-    offset: i64,
-    at: u32,
-    len: u32,
-) -> Result<i32> {
-    let Some(asset) = asset(&mut caller, name, name_len)? else { return Ok(ERR_NO_ASSET) };
-    let from = usize::try_from(offset.cast_unsigned()).unwrap_or(usize::MAX).min(asset.len());
-    // A positive i32, so that no length looks like an error.
-    let n = (asset.len() - from).min(len as usize).min(i32::MAX as usize);
-    let n = i32::try_from(n).unwrap_or(i32::MAX);
-    let memory = memory(&mut caller)?;
-    range(memory.data(&caller), at, n.cast_unsigned())?;
-    let asset = asset.slice(from..).slice(..n.cast_unsigned() as usize);
-    for (start, end) in pieces(asset.len()) {
-        caller.data_mut().look()?;
-        memory.write(&mut caller, at as usize + start, &asset[start..end])?;
-    }
-    Ok(n)
 }
 
 /// 2020-01-01: plausible to libraries that refuse the epoch, and plainly not now.

@@ -255,7 +255,7 @@ pub(crate) fn child(job: Job, blobs: Vec<Bytes>) -> anyhow::Result<Answer<Report
         Err(error) => {
             let guest = store.data();
             let left = guest.memory.map_or(&[][..], |memory| memory.data(&store));
-            Ok((report(end_of(&error, guest.memory_denied, left)), Vec::new()))
+            Ok((report(end_of(&error, guest.limiter.memory_denied(), left)), Vec::new()))
         }
     }
 }

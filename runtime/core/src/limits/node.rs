@@ -172,7 +172,7 @@ caps! {
     UPLOAD_PIECE_BYTES: usize = MIB as usize, written_size;
     /// Functions on one node.
     FUNCTIONS: usize = 10_000, written_count;
-    /// Publishes at once; each is a child process that may take a core and 4 GiB.
+    /// Publishes at once; each is a child process that may take a core and `CHILD_DATA_BYTES`.
     PUBLISHES: usize = 2, written_count;
     /// Publishes that wait for their turn.
     PUBLISH_QUEUE: usize = 32, written_count;
@@ -186,8 +186,9 @@ caps! {
     CHILD_CPU: Duration = Duration::from_secs(120), written_duration;
     /// Wall time of one child process of publish.
     CHILD_WALL: Duration = Duration::from_secs(600), written_duration;
-    /// Data segment of one child process of publish (`RLIMIT_DATA`: `RLIMIT_AS` would refuse the 4 GiB reservation).
-    CHILD_DATA_BYTES: u64 = 4 * GIB, written_size;
+    /// Data segment of one child process of publish: a guest's memory, and its image up to three times (`RLIMIT_DATA`:
+    /// `RLIMIT_AS` would refuse the reservation of the memory).
+    CHILD_DATA_BYTES: u64 = 6 * GIB, written_size;
     /// That data segment is at most one part in so many of the machine's or control group's memory: two run at once.
     CHILD_MEMORY_PARTS: u64 = 2, written_count;
     /// Descriptors of one child process of publish: it holds six, for job, result, last words and an image of memory.

@@ -1,24 +1,24 @@
-//! The imports of reactor modules: `mayfly_http_v1`, and `mayfly_asset_v1` for revisions without a snapshot.
+//! `mayfly_http_v1`, the imports of reactor modules.
 //!
 //! Every pointer and length comes from the guest. A range outside its memory traps; nothing here allocates by a
 //! guest's number beyond `HOSTCALL_BYTES`, and nothing recurses.
 
 use bytes::Bytes;
 use http::Version;
-use mayfly_abi::{ERR_BODY, ERR_CLOSED, ERR_NO_ASSET, ERR_STATE, HeadWriter, RequestLine};
-use mayfly_abi::{MODULE_ASSET, MODULE_HTTP};
+use mayfly_abi::{ERR_BODY, ERR_CLOSED, ERR_STATE, HeadWriter, MODULE_HTTP, RequestLine};
 use mayfly_core::Outcome;
 use mayfly_core::limits::node;
 use rand::RngCore as _;
 use wasmtime::{Caller, Linker, Memory, Result};
 
-use super::pieces::{copy_in, pause};
+use super::host::{Range, memory};
+use super::pieces::pause;
 use crate::exchange::{BodyError, WriteError, write_all};
 use crate::sandbox::head::{self, for_guest};
 use crate::sandbox::stdio::{too_large, write_failed};
 use crate::sandbox::{Inbound, Sandbox, Stop};
 
-/// Adds both modules.
+/// Adds the family.
 ///
 /// # Errors
 /// Only if a name is defined twice.
@@ -40,45 +40,7 @@ pub fn add_to_linker(linker: &mut Linker<Sandbox>) -> Result<()> {
         Box::new(response_write(caller, Range(ptr, len)))
     })?;
     linker.func_wrap(MODULE_HTTP, "mark", mark)?;
-    linker.func_wrap(MODULE_ASSET, "asset_len", asset_len)?;
-    linker.func_wrap_async(
-        MODULE_ASSET,
-        "asset_read",
-        |caller, (name, name_len, offset, ptr, len): (u32, u32, u64, u32, u32)| {
-            Box::new(asset_read(caller, Range(name, name_len), offset, Range(ptr, len)))
-        },
-    )?;
     Ok(())
-}
-
-/// A pointer and a length, as a guest gave them.
-#[derive(Clone, Copy)]
-struct Range(u32, u32);
-
-impl Range {
-    /// The bytes of this range, if all of it is in memory.
-    fn of(self, memory: &[u8]) -> Result<&[u8]> {
-        let start = self.0 as usize;
-        memory.get(start..start + self.1 as usize).ok_or_else(out_of_bounds)
-    }
-
-    fn of_mut(self, memory: &mut [u8]) -> Result<&mut [u8]> {
-        let start = self.0 as usize;
-        memory.get_mut(start..start + self.1 as usize).ok_or_else(out_of_bounds)
-    }
-}
-
-fn out_of_bounds() -> wasmtime::Error {
-    wasmtime::Trap::MemoryOutOfBounds.into()
-}
-
-fn guest_memory(caller: &mut Caller<'_, Sandbox>) -> Result<Memory> {
-    if let Some(memory) = caller.data().memory {
-        return Ok(memory);
-    }
-    // Only while a start function runs: after instantiation the memory is known.
-    let memory = caller.get_export("memory").and_then(wasmtime::Extern::into_memory);
-    memory.ok_or_else(|| Stop(Outcome::Trap("the module exports no memory".into())).into())
 }
 
 /// `random_get` of WASI, without a WASI context: from the thread's generator, which the system seeded.
@@ -87,13 +49,13 @@ pub fn random_get(mut caller: Caller<'_, Sandbox>, ptr: u32, len: u32) -> Result
     if u64::from(len) > node::RANDOM_BYTES {
         return Ok(ERRNO_INVAL);
     }
-    let memory = guest_memory(&mut caller)?;
+    let memory = memory(&mut caller)?;
     rand::rng().fill_bytes(Range(ptr, len).of_mut(memory.data_mut(&mut caller))?);
     Ok(0)
 }
 
 fn request_head(mut caller: Caller<'_, Sandbox>, ptr: u32, cap: u32) -> Result<u32> {
-    let memory = guest_memory(&mut caller)?;
+    let memory = memory(&mut caller)?;
     let (bytes, sandbox) = memory.data_and_store_mut(&mut caller);
     let room = Range(ptr, cap).of_mut(bytes)?;
     if let Some(written) = encode(&sandbox.inbound, room) {
@@ -155,7 +117,7 @@ fn encode(inbound: &Inbound, buffer: &mut [u8]) -> Option<u32> {
 }
 
 async fn request_body_read(mut caller: Caller<'_, Sandbox>, ptr: u32, cap: u32) -> Result<i32> {
-    let memory = guest_memory(&mut caller)?;
+    let memory = memory(&mut caller)?;
     // Checked before the wait: a guest that passes a bad range learns it at once.
     Range(ptr, cap).of(memory.data(&caller))?;
     let exchange = caller.data().exchange.clone();
@@ -175,7 +137,7 @@ async fn response_start(
     head_at: Range,
     body_at: Range,
 ) -> Result<i32> {
-    let memory = guest_memory(&mut caller)?;
+    let memory = memory(&mut caller)?;
     let (bytes, sandbox) = memory.data_and_store_mut(&mut caller);
     if head_at.1 as usize > mayfly_abi::limits::RESPONSE_HEAD_BYTES {
         let error = head::HeadError::TooLong(mayfly_abi::limits::RESPONSE_HEAD_BYTES);
@@ -191,7 +153,7 @@ async fn response_start(
 }
 
 async fn response_write(mut caller: Caller<'_, Sandbox>, at: Range) -> Result<i32> {
-    let memory = guest_memory(&mut caller)?;
+    let memory = memory(&mut caller)?;
     at.of(memory.data(&caller))?;
     write(&mut caller, memory, at).await
 }
@@ -228,40 +190,4 @@ fn mark(caller: Caller<'_, Sandbox>, id: u32) {
     let sandbox = caller.data();
     let us = u32::try_from(sandbox.inbound.arrived.elapsed().as_micros()).unwrap_or(u32::MAX - 1);
     sandbox.exchange.notes.mark(id, us);
-}
-
-fn asset_len(mut caller: Caller<'_, Sandbox>, name: u32, name_len: u32) -> Result<i64> {
-    let memory = guest_memory(&mut caller)?;
-    let asset = asset(&caller, memory, Range(name, name_len))?;
-    Ok(asset
-        .map_or(i64::from(ERR_NO_ASSET), |asset| i64::try_from(asset.len()).unwrap_or(i64::MAX)))
-}
-
-async fn asset_read(
-    mut caller: Caller<'_, Sandbox>,
-    name: Range,
-    offset: u64,
-    Range(ptr, len): Range,
-) -> Result<i32> {
-    let memory = guest_memory(&mut caller)?;
-    let Some(asset) = asset(&caller, memory, name)? else {
-        return Ok(ERR_NO_ASSET);
-    };
-    let from = usize::try_from(offset).unwrap_or(usize::MAX).min(asset.len());
-    let n = (asset.len() - from).min(len as usize);
-    let n32 = u32::try_from(n).unwrap_or(0);
-    // All of it, before the first byte is copied.
-    Range(ptr, n32).of(memory.data(&caller))?;
-    copy_in(&mut caller, memory, ptr, &asset[from..from + n]).await?;
-    Ok(n32.cast_signed())
-}
-
-/// An asset by the name in guest memory; only revisions whose init runs per request still have any.
-fn asset(caller: &Caller<'_, Sandbox>, memory: Memory, name: Range) -> Result<Option<Bytes>> {
-    if name.1 as usize > mayfly_abi::limits::ASSET_NAME_BYTES {
-        return Ok(None);
-    }
-    let name = name.of(memory.data(caller))?;
-    let Ok(name) = std::str::from_utf8(name) else { return Ok(None) };
-    Ok(caller.data().terms.assets.as_ref().and_then(|assets| assets.get(name)))
 }
