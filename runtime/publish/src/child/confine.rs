@@ -222,7 +222,7 @@ mod tests {
     #[test]
     fn a_child_has_half_of_a_small_machine() {
         for (memory, data) in
-            [(Some(2 * GIB), GIB), (Some(64 * GIB), 4 * GIB), (None, 4 * GIB), (Some(0), 0)]
+            [(Some(2 * GIB), GIB), (Some(64 * GIB), 6 * GIB), (None, 6 * GIB), (Some(0), 0)]
         {
             assert_eq!(data_bytes(memory), data, "{memory:?}");
         }
