@@ -94,6 +94,7 @@ fn guarded(context: &ParsingContext<'_>, node: &NodeProto) -> Built {
             tracts("Resize", context, &node)?
         }
         "ReduceMax" | "ReduceMin" => tracts(&node.op_type, context, node)?,
+        "ConvTranspose" | "Einsum" | "MatMul" | "Softmax" => in_f32(context, node)?,
         name if name.starts_with("Reduce") => in_f32(context, node)?,
         _ => tracts(&node.op_type, context, node)?,
     };

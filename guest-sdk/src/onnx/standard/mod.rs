@@ -48,7 +48,8 @@ pub(super) fn register(onnx: &mut Onnx) {
     for name in ["GRU", "LSTM", "RNN"] {
         onnx.op_register.insert(name, recurrent::recurrent);
     }
-    for name in ["Elu", "HardSigmoid", "LeakyRelu", "Selu", "ThresholdedRelu"] {
+    let alphas = ["Elu", "HardSigmoid", "LeakyRelu", "Selu", "ThresholdedRelu"];
+    for name in alphas.into_iter().chain(["AveragePool", "Conv", "GlobalAveragePool"]) {
         onnx.op_register.insert(name, halves::in_f32);
     }
     for name in ["Add", "Div", "Mod", "Mul", "Pow", "Sub"] {

@@ -224,3 +224,27 @@ fn an_if_is_refused_whose_one_branch_gives_nothing_and_the_other_cannot_be_made(
     assert!(error.contains("one branch of the If that makes \"y\" gives nothing"), "{error}");
     assert!(error.contains("the ReduceMax \"most\""), "{error}");
 }
+
+#[test]
+fn products_of_f16_are_summed_in_f32_and_rounded_once() {
+    const HALF: i64 = DataType::Float16 as i64;
+    let to = |kind: i64, from: &str, made: &str| NodeProto {
+        attribute: vec![int("to", kind)],
+        ..node("Cast", made, &[from], made)
+    };
+    for (operator, shapes) in
+        [("MatMul", [&[1, 1024][..], &[1024, 1]]), ("Conv", [&[1, 1024, 1, 1], &[1, 1024, 1, 1]])]
+    {
+        let weights = weights("w", shapes[1], vec![0.1; 1024]);
+        let nodes = vec![
+            to(HALF, "x", "narrow"),
+            to(HALF, "w", "weights"),
+            node(operator, "it", &["narrow", "weights"], "z"),
+            to(DataType::Float as i64, "z", "y"),
+        ];
+        let model = load(port("x", DataType::Float, shapes[0]), vec![weights], nodes).unwrap();
+        let shape: Vec<_> = shapes[0].iter().map(|size| usize::try_from(*size).unwrap()).collect();
+        // 1,024 times 0.0999756, which is 0.1 in f16. With each sum rounded it would be far beyond.
+        assert_eq!(answer::<f32, f32>(&model, &shape, &[1.0; 1024]), [102.375], "{operator}");
+    }
+}
