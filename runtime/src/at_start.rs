@@ -17,11 +17,21 @@ pub(crate) async fn deploy(
     limits: &Limits,
 ) -> anyhow::Result<()> {
     let file = path.display();
-    let wasm = std::fs::read(path).with_context(|| format!("deploy.{name}: cannot read {file}"))?;
+    let current = current(publisher, name);
+    let wasm = match std::fs::read(path) {
+        Ok(wasm) => wasm,
+        // A file that has gone is no reason for all functions to be down.
+        Err(error) if current.is_some() => {
+            tracing::error!(function = %name, "deploy.{name}: cannot read {file}: {error}; what is deployed serves on");
+            return Ok(());
+        }
+        Err(error) => {
+            return Err(error).with_context(|| format!("deploy.{name}: cannot read {file}"));
+        }
+    };
     if wasm.len() as u64 > node::PACKAGE_BYTES {
         bail!("deploy.{name}: {file} is larger than {} bytes", node::PACKAGE_BYTES);
     }
-    let current = current(publisher, name);
     if current == Some(Digest::of(&wasm)) {
         return Ok(());
     }

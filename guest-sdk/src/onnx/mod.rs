@@ -57,6 +57,7 @@ mod standard;
 mod strings;
 mod tensor;
 mod text;
+mod windows;
 
 pub use tract_onnx as tract;
 

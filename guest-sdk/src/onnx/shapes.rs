@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, bail, ensure};
 use tract_onnx::prelude::*;
+use tract_onnx::tract_core::internal::TDim;
 
 use super::blame::stage;
 use choice::{Choice, TRIES};
@@ -18,7 +19,7 @@ use super::plan::{Plan, optimise};
 use super::slow;
 use super::source::{Sizes, Source};
 use super::tensor::Tensor;
-use super::{blame, ml};
+use super::{blame, ml, windows};
 
 /// Plans made ready at most: each takes its share of init's time and of the image.
 const READY: usize = 16;
@@ -35,6 +36,8 @@ pub(super) struct Ready {
 pub(super) struct Open {
     source: Source,
     plan: Option<Plan>,
+    /// Sizes of its tensors, none of which may be 0 for that plan.
+    within: Vec<TDim>,
     /// Names of dimensions that may only have the sizes of their list.
     listed: BTreeMap<String, Vec<usize>>,
 }
@@ -51,8 +54,8 @@ impl Open {
             );
         }
         match &self.plan {
-            Some(plan) => plan.run(inputs),
-            None => self.plan_for(&sizes)?.run(inputs),
+            Some(plan) if self.source.are_some(&self.within, &sizes) => plan.run(inputs),
+            _ => self.plan_for(&sizes)?.run(inputs),
         }
     }
 
@@ -125,6 +128,7 @@ pub(super) fn prepare(name: &str, options: &Options, read: Read) -> Result<Model
         );
     }
     let (source, open_model) = open.map_or((None, None), |(source, model)| (Some(source), model));
+    let (open_model, within) = open_model.unzip();
     let (shapes, mut models): (Vec<_>, Vec<_>) =
         made.into_iter().map(|made| (made.shapes, made.model)).unzip();
     let has_open_model = open_model.is_some();
@@ -136,7 +140,12 @@ pub(super) fn prepare(name: &str, options: &Options, read: Read) -> Result<Model
         ready.push(Ready { shapes, plan: plans.next().context("a plan for each")?? });
     }
     let plan = if has_open_model { plans.next().transpose()? } else { None };
-    let open = source.map(|source| Open { source, plan, listed: chosen.listed });
+    let open = source.map(|source| Open {
+        source,
+        plan,
+        within: within.unwrap_or_default(),
+        listed: chosen.listed,
+    });
     let model = Model::new(name.into(), ready, open, inputs, ports, notes);
     if options.warm_up && options.tries(WARM_UP) {
         let run = || stage("the warm-up run, on zeros", || warm_up(&model));
@@ -222,7 +231,7 @@ impl Maker<'_> {
         source: &Source,
         choice: &Choice,
         made: &mut Vec<Made>,
-    ) -> Result<(Vec<Port>, Option<TypedModel>)> {
+    ) -> Result<(Vec<Port>, Option<(TypedModel, Vec<TDim>)>)> {
         let asked = made.len();
         let mut why = None;
         for rung in 0..TRIES {
@@ -284,15 +293,17 @@ impl Maker<'_> {
         }
     }
 
-    /// Nothing if it fails or gives something else.
-    fn open_model(&self, source: &Source, made: &[Made]) -> Option<TypedModel> {
-        let model = optimise(source.clone().open_model().ok()?).ok()?;
+    /// With the sizes within it; nothing if it fails or gives something else.
+    fn open_model(&self, source: &Source, made: &[Made]) -> Option<(TypedModel, Vec<TDim>)> {
+        let typed = source.clone().open_model().ok()?;
+        let within = windows::sizes(&typed);
+        let model = optimise(typed).ok()?;
         if !self.options.check || self.grain == Grain::Random {
-            return Some(model);
+            return Some((model, within));
         }
         let plan = model.clone().into_runnable().ok()?;
         let agrees = made.iter().all(|made| self.agrees(&plan, &made.model).unwrap_or(false));
-        agrees.then_some(model)
+        agrees.then_some((model, within))
     }
 
     fn agrees(&self, open: &Plan, fixed: &TypedModel) -> Result<bool> {

@@ -11,6 +11,7 @@ use tract_onnx::tract_hir::infer::Factoid as _;
 
 use super::blame::stage;
 use super::model::{Dim, Port};
+use super::windows;
 
 const TYPING: &str = "working out types and shapes";
 
@@ -132,7 +133,16 @@ impl Source {
             .map(|(name, &size)| Ok((model.symbols.sym(name), TDim::Val(i64::try_from(size)?))));
         let symbols = symbols.collect::<Result<std::collections::HashMap<Symbol, TDim>>>()?;
         model.set_symbols(&symbols)?;
-        stage(TYPING, || model.into_typed())
+        let typed = stage(TYPING, || model.into_typed())?;
+        windows::check(&typed)?;
+        Ok(typed)
+    }
+
+    /// Whether all of these are 1 at least where the open dimensions have these sizes. One that depends on more than
+    /// them is not known before the model has run.
+    pub(super) fn are_some(&self, all: &[TDim], sizes: &Sizes) -> bool {
+        let values = self.values(sizes);
+        all.iter().all(|size| size.eval(&values).to_i64().map_or(true, |size| size >= 1))
     }
 
     /// The model for any size.

@@ -279,7 +279,9 @@ mod tests {
         );
         assert_eq!(
             outcome.log_words().as_deref(),
-            Some("memory limit 128MiB reached; raise it with `mayfly deploy --limit memory=...`")
+            Some(
+                "memory limit 128MiB reached; raise it: deploy it again with `--limit memory=...`"
+            )
         );
         assert_eq!(Outcome::advice("memory-limit", "").as_deref(), outcome.operator());
         assert_eq!(

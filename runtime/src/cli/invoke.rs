@@ -257,7 +257,7 @@ mod tests {
             serde_json::to_vec(&Outcome::WallLimit { limit: "1s".into() }.problem("r")).unwrap();
         let advice = |body: &[u8]| advice(body, "mayfly logs f --request r");
         let told = advice(&body).unwrap();
-        assert_eq!(told, "raise it with `mayfly deploy --limit wall=...`");
+        assert_eq!(told, "raise it: deploy it again with `--limit wall=...`");
         let trap = serde_json::to_vec(&Outcome::Trap("secret".into()).problem("r")).unwrap();
         assert_eq!(advice(&trap).unwrap(), "`mayfly logs f --request r` has the reason");
         for own in [&b"{}"[..], b"no JSON", br#"{"type":"urn:mayfly:outcome:nonsense"}"#] {

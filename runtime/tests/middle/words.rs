@@ -56,7 +56,7 @@ fn what_a_limit_ended_names_it_in_the_log_and_not_to_the_client() {
             assert!(!body_of(&reply).contains("mayfly deploy"), "{}", body_of(&reply));
             let record = record(harness, name).await;
             let limit = limit.split('=').next().unwrap();
-            let hint = format!("raise it with `mayfly deploy --limit {limit}=...`");
+            let hint = format!("raise it: deploy it again with `--limit {limit}=...`");
             assert_eq!(record.detail.as_deref(), Some(&*format!("{key} reached; {hint}")));
             assert_eq!(record.path, format!("/{name}/a%20path"));
         }

@@ -75,6 +75,19 @@ fn a_removal_says_what_the_configuration_still_names() {
 }
 
 #[test]
+fn a_file_of_the_configuration_that_has_gone_leaves_what_is_deployed() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("greet.wasm");
+    std::fs::write(&path, module("hello")).unwrap();
+    let deploy = format!("greet={}", path.display());
+    let mut node = Node::start_with(dir, &["--deploy", &deploy]);
+    assert_eq!(node.stop(), Some(0));
+    std::fs::remove_file(&path).unwrap();
+    let node = Node::start_with(node.into_dir(), &["--deploy", &deploy]);
+    assert!(node.ok(&["invoke", "greet"]).contains("hello"));
+}
+
+#[test]
 fn a_variable_that_is_off_is_named_with_the_nearest() {
     let node = Node::start(tempfile::tempdir().unwrap());
     let variables = [("MAYFLY_STATEDIR", "/nowhere"), ("MAYFLY_PORT", "tcp://10.0.0.1:80")];

@@ -164,3 +164,39 @@ fn a_branch_that_the_shape_decides_is_the_only_one_there_is() {
         assert_eq!(outputs.get("y").unwrap().shape(), shape);
     }
 }
+
+/// A pool of 3 by 3 in steps of 2, and the mean of all of it.
+fn pools() -> Vec<u8> {
+    use super::ml::ints;
+    let attribute = vec![ints("kernel_shape", &[3, 3]), ints("strides", &[2, 2])];
+    file(GraphProto {
+        input: vec![floats("x", vec![fixed(1), fixed(1), open("H"), open("W")])],
+        output: vec![floats("y", vec![fixed(1), fixed(1), fixed(1), fixed(1)])],
+        node: vec![
+            NodeProto { attribute, ..node("MaxPool", "pool", &["x"], "pooled") },
+            node("GlobalAveragePool", "mean", &["pooled"], "y"),
+        ],
+        ..GraphProto::default()
+    })
+}
+
+#[test]
+fn a_window_larger_than_its_picture_answers_as_for_that_size_alone_or_not_at_all() {
+    let ask = |model: &Model, side: usize| {
+        let picture: Vec<f32> = (1_u8..).map(f32::from).take(side * side).collect();
+        let outputs = model.run([("x", Tensor::new(&[1, 1, side, side], &picture)?)])?;
+        Ok(outputs.get("y")?.as_slice::<f32>()?[0])
+    };
+    let open = Model::options().any("H", [5]).any("W", [5]).parse("m", &pools()).unwrap();
+    assert_eq!(ask(&open, 5).unwrap(), 19.0);
+    for side in [2, 3] {
+        let fixed = Model::options().dim("H", side).dim("W", side).parse("m", &pools()).unwrap();
+        assert_eq!(ask(&open, side).unwrap(), ask(&fixed, side).unwrap(), "{side}");
+    }
+    let refused = line(ask(&open, 1));
+    assert!(
+        refused.contains("\"pool\": its window of 3 is larger than what it slides over"),
+        "{refused}"
+    );
+    assert!(line(Model::options().dim("H", 1).dim("W", 1).parse("m", &pools())).contains("of 3"));
+}

@@ -138,21 +138,21 @@ impl Outcome {
             Self::UriTooLong => "URI_BYTES in docs/limits.md, which is fixed",
             Self::HeadersTooMany => "REQUEST_HEADERS in docs/limits.md, which is fixed",
             Self::RequestTooLarge { .. } => {
-                "raise it with `mayfly deploy --limit request-body=...`"
+                "raise it: deploy it again with `--limit request-body=...`"
             }
             Self::ResponseTooLarge { .. } => {
-                "raise it with `mayfly deploy --limit response-body=...`"
+                "raise it: deploy it again with `--limit response-body=...`"
             }
             Self::BodyTimeout => {
                 "`gateway.body-idle-timeout` is the longest pause, BODY_RATE in docs/limits.md the least rate"
             }
-            Self::FunctionBusy { .. } => "raise it with `mayfly deploy --limit concurrency=...`",
+            Self::FunctionBusy { .. } => "raise it: deploy it again with `--limit concurrency=...`",
             Self::NodeFull => {
                 "raise `engine.slots`, or let requests wait longer by `gateway.queue-timeout`"
             }
-            Self::WallLimit { .. } => "raise it with `mayfly deploy --limit wall=...`",
-            Self::CpuLimit { .. } => "raise it with `mayfly deploy --limit cpu=...`",
-            Self::MemoryLimit { .. } => "raise it with `mayfly deploy --limit memory=...`",
+            Self::WallLimit { .. } => "raise it: deploy it again with `--limit wall=...`",
+            Self::CpuLimit { .. } => "raise it: deploy it again with `--limit cpu=...`",
+            Self::MemoryLimit { .. } => "raise it: deploy it again with `--limit memory=...`",
             Self::StackOverflow => {
                 "look for unbounded recursion; WASM_STACK_BYTES in docs/limits.md is fixed"
             }
@@ -161,7 +161,7 @@ impl Outcome {
             }
             Self::Internal(_) => "this is a bug in Mayfly: please report it",
             Self::MemoryPressure { .. } => {
-                "lower what it may take with `mayfly deploy --limit memory=...`, or raise `engine.memory-budget`"
+                "lower what it may take: deploy it again with `--limit memory=...`, or raise `engine.memory-budget`"
             }
             Self::MemoryFull => {
                 "raise `engine.memory-budget`; a lower `--limit memory=...` lets more instances in"

@@ -141,7 +141,7 @@ struct JsonOver<'a> {
 fn over(bytes: u64, limit_bytes: u64) -> String {
     let limit = mayfly_core::units::format_size(limit_bytes);
     format!(
-        "log limit {limit} reached, {bytes} B of output dropped; raise it with `mayfly deploy --limit log=...`"
+        "log limit {limit} reached, {bytes} B of output dropped; raise it: deploy it again with `--limit log=...`"
     )
 }
 
