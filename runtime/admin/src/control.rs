@@ -93,11 +93,11 @@ pub struct Refused {
 
 /// Changes and shows what is deployed. Every method may block on disk, and `publish` on child processes.
 pub trait Control: Send + Sync + 'static {
-    /// A file for a module while it arrives.
+    /// A file for a module of so many bytes, as far as is known, while it arrives.
     ///
     /// # Errors
-    /// [`Refused`] when the state directory cannot be written.
-    fn scratch(&self) -> Result<Scratch, Refused>;
+    /// [`Refused`] when the state directory cannot be written, or has no room for them.
+    fn scratch(&self, bytes: u64) -> Result<Scratch, Refused>;
 
     /// Makes `wasm` the function's current revision.
     ///

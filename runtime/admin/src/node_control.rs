@@ -33,8 +33,8 @@ pub struct NodeControl {
 }
 
 impl Control for NodeControl {
-    fn scratch(&self) -> Result<Scratch, Refused> {
-        Ok(self.publisher.scratch()?)
+    fn scratch(&self, bytes: u64) -> Result<Scratch, Refused> {
+        Ok(self.publisher.scratch(bytes)?)
     }
 
     fn publish(

@@ -40,7 +40,7 @@ fn record(name: &FunctionName, number: u64, wasm: &[u8], settings: Settings) -> 
 }
 
 impl Control for Fake {
-    fn scratch(&self) -> Result<Scratch, Refused> {
+    fn scratch(&self, _: u64) -> Result<Scratch, Refused> {
         Ok(Scratch::new_in(&std::env::temp_dir())?)
     }
 

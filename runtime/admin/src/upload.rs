@@ -12,7 +12,7 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use mayfly_core::FunctionName;
 use mayfly_core::limits::node;
 use mayfly_core::record::StageTime;
-use mayfly_core::units::format_size;
+use mayfly_core::units::human_size;
 use mayfly_publish::Change;
 use mayfly_serve::unread::Pace;
 use mayfly_store::artifact::mapped::Scratch;
@@ -48,8 +48,10 @@ where
         return Err(too_large(most));
     }
     let permit = state.uploads.turn().await?;
-    let reading =
-        tokio::time::timeout(node::ADMIN_UPLOAD_TIMEOUT, read(body, most, &state.control));
+    let reading = tokio::time::timeout(
+        node::ADMIN_UPLOAD_TIMEOUT,
+        read(body, declared, most, &state.control),
+    );
     let wasm = reading.await.map_err(|_| {
         Problem::new(408, "upload-timeout", "The module took too long to arrive").close()
     })??;
@@ -83,7 +85,7 @@ impl Uploads {
 
 fn too_large(most: u64) -> Problem {
     let problem = Problem::new(413, "package-size", "The module is too large")
-        .detail(format!("a module with its assets has at most {} on this node", format_size(most)));
+        .detail(format!("a module with its assets has at most {} on this node", human_size(most)));
     let problem = if most < node::PACKAGE_BYTES {
         let parts = node::PACKAGE_MEMORY_PARTS;
         problem.hint(format!("that is 1/{parts} of engine.memory-budget: raise it there"))
@@ -98,7 +100,12 @@ fn too_slow() -> Problem {
 }
 
 /// Reads a module to its end: what is beyond [`node::UPLOAD_PIECE_BYTES`] lies on the disk, not in memory.
-async fn read<B>(body: B, most: u64, control: &Arc<dyn Control>) -> Result<Bytes, Problem>
+async fn read<B>(
+    body: B,
+    declared: Option<u64>,
+    most: u64,
+    control: &Arc<dyn Control>,
+) -> Result<Bytes, Problem>
 where
     B: Body<Data = Bytes> + Unpin,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -109,7 +116,7 @@ where
             .close()
     };
     let mut body = Limited::new(body, usize::try_from(most).unwrap_or(usize::MAX));
-    let mut arrived = Arrived { control, piece: BytesMut::new(), file: None };
+    let mut arrived = Arrived { control, declared, piece: BytesMut::new(), file: None };
     let (mut pace, mut since) = (Pace::default(), Instant::now());
     loop {
         let next = tokio::time::timeout(node::BODY_IDLE_TIMEOUT, body.frame()).await;
@@ -135,6 +142,7 @@ where
 /// What arrived of a module: a small one whole in memory, of a large one the last piece.
 struct Arrived<'a> {
     control: &'a Arc<dyn Control>,
+    declared: Option<u64>,
     piece: BytesMut,
     file: Option<Scratch>,
 }
@@ -148,8 +156,9 @@ impl Arrived<'_> {
     async fn put_aside(&mut self) -> Result<(), Problem> {
         let (control, file) = (self.control.clone(), self.file.take());
         let piece = std::mem::take(&mut self.piece);
+        let needs = self.declared.unwrap_or(piece.len() as u64);
         let written = blocking(move || {
-            let mut file = file.map_or_else(|| control.scratch(), Ok)?;
+            let mut file = file.map_or_else(|| control.scratch(needs), Ok)?;
             file.write(&piece)?;
             Ok((file, piece))
         });

@@ -178,12 +178,12 @@ impl Publisher {
         Ok(Self { shared: Arc::new(shared) })
     }
 
-    /// A file for an upload while it arrives.
+    /// A file for an upload of so many bytes while it arrives.
     ///
     /// # Errors
-    /// What the file system says.
-    pub fn scratch(&self) -> Result<Scratch, StoreError> {
-        self.shared.store.scratch()
+    /// [`StoreError::Full`], or what the file system says.
+    pub fn scratch(&self, bytes: u64) -> Result<Scratch, StoreError> {
+        self.shared.store.scratch(bytes)
     }
 
     /// Publishes one revision. A caller that stops waiting does not stop it: it ends as if the caller were there.

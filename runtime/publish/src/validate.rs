@@ -2,6 +2,7 @@
 //!
 //! Reads untrusted bytes with wasmparser only; nothing is compiled or run here.
 
+mod counts;
 mod inspect;
 mod refusal;
 mod startup;
@@ -97,6 +98,7 @@ pub fn validate_snapshot(wasm: &[u8], limits: &Limits) -> Result<Inspection, Ref
 }
 
 fn check(wasm: &[u8], limits: &Limits) -> Result<Inspection, Refusal> {
+    counts::check(wasm)?;
     let mut validator = Validator::new_with_features(FEATURES);
     let types = validator.validate_all(wasm).map_err(|error| Refusal::from_parser(&error))?;
     let found = inspect::inspect(wasm, types.as_ref())?;

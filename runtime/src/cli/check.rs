@@ -89,7 +89,9 @@ impl Check {
         }
         output::line(format_args!("  not seen   {NOT_SEEN}"))?;
         let same = if self.model.given() { ", with the same options," } else { "" };
-        output::line(format_args!("`mayfly deploy {shown}`{same} serves it, without any code"))
+        output::line(format_args!(
+            "nothing here speaks against it: `mayfly deploy {shown}`{same} tries the rest"
+        ))
     }
 }
 

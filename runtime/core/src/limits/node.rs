@@ -201,6 +201,18 @@ caps! {
     INIT_LOG_BYTES: usize = 64 << 10, written_size;
     /// Wall time that a child process of publish may take beside a guest's init: loading, copying, comparing.
     CHILD_GRACE: Duration = Duration::from_secs(30), written_duration;
+    /// Sections of a module: custom ones have no limit of their own in the format, and each is looked at.
+    MODULE_SECTIONS: usize = 10_000, written_count;
+    /// Functions of a module, wasmtime's own limit; CPython has 13,000.
+    MODULE_FUNCTIONS: usize = 1_000_000, written_count;
+    /// Types of a module; the validator keeps each on the heap, and compilers make hundreds.
+    MODULE_TYPES: usize = 10_000, written_count;
+    /// Parameters and results of all types together.
+    MODULE_TYPE_VALUES: usize = 200_000, written_count;
+    /// Imports, exports, globals and element segments of a module, of each.
+    MODULE_ITEMS: usize = 10_000, written_count;
+    /// Bytes in the names of imports and exports together.
+    MODULE_NAME_BYTES: usize = MIB as usize, written_size;
     /// Tables of a module.
     TABLES: usize = 1, written_count;
     /// Bytes of data segments that are copied for each request, because they have no constant offset within the memory:

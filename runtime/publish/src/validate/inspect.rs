@@ -191,7 +191,7 @@ impl Exports {
             ))),
             (false, ..) if self.plain("_start")? => Ok(Abi::Command),
             (false, ..) => {
-                let names = self.functions.iter().map(|(name, _)| name.clone());
+                let names = self.functions.iter().map(|(name, _)| shown(name));
                 Err(Refusal::NoEntry(names.take(NAMES_SHOWN).collect()))
             }
         }

@@ -88,6 +88,14 @@ pub enum Refusal {
     /// Globals, tables and segments that take too many steps to make.
     #[error("each request would take {0} steps to make the module's globals and tables, and at most {max} are allowed", max = node::STARTUP_STEPS)]
     Startup(u64),
+    /// More of something than any compiler makes.
+    #[error("the module has more than {most} {what}")]
+    TooMany {
+        /// Of what.
+        what: &'static str,
+        /// How many are allowed.
+        most: usize,
+    },
     /// Two sections of one name.
     #[error("the module carries the asset '{0}' twice")]
     AssetTwice(String),
@@ -159,6 +167,9 @@ impl Refusal {
                 .into(),
             Self::Startup(_) => "give each element segment a constant offset within the table and a list of functions, and \
                 each global a constant"
+                .into(),
+            Self::TooMany { .. } => "link it without what it does not use (`--gc-sections`, no `--export-all`), and without \
+                what is made by the thousand"
                 .into(),
             Self::AssetTwice(_) | Self::AssetName(_) | Self::Assets(_) => {
                 "an asset is a custom section `mayfly.asset/<name>`, made by `mayfly::asset!`".into()

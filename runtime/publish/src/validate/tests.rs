@@ -243,5 +243,49 @@ fn passive_elements_are_made_for_each_request_and_counted_so() {
         wasm(&format!("(module {ENTRY} (func $f) (elem func {names}))"))
     };
     validate(&module(20_000), &Limits::default()).unwrap();
-    refused(validate(&module(30_000), &Limits::default()), "120000 steps", "");
+    refused(validate(&module(30_000), &Limits::default()), "120004 steps", "");
+    let empty = "(elem func)".repeat(9_999);
+    validate(&wasm(&format!("(module {ENTRY} {empty})")), &Limits::default()).unwrap();
+    let one = "(elem func $f)".repeat(9_999);
+    let module = wasm(&format!("(module {ENTRY} (func $f) {one} {one})"));
+    refused(validate(&module, &Limits::default()), "more than 10000 element segments", "link");
+}
+
+/// A section of this id with this content.
+fn section(id: u8, content: &[u8]) -> Vec<u8> {
+    use wasm_encoder::Encode as _;
+    let mut bytes = vec![id];
+    content.encode(&mut bytes);
+    bytes
+}
+
+#[test]
+fn what_the_validator_would_keep_by_the_million_is_refused_before_it_does() {
+    let head = b"\0asm\x01\0\0\0".to_vec();
+    // Each with a thousand parameters.
+    let wide = [&[0x60, 0xe8, 0x07][..], &[0x7f; 1000], &[0]].concat();
+    let types = [&[0xac, 0x02][..], &wide.repeat(300)].concat();
+    for (module, what) in [
+        ([head.clone(), section(1, &types)].concat(), "200000 parameters and results"),
+        ([head.clone(), section(1, &[0x91, 0x4e])].concat(), "10000 types"),
+        ([head.clone(), section(6, &[0x91, 0x4e])].concat(), "10000 globals"),
+        ([head.clone(), section(0, &[1, b'x']).repeat(10_001)].concat(), "sections"),
+    ] {
+        refused(validate(&module.into(), &Limits::default()), what, "--gc-sections");
+    }
+}
+
+#[test]
+fn an_image_as_long_as_a_memory_can_be_is_copied_and_counted_so() {
+    let data = "x".repeat(2 << 20);
+    let module = |last: u32| {
+        wasm(&format!(
+            r#"(module (memory (export "memory") 65536) (func (export "_start"))
+                (data (i32.const 0) "{data}") (data (i32.const {last}) "x"))"#
+        ))
+    };
+    let mut limits = Limits::default();
+    limits.set("memory=4GiB").unwrap();
+    validate(&module(u32::MAX - 1), &limits).unwrap();
+    refused(validate(&module(u32::MAX), &limits), "would copy 2.0 MiB", "constant offset");
 }

@@ -89,14 +89,20 @@ impl Scratch {
     /// # Errors
     /// [`StoreError::Full`] before the disk is so full that the database could not commit.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
+        let (needs, dir) = (bytes.len() as u64, &self.dir);
+        self.check_room(needs)?;
+        self.file.write_all(bytes).map_err(|source| StoreError::written(needs, dir, dir, source))
+    }
+
+    pub(super) fn check_room(&self, needs: u64) -> Result<(), StoreError> {
         let dir = &self.dir;
         let room = rustix::fs::statvfs(dir)
             .map_err(|e| StoreError::io("asking for room in", dir, e.into()))?;
-        let (needs, free) = (bytes.len() as u64, room.f_bavail.saturating_mul(room.f_frsize));
+        let free = room.f_bavail.saturating_mul(room.f_frsize);
         if free < needs.saturating_add(node::STORE_RESERVE_BYTES) {
             return Err(StoreError::disk(needs, dir, free));
         }
-        self.file.write_all(bytes).map_err(|source| StoreError::written(needs, dir, dir, source))
+        Ok(())
     }
 
     /// All that was written.

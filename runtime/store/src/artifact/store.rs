@@ -164,12 +164,14 @@ impl ArtifactStore {
         Ok(store)
     }
 
-    /// A file for an upload while it arrives.
+    /// A file for an upload of so many bytes while it arrives.
     ///
     /// # Errors
-    /// What the file system says.
-    pub fn scratch(&self) -> Result<Scratch, StoreError> {
-        Scratch::new_in(&self.dir.join(Kind::Wasm.dir()))
+    /// [`StoreError::Full`], or what the file system says.
+    pub fn scratch(&self, bytes: u64) -> Result<Scratch, StoreError> {
+        let scratch = Scratch::new_in(&self.dir.join(Kind::Wasm.dir()))?;
+        scratch.check_room(bytes)?;
+        Ok(scratch)
     }
 
     /// Keeps an upload.
