@@ -124,7 +124,7 @@ fn explain(shown: &str, outcome: &Outcome) -> Failure {
     let hint = match outcome {
         Outcome::WallLimit { .. } | Outcome::CpuLimit { .. } | Outcome::MemoryLimit { .. } => {
             let hint = outcome.operator().unwrap_or_default();
-            format!("\nhint: {}", hint.replace("mayfly deploy", "mayfly run"))
+            format!("\nhint: {}", hint.replace("deploy it again", "run it again"))
         }
         _ => String::new(),
     };
@@ -179,7 +179,7 @@ mod tests {
         let failure = explain("x.wasm", &Outcome::CpuLimit { limit: "1s".into() });
         assert_eq!(failure.code, OUT_OF_CPU);
         assert!(
-            failure.text.ends_with("raise it with `mayfly run --limit cpu=...`"),
+            failure.text.ends_with("raise it: run it again with `--limit cpu=...`"),
             "{}",
             failure.text
         );
