@@ -97,6 +97,12 @@ struct Made {
     affordable: bool,
 }
 
+/// A model for any size, and the sizes of its tensors, none of which may be 0.
+struct AllSizes {
+    model: TypedModel,
+    within: Vec<TDim>,
+}
+
 pub(super) fn prepare(name: &str, options: &Options, read: Read) -> Result<Model> {
     let Read { source, outputs, makers, grain } = read;
     let chosen = Choice::of(options, &source)?;
@@ -128,7 +134,7 @@ pub(super) fn prepare(name: &str, options: &Options, read: Read) -> Result<Model
         );
     }
     let (source, open_model) = open.map_or((None, None), |(source, model)| (Some(source), model));
-    let (open_model, within) = open_model.unzip();
+    let (open_model, within) = open_model.map(|all| (all.model, all.within)).unzip();
     let (shapes, mut models): (Vec<_>, Vec<_>) =
         made.into_iter().map(|made| (made.shapes, made.model)).unzip();
     let has_open_model = open_model.is_some();
@@ -231,7 +237,7 @@ impl Maker<'_> {
         source: &Source,
         choice: &Choice,
         made: &mut Vec<Made>,
-    ) -> Result<(Vec<Port>, Option<(TypedModel, Vec<TDim>)>)> {
+    ) -> Result<(Vec<Port>, Option<AllSizes>)> {
         let asked = made.len();
         let mut why = None;
         for rung in 0..TRIES {
@@ -293,17 +299,17 @@ impl Maker<'_> {
         }
     }
 
-    /// With the sizes within it; nothing if it fails or gives something else.
-    fn open_model(&self, source: &Source, made: &[Made]) -> Option<(TypedModel, Vec<TDim>)> {
+    /// Nothing if it fails or gives something else.
+    fn open_model(&self, source: &Source, made: &[Made]) -> Option<AllSizes> {
         let typed = source.clone().open_model().ok()?;
         let within = windows::sizes(&typed);
         let model = optimise(typed).ok()?;
         if !self.options.check || self.grain == Grain::Random {
-            return Some((model, within));
+            return Some(AllSizes { model, within });
         }
         let plan = model.clone().into_runnable().ok()?;
         let agrees = made.iter().all(|made| self.agrees(&plan, &made.model).unwrap_or(false));
-        agrees.then_some((model, within))
+        agrees.then_some(AllSizes { model, within })
     }
 
     fn agrees(&self, open: &Plan, fixed: &TypedModel) -> Result<bool> {

@@ -169,7 +169,7 @@ caps! {
     /// Bytes that a module may have on every node, however little memory that has.
     PACKAGE_SMALL_BYTES: u64 = 128 * MIB, written_size;
     /// Bytes of an upload that are kept in memory before they go to the disk.
-    UPLOAD_PIECE_BYTES: usize = MIB as usize, written_size;
+    UPLOAD_PIECE_BYTES: usize = 1 << 20, written_size;
     /// Functions on one node.
     FUNCTIONS: usize = 10_000, written_count;
     /// Publishes at once; each is a child process that may take a core and `CHILD_DATA_BYTES`.
@@ -212,7 +212,7 @@ caps! {
     /// Imports, exports, globals and element segments of a module, of each.
     MODULE_ITEMS: usize = 10_000, written_count;
     /// Bytes in the names of imports and exports together.
-    MODULE_NAME_BYTES: usize = MIB as usize, written_size;
+    MODULE_NAME_BYTES: usize = 1 << 20, written_size;
     /// Tables of a module.
     TABLES: usize = 1, written_count;
     /// Bytes of data segments that are copied for each request, because they have no constant offset within the memory:

@@ -242,8 +242,8 @@ fn passive_elements_are_made_for_each_request_and_counted_so() {
         let names = "$f ".repeat(elements);
         wasm(&format!("(module {ENTRY} (func $f) (elem func {names}))"))
     };
-    validate(&module(20_000), &Limits::default()).unwrap();
-    refused(validate(&module(30_000), &Limits::default()), "120004 steps", "");
+    validate(&module(9_000), &Limits::default()).unwrap();
+    refused(validate(&module(30_000), &Limits::default()), "300010 steps", "");
     let empty = "(elem func)".repeat(9_999);
     validate(&wasm(&format!("(module {ENTRY} {empty})")), &Limits::default()).unwrap();
     let one = "(elem func $f)".repeat(9_999);
