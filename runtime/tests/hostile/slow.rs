@@ -124,3 +124,26 @@ fn many_silent_sockets_cost_nobody_else() {
     rig.wait(|| rig.metrics.connections.get() <= before + 8, || "they are not closed".into());
     drop(sockets);
 }
+
+/// In HTTP/1.0 the end of such a body is that of its connection: a client that is told otherwise loses its next request.
+#[test]
+fn an_answer_without_a_length_says_to_http_1_0_that_it_closes() {
+    let rig = Rig::get();
+    rig.deploy_fault("endless", "loops-after-head", &["wall=300ms"]);
+    for (path, closes) in [("/endless", true), ("/ok", false)] {
+        let mut socket = connect(rig.patient);
+        let request = format!("GET {path} HTTP/1.0\r\nHost: a\r\nConnection: keep-alive\r\n\r\n");
+        socket.write_all(request.as_bytes()).unwrap();
+        let mut said = Vec::new();
+        let mut buffer = [0; 4096];
+        while !said.windows(4).any(|end| end == b"\r\n\r\n") {
+            let n = socket.read(&mut buffer).unwrap();
+            assert!(n > 0, "{path}: {}", String::from_utf8_lossy(&said));
+            said.extend_from_slice(&buffer[..n]);
+        }
+        let said = String::from_utf8_lossy(&said).to_ascii_lowercase();
+        assert_eq!(said.contains("connection: close"), closes, "{path}: {said}");
+        assert_eq!(said.contains("connection: keep-alive"), !closes, "{path}: {said}");
+        assert_eq!(said.contains("content-length:"), !closes, "{path}: {said}");
+    }
+}

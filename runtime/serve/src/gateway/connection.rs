@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, RETRY_AFTER};
+use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, RETRY_AFTER};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
@@ -218,7 +218,20 @@ async fn serve(
     if let Some(told) = told {
         told.close_if_last(version, &mut response);
     }
+    if version == Version::HTTP_10 && !head_only {
+        close_without_length(&mut response);
+    }
     Ok(WatchedBody::new(node, remote, response, Some(activity), None, busy))
+}
+
+/// In HTTP/1.0 a body without a length ends with its connection. hyper closes that and says keep-alive all the same, so
+/// the client's next request would be lost; of an answer that calls itself 1.0 and says nothing it does not.
+fn close_without_length(response: &mut Response<ResponseBody>) {
+    let whole = matches!(response.body(), ResponseBody::Whole(_));
+    if !whole && !response.headers().contains_key(CONTENT_LENGTH) {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        *response.version_mut() = Version::HTTP_10;
+    }
 }
 
 /// Of an answer to HEAD the head alone, with the length that its body would have: hyper leaves bodies out over HTTP/1
