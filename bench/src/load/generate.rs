@@ -285,8 +285,8 @@ mod tests {
         assert!(median > 40_000.0, "median {median} us, as if only answered requests counted");
         assert!(measured.unfinished > 100, "{}", measured.unfinished);
         // That queue is the server's: each request went out as soon as the one connection was free again. A busy machine
-        // interrupts the generator, but not for a quarter of what the queue makes a request wait.
+        // may interrupt the generator, but not at every request.
         let lag = crate::stats::median(&measured.lag_us);
-        assert!(lag * 4.0 < median, "lag {lag} us of {median}");
+        assert!(!measured.lag_us.is_empty() && lag < 5_000.0, "lag {lag} us");
     }
 }
