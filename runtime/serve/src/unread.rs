@@ -13,4 +13,4 @@ mod rest;
 pub use end::End;
 pub use linger::{Linger, Lingering};
 pub use pace::Pace;
-pub use rest::{ToTheEnd, Told};
+pub use rest::{ToTheEnd, Told, close};

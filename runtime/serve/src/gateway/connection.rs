@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, RETRY_AFTER};
+use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, RETRY_AFTER};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
@@ -33,7 +33,7 @@ use crate::forwarded::{self, Trusted};
 use crate::inference;
 use crate::invocation::X_REQUEST_ID;
 use crate::node::Node;
-use crate::unread::{End, ToTheEnd};
+use crate::unread::{End, ToTheEnd, close};
 
 /// Starts to serve a connection as a task of this worker.
 pub fn spawn(
@@ -225,12 +225,11 @@ async fn serve(
 }
 
 /// In HTTP/1.0 a body without a length ends with its connection. hyper closes that and says keep-alive all the same, so
-/// the client's next request would be lost; of an answer that calls itself 1.0 and says nothing it does not.
+/// the client's next request would be lost.
 fn close_without_length(response: &mut Response<ResponseBody>) {
     let whole = matches!(response.body(), ResponseBody::Whole(_));
     if !whole && !response.headers().contains_key(CONTENT_LENGTH) {
-        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-        *response.version_mut() = Version::HTTP_10;
+        close(Version::HTTP_10, response);
     }
 }
 

@@ -60,13 +60,18 @@ struct Left<B> {
     waits: Option<Waker>,
 }
 
+/// Says that a connection ends with this answer to a request of this version.
+pub fn close<R>(version: Version, response: &mut Response<R>) {
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    // To a later version's answer hyper adds that a client of 1.0 may keep the connection.
+    *response.version_mut() = version;
+}
+
 impl<B> Told<B> {
     /// Says so, if the connection can have no other request after this one of this version.
     pub fn close_if_last<R>(&self, version: Version, response: &mut Response<R>) {
         if self.is_last() {
-            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-            // To a later version's answer hyper adds that a client of 1.0 may keep the connection.
-            *response.version_mut() = version;
+            close(version, response);
         }
     }
 
