@@ -16,12 +16,14 @@ use mayfly_core::{ArtifactKey, Digest, FunctionName, Mac, RequestId};
 use mayfly_host::catalog::Entry;
 use mayfly_host::engine::{Engine, EngineConfig, codegen};
 use mayfly_host::exchange::{Caps, Exchange};
+use mayfly_host::memory::Hosted;
 use mayfly_host::meter::Meter;
 use mayfly_host::program::{Linked, LoadedModule, Programs};
 use mayfly_host::revision::Revision;
 use mayfly_host::sandbox::{Inbound, Sandbox};
 use mayfly_observe::logs::Requests;
 use mayfly_publish::child::Children;
+use mayfly_publish::image::{self, Layout};
 use mayfly_publish::validate::{Validated, validate};
 use mayfly_publish::{PublishReport, PublishRequest, Publisher};
 use mayfly_runtime::assemble::{Parts, assemble};
@@ -56,6 +58,14 @@ pub struct Prepared {
     name: FunctionName,
     validated: Validated,
     settings: Settings,
+}
+
+/// A module on disk.
+#[derive(Debug)]
+pub struct Kept {
+    key: ArtifactKey,
+    mac: Mac,
+    image: Option<Digest>,
 }
 
 /// How long the parts of one sandbox's life took, in microseconds.
@@ -95,7 +105,8 @@ impl Micro {
         }
         parts.serving.server_timing = false;
         let (node, publisher) = assemble(parts)?;
-        let on_demand = wasmtime::Engine::new(&codegen::base_config())?;
+        // With the engine's own images: what somebody has who embeds it as it comes.
+        let on_demand = wasmtime::Engine::new(codegen::base_config().memory_init_cow(true))?;
         let linker = mayfly_host::imports::linker(&on_demand, true)?;
         let programs = Programs::new(node.engine.clone())?;
         let store = ArtifactStore::open(dirs[1].path(), STORE_BYTES)?;
@@ -151,32 +162,38 @@ impl Micro {
         };
         let calls = names.iter().filter_map(|name| export(name)).collect();
         let assets = Some(Arc::new(prepared.validated.assets.clone()));
-        self.route(prepared, LoadedModule::alone(Linked { pre, calls, memory }, assets));
+        // Its memory comes from the other engine; this one stays empty.
+        let template = self.node.engine.arenas().template(None, 0);
+        self.route(prepared, LoadedModule::alone(Linked { pre, calls, memory, template }, assets));
         Ok(())
     }
 
-    /// Keeps compiled code as an artifact.
+    /// Keeps a module's compiled code and its image as publish does.
     ///
     /// # Errors
-    /// When it cannot be written.
-    pub fn keep(&self, module: &Module) -> anyhow::Result<(ArtifactKey, Mac)> {
-        let code = module.serialize()?;
-        let key = ArtifactKey(Digest::of(&code));
-        Ok((key, self.store.put_artifact(key, &code)?))
+    /// When the compiler refuses, or they cannot be written.
+    pub fn keep(&self, prepared: &Prepared) -> anyhow::Result<Kept> {
+        let code = &prepared.validated.code;
+        let compiling = wasmtime::Engine::new(&codegen::base_config())?;
+        let native = compiling.precompile_module(&image::without_data(code)?)?;
+        let key = ArtifactKey(Digest::of(&native));
+        let mac = self.store.put_artifact(key, &native)?;
+        let layout = Layout::of(code)?;
+        let put = self.store.put_image(layout.bytes, &layout.parts(code), |_| ());
+        let image = (layout.bytes > 0).then(|| put.map(|(digest, ())| digest)).transpose()?;
+        Ok(Kept { key, mac, image })
     }
 
     /// Opens an artifact, verifies, maps and links it, and routes the prepared function's name to it, in the pool.
     ///
     /// # Errors
     /// When it does not verify or load.
-    pub fn route_artifact(
-        &self,
-        prepared: &Prepared,
-        artifact: &(ArtifactKey, Mac),
-    ) -> anyhow::Result<()> {
-        let verified = self.store.open_artifact(artifact.0, &artifact.1)?;
+    pub fn route_artifact(&self, prepared: &Prepared, kept: &Kept) -> anyhow::Result<()> {
+        let verified = self.store.open_artifact(kept.key, &kept.mac)?;
+        let image = kept.image.map(|image| self.store.open_image(image)).transpose()?;
         let assets = Some(Arc::new(prepared.validated.assets.clone()));
-        self.route(prepared, self.programs.load(&verified, prepared.validated.abi, assets)?);
+        let abi = prepared.validated.abi;
+        self.route(prepared, self.programs.load(&verified, image.as_ref(), abi, assets)?);
         Ok(())
     }
 
@@ -191,6 +208,7 @@ impl Micro {
             artifact: ArtifactKey(nothing),
             artifact_mac: Mac::from_bytes([0; Mac::BYTES]),
             artifact_bytes: 0,
+            image: None,
             abi: prepared.validated.abi,
             snapshot: Snapshot::Refused {
                 reason: "init runs in each request, to be measured".into(),
@@ -261,17 +279,17 @@ impl Micro {
         let inbound = inbound(name, guest)?;
         self.runtime.block_on(async {
             let began = Instant::now();
-            let mut store = self.new_store(&revision, inbound);
-            let instance = revision.module.pre.instantiate_async(&mut store).await?;
-            let memory = instance.get_module_export(&mut store, &revision.module.memory);
+            let mut store = self.new_store(&revision, inbound)?;
+            let instance = store.instantiate(&revision.module.pre).await?;
+            let memory = instance.get_module_export(&mut *store, &revision.module.memory);
             let memory = memory.and_then(wasmtime::Extern::into_memory);
             store.data_mut().memory = memory;
             let ready = Instant::now();
             call(&mut store, &instance, &revision).await?;
             let ended = Instant::now();
-            let private = memory
-                .filter(|_| count_pages)
-                .map_or((0, 0), |m| private_pages(m.data_ptr(&store).addr(), m.data_size(&store)));
+            let private = memory.filter(|_| count_pages).map_or((0, 0), |m| {
+                private_pages(m.data_ptr(&*store).addr(), m.data_size(&*store))
+            });
             let before_drop = Instant::now();
             drop(store);
             let us = |d: std::time::Duration| d.as_secs_f64() * 1e6;
@@ -292,9 +310,9 @@ impl Micro {
     pub fn reused(&self, name: &str, guest: &Guest, times: usize) -> anyhow::Result<Vec<f64>> {
         let revision = self.revision(name)?;
         self.runtime.block_on(async {
-            let mut store = self.new_store(&revision, inbound(name, guest)?);
-            let instance = revision.module.pre.instantiate_async(&mut store).await?;
-            let memory = instance.get_module_export(&mut store, &revision.module.memory);
+            let mut store = self.new_store(&revision, inbound(name, guest)?)?;
+            let instance = store.instantiate(&revision.module.pre).await?;
+            let memory = instance.get_module_export(&mut *store, &revision.module.memory);
             let memory = memory.and_then(wasmtime::Extern::into_memory);
             let mut samples = Vec::with_capacity(times);
             for _ in 0..times {
@@ -321,12 +339,14 @@ impl Micro {
         Sandbox::new(inbound, Exchange::new(None, caps), meter, terms, logs)
     }
 
-    fn new_store(&self, revision: &Arc<Revision>, inbound: Box<Inbound>) -> Store<Sandbox> {
-        let sandbox = self.new_sandbox(revision, inbound);
-        let mut store = Store::new(revision.module.pre.module().engine(), sandbox);
-        store.limiter(Sandbox::limiter);
+    fn new_store(
+        &self,
+        revision: &Arc<Revision>,
+        inbound: Box<Inbound>,
+    ) -> anyhow::Result<Hosted<Sandbox>> {
+        let mut store = revision.module.host(self.new_sandbox(revision, inbound))?;
         store.set_epoch_deadline(1);
-        store
+        Ok(store)
     }
 }
 

@@ -120,8 +120,6 @@ pub struct EngineKeys {
     pub memory_budget: Option<u64>,
     /// Threads for guests that overrun their first tick; `None` is two more than twice the cores.
     pub guest_threads: Option<usize>,
-    /// Whether the kernel is asked which pages a guest dirtied; `None` is no.
-    pub pagemap_scan: Option<bool>,
     /// Whether guests get native arithmetic kernels.
     pub native_kernels: bool,
 }
@@ -167,7 +165,6 @@ impl Default for Config {
                 slots: None,
                 memory_budget: None,
                 guest_threads: None,
-                pagemap_scan: None,
                 native_kernels: true,
             },
             log: LogKeys {

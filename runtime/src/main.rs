@@ -201,7 +201,6 @@ impl Parts {
             slots: config.engine.slots,
             memory_budget: config.engine.memory_budget,
             native_kernels: config.engine.native_kernels,
-            pagemap_scan: config.engine.pagemap_scan,
             ..EngineConfig::default()
         })?;
         let (node, publisher) = assemble(assemble::Parts {

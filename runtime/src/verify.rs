@@ -45,8 +45,6 @@ pub struct IsolationPlan {
     pub alternations: u64,
     /// Slots of the pool; one makes every instance follow another in the same memory.
     pub slots: usize,
-    /// Whether slots are reset by the kernel's page scan; by probe if not given.
-    pub pagemap_scan: Option<bool>,
     /// Makes the order of kinds; printed, so that a failure can be run again.
     pub seed: u64,
     /// A module of the operator's whose instances are asked for hashes too; it has to export `mayfly_seed_probe`.
@@ -70,8 +68,6 @@ pub struct IsolationReport {
     pub hashes: u64,
     /// How many of them had been seen before.
     pub hash_repeats: u64,
-    /// Whether slots were reset by the kernel's page scan.
-    pub pagemap_scan: bool,
     /// Slots of the pool.
     pub slots: usize,
     /// As given.
@@ -132,12 +128,8 @@ pub async fn isolation(
     for kind in KINDS {
         bench.deploy(kind).await?;
     }
-    let mut report = IsolationReport {
-        pagemap_scan: bench.node.engine.plan().pagemap_scan,
-        slots: plan.slots,
-        seed: plan.seed,
-        ..IsolationReport::default()
-    };
+    let mut report =
+        IsolationReport { slots: plan.slots, seed: plan.seed, ..IsolationReport::default() };
     let mut random = StdRng::seed_from_u64(plan.seed);
     let mut drawn = HashSet::new();
     let mut last = KINDS.len();
@@ -186,11 +178,7 @@ struct Bench {
 impl Bench {
     fn make(plan: &IsolationPlan, state: &Path, children: Children) -> Result<Self, VerifyError> {
         let failed = |error: &dyn std::fmt::Display| VerifyError::Start(error.to_string());
-        let config = EngineConfig {
-            slots: Some(plan.slots),
-            pagemap_scan: plan.pagemap_scan,
-            ..EngineConfig::default()
-        };
+        let config = EngineConfig { slots: Some(plan.slots), ..EngineConfig::default() };
         let engine = Engine::new(&config).map_err(|error| failed(&error))?;
         let mut parts =
             Parts::quiet(engine, state, Requests::Off).map_err(|error| failed(&error))?;
@@ -230,7 +218,7 @@ impl Bench {
         let Some(Entry::Ready(revision)) = view.get(NAME) else {
             return Err(VerifyError::Start(format!("{NAME} is not ready")));
         };
-        draws::repeats(&self.node.engine, revision, &self.node.logs, draws).await
+        draws::repeats(revision, &self.node.logs, draws).await
     }
 
     /// What an instance saw; nothing if it trapped as it was told to.

@@ -6,7 +6,7 @@ use super::Bench;
 use super::micro::clock_us;
 use crate::definitions::Rung;
 use crate::guests::Guest;
-use crate::micro::{Micro, Prepared};
+use crate::micro::{Kept, Micro, Prepared};
 use crate::process::drop_from_page_cache;
 use crate::record::{Series, Unit};
 
@@ -61,7 +61,7 @@ fn in_process(bench: &mut Bench, micro: &Micro, guest: &Guest) -> anyhow::Result
     }
     let Some((prepared, module)) = made else { return Ok(()) };
     let plain = Micro::plain_name(&prepared).to_owned();
-    let artifact = micro.keep(&module)?;
+    let artifact = micro.keep(&prepared)?;
     micro.publish(guest)?;
     for _ in 0..bench.plan.rounds {
         bench.control();
@@ -83,7 +83,7 @@ fn in_process(bench: &mut Bench, micro: &Micro, guest: &Guest) -> anyhow::Result
 fn aot_load(
     micro: &Micro,
     prepared: &Prepared,
-    artifact: &(mayfly_core::ArtifactKey, mayfly_core::Mac),
+    artifact: &Kept,
     guest: &Guest,
 ) -> anyhow::Result<f64> {
     let began = Instant::now();

@@ -17,5 +17,5 @@ pub mod units;
 
 pub use artifact_key::{ArtifactKey, ArtifactKeyParts, Mac, MacKey};
 pub use limits::Limits;
-pub use name::{Digest, FunctionName, RequestId};
+pub use name::{Digest, DigestBuilder, FunctionName, RequestId};
 pub use outcome::{Outcome, Phase, Problem};

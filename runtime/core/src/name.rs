@@ -143,6 +143,23 @@ impl Digest {
     }
 }
 
+/// Hashes piece by piece.
+#[derive(Debug, Clone, Default)]
+pub struct DigestBuilder(sha2::Sha256);
+
+impl DigestBuilder {
+    /// Adds to what is hashed.
+    pub fn add(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// The digest of all that was added.
+    #[must_use]
+    pub fn finish(self) -> Digest {
+        Digest(self.0.finalize().into())
+    }
+}
+
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&hex::encode(self.0))

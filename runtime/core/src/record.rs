@@ -189,6 +189,9 @@ pub struct RevisionRecord {
     pub artifact_mac: Mac,
     /// The artifact's length in bytes.
     pub artifact_bytes: u64,
+    /// What every memory of it begins with; zeros if there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<Digest>,
     /// How a request reaches it.
     pub abi: Abi,
     /// Whether init's work is in the artifact.

@@ -54,7 +54,7 @@ impl Admission {
         queue_timeout: Duration,
     ) -> std::io::Result<Arc<Self>> {
         let (slots, budget) = (engine.plan().slots, engine.plan().memory_budget);
-        let pressure = Pressure::watch(budget, slots, engine.wasmtime(), metrics)?;
+        let pressure = Pressure::watch(budget, slots, &engine, metrics)?;
         Ok(Arc::new(Self {
             engine,
             lanes: Lanes::new(slots),

@@ -1,16 +1,19 @@
 //! How many files and sockets this process may have open, and who may have them.
 //!
 //! Shells and service managers start programs with 1,024, for the sake of those that still use `select`; what they may
-//! raise it to is usually far more. Each connection is a descriptor, and each function is one: its code and its image
-//! of memory are mapped out of a file. Neither may take those that the admin API and a publish need.
+//! raise it to is usually far more. Each connection is a descriptor, and each function is two: its code is mapped out of
+//! a file, and its image of memory out of another. Neither may take those that the admin API and a publish need.
 
 use mayfly_core::limits::node;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+/// Files of one function.
+const FILES: usize = 2;
+
 /// What there is for connections and functions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Descriptors {
-    /// Connections and functions together.
+    /// Connections and files of functions together.
     pub shared: usize,
     /// Functions at most: the rest is for connections whatever happens.
     pub functions: usize,
@@ -57,7 +60,7 @@ impl Descriptors {
         let own = node::OWN_DESCRIPTORS + node::WORKER_DESCRIPTORS * workers;
         let reserve = node::RESERVED_DESCRIPTORS.min(allowed / 4);
         let shared = allowed.saturating_sub(own).saturating_sub(reserve);
-        Self { shared, functions: (shared / 4 * 3).min(node::FUNCTIONS), reserve }
+        Self { shared, functions: (shared / 4 * 3 / FILES).min(node::FUNCTIONS), reserve }
     }
 
     /// Connections of the admin API.
@@ -69,7 +72,7 @@ impl Descriptors {
     /// Connections beside so many functions, of which some may have no descriptor.
     #[must_use]
     pub fn connections(&self, functions: usize) -> usize {
-        self.shared.saturating_sub(functions.min(self.functions))
+        self.shared.saturating_sub(FILES * functions.min(self.functions))
     }
 }
 

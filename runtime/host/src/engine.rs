@@ -7,7 +7,6 @@ pub mod pool;
 pub mod scan;
 pub mod ticker;
 pub mod trim;
-pub mod warm;
 
 use std::sync::Arc;
 
@@ -16,6 +15,7 @@ use mayfly_core::units::format_duration;
 use mayfly_store::artifact::VerifiedArtifact;
 use wasmtime::Module;
 
+use crate::memory::{self, Arenas};
 pub use pool::{PoolError, PoolPlan};
 
 /// What the operator decides about the engine.
@@ -27,21 +27,13 @@ pub struct EngineConfig {
     pub memory_budget: Option<u64>,
     /// Whether guests may call native kernels.
     pub native_kernels: bool,
-    /// Whether the kernel is asked which pages a guest dirtied; no if not given, for it misses pages that are being moved.
-    pub pagemap_scan: Option<bool>,
     /// Whether a thread raises the epoch each `TICK`; tests that own time say no.
     pub ticker: bool,
 }
 
 impl Default for EngineConfig {
     fn default() -> Self {
-        Self {
-            slots: None,
-            memory_budget: None,
-            native_kernels: true,
-            pagemap_scan: None,
-            ticker: true,
-        }
+        Self { slots: None, memory_budget: None, native_kernels: true, ticker: true }
     }
 }
 
@@ -81,25 +73,29 @@ pub struct Engine(Arc<Inner>);
 struct Inner {
     engine: wasmtime::Engine,
     plan: PoolPlan,
+    arenas: Arenas,
     native_kernels: bool,
     _ticker: Option<ticker::Ticker>,
 }
 
 impl Engine {
-    /// Makes the engine and reserves its pool.
+    /// Makes the engine and reserves address space for its instances.
     ///
     /// # Errors
     /// [`EngineError::Pool`] says what does not fit and which key to change.
     pub fn new(config: &EngineConfig) -> Result<Self, EngineError> {
         let plan = PoolPlan::new(config)?;
         let mut wasmtime_config = codegen::base_config();
-        plan.apply(&mut wasmtime_config);
+        let arenas =
+            Arenas::reserve(plan.instances(), plan.idle_bytes()).map_err(PoolError::from)?;
+        memory::into_config(&arenas, &mut wasmtime_config);
         wasmtime_config.enable_compiler(false);
-        let engine = wasmtime::Engine::new(&wasmtime_config).map_err(|e| plan.explain(&e))?;
+        let engine = wasmtime::Engine::new(&wasmtime_config)
+            .map_err(|error| EngineError::Engine(format!("{error:#}")))?;
         let ticker = config.ticker.then(|| ticker::Ticker::start(&engine)).transpose();
         let ticker = ticker.map_err(|e| EngineError::Engine(format!("no ticker thread: {e}")))?;
         let native_kernels = config.native_kernels;
-        Ok(Self(Arc::new(Inner { engine, plan, native_kernels, _ticker: ticker })))
+        Ok(Self(Arc::new(Inner { engine, plan, arenas, native_kernels, _ticker: ticker })))
     }
 
     /// The wasmtime engine, to make stores with.
@@ -112,6 +108,12 @@ impl Engine {
     #[must_use]
     pub fn plan(&self) -> &PoolPlan {
         &self.0.plan
+    }
+
+    /// Where instances' memories lie.
+    #[must_use]
+    pub fn arenas(&self) -> &Arenas {
+        &self.0.arenas
     }
 
     /// Whether guests may call native kernels.

@@ -3,14 +3,15 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 
-use mayfly_core::Mac;
 use mayfly_core::record::Abi;
-use mayfly_store::artifact::VerifiedArtifact;
+use mayfly_core::{Digest, Mac};
+use mayfly_store::artifact::{VerifiedArtifact, VerifiedImage};
 use parking_lot::Mutex;
-use wasmtime::{ExternType, InstancePre, Linker, Module, ModuleExport};
+use wasmtime::{ExternType, InstancePre, Linker, Module, ModuleExport, Store};
 
 use crate::engine::{Engine, EngineError};
 use crate::imports;
+use crate::memory::{Hosted, Image, OutOfArenas, Template};
 use crate::sandbox::{Assets, Sandbox};
 
 /// What links code: one per process.
@@ -19,10 +20,12 @@ pub struct Programs {
     linker: Linker<Sandbox>,
     /// Code that some revision has, by the proof of its bytes.
     loaded: Mutex<HashMap<Code, Weak<Linked>>>,
+    /// Images that some code has.
+    images: Mutex<HashMap<Digest, Weak<Image>>>,
 }
 
-/// The proof of an artifact's bytes, and how it is entered.
-type Code = ([u8; Mac::BYTES], Abi);
+/// The proof of an artifact's bytes, what its memories begin with, and how it is entered.
+type Code = ([u8; Mac::BYTES], Option<Digest>, Abi);
 
 /// An artifact's code, linked: one for all revisions that have the very same bytes. All that a request does with it is
 /// instantiate.
@@ -33,6 +36,8 @@ pub struct Linked {
     pub calls: Box<[ModuleExport]>,
     /// The one memory.
     pub memory: ModuleExport,
+    /// What it is like at first.
+    pub template: Arc<Template>,
 }
 
 /// A revision's code, and what only this revision has.
@@ -41,15 +46,13 @@ pub struct LoadedModule {
     linked: Arc<Linked>,
     /// Assets that init reads for each request, if there is no snapshot.
     pub assets: Option<Arc<Assets>>,
-    /// Bytes of a request's dirty pages that an idle slot may hold for the next one.
-    pub idle_bytes: u64,
 }
 
 impl LoadedModule {
-    /// Code that nobody else has, and whose slots keep nothing for the next request.
+    /// Code that nobody else has.
     #[must_use]
     pub fn alone(linked: Linked, assets: Option<Arc<Assets>>) -> Self {
-        Self { linked: Arc::new(linked), assets, idle_bytes: 0 }
+        Self { linked: Arc::new(linked), assets }
     }
 }
 
@@ -62,13 +65,15 @@ impl std::ops::Deref for LoadedModule {
 }
 
 impl Linked {
-    /// Linear memory of a fresh instance, in bytes.
-    #[must_use]
-    pub fn initial_memory(&self) -> u64 {
-        match self.pre.module().get_export("memory") {
-            Some(ExternType::Memory(memory)) => memory.minimum().saturating_mul(memory.page_size()),
-            _ => 0,
-        }
+    /// A store with a memory for an instance of this.
+    ///
+    /// # Errors
+    /// [`OutOfArenas`].
+    pub fn host(&self, sandbox: Sandbox) -> Result<Hosted<Sandbox>, OutOfArenas> {
+        let lease = self.template.take()?;
+        let mut hosted = Hosted::new(Store::new(self.pre.module().engine(), sandbox), lease);
+        hosted.limiter(Sandbox::limiter);
+        Ok(hosted)
     }
 }
 
@@ -80,7 +85,7 @@ impl Programs {
     pub fn new(engine: Engine) -> Result<Self, EngineError> {
         let linker = imports::linker(engine.wasmtime(), engine.native_kernels())
             .map_err(|e| EngineError::Engine(format!("{e:#}")))?;
-        Ok(Self { engine, linker, loaded: Mutex::default() })
+        Ok(Self { engine, linker, loaded: Mutex::default(), images: Mutex::default() })
     }
 
     /// Maps an artifact's code and links it, unless a revision has the same already.
@@ -90,30 +95,54 @@ impl Programs {
     pub fn load(
         &self,
         artifact: &VerifiedArtifact,
+        image: Option<&VerifiedImage>,
         abi: Abi,
         assets: Option<Arc<Assets>>,
     ) -> Result<LoadedModule, EngineError> {
-        let idle_bytes = self.engine.plan().idle_bytes();
-        let key = (*artifact.mac().as_bytes(), abi);
+        let key = (*artifact.mac().as_bytes(), image.map(VerifiedImage::digest), abi);
         if let Some(linked) = self.loaded.lock().get(&key).and_then(Weak::upgrade) {
-            return Ok(LoadedModule { linked, assets, idle_bytes });
+            return Ok(LoadedModule { linked, assets });
         }
         // Two that load the same at one time have one each.
-        let linked = Arc::new(self.link(&self.engine.deserialize(artifact)?, abi)?);
+        let linked = Arc::new(self.link(&self.engine.deserialize(artifact)?, image, abi)?);
         let mut loaded = self.loaded.lock();
         loaded.retain(|_, linked| linked.strong_count() > 0);
         loaded.insert(key, Arc::downgrade(&linked));
-        Ok(LoadedModule { linked, assets, idle_bytes })
+        Ok(LoadedModule { linked, assets })
     }
 
-    fn link(&self, module: &Module, abi: Abi) -> Result<Linked, EngineError> {
+    fn link(
+        &self,
+        module: &Module,
+        image: Option<&VerifiedImage>,
+        abi: Abi,
+    ) -> Result<Linked, EngineError> {
         let refused = |error: wasmtime::Error| EngineError::Load(format!("{error:#}"));
-        // Made now, so that no request pays for the image's first mapping.
-        module.initialize_copy_on_write_image().map_err(refused)?;
         let pre = self.linker.instantiate_pre(module).map_err(refused)?;
         let memory = module.get_export_index("memory").ok_or(EngineError::Export("memory"))?;
+        let bytes = match module.get_export("memory") {
+            Some(ExternType::Memory(memory)) => memory.minimum().saturating_mul(memory.page_size()),
+            _ => 0,
+        };
+        let image = image.map(|image| self.map(image)).transpose()?.flatten();
+        let template = self.engine.arenas().template(image, bytes);
         let calls = entry_calls(module, abi)?.into();
-        Ok(Linked { pre, calls, memory })
+        Ok(Linked { pre, calls, memory, template })
+    }
+
+    /// An image, mapped once for all that have the same.
+    fn map(&self, image: &VerifiedImage) -> Result<Option<Arc<Image>>, EngineError> {
+        let mut images = self.images.lock();
+        if let Some(image) = images.get(&image.digest()).and_then(Weak::upgrade) {
+            return Ok(Some(image));
+        }
+        images.retain(|_, image| image.strong_count() > 0);
+        let mapped = Image::map(image)
+            .map_err(|error| EngineError::Load(format!("the image cannot be mapped: {error}")))?;
+        if let Some(mapped) = &mapped {
+            images.insert(image.digest(), Arc::downgrade(mapped));
+        }
+        Ok(mapped)
     }
 }
 

@@ -5,11 +5,9 @@ mod tally;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
 
 use mayfly_core::Limits;
-use mayfly_core::limits::node::LARGE_MEMORY_BYTES;
-use mayfly_core::record::{RevisionRecord, Snapshot};
+use mayfly_core::record::RevisionRecord;
 use mayfly_core::shares::Share;
 use mayfly_observe::logs::Source;
 use mayfly_observe::metrics::RevisionMetrics;
@@ -17,8 +15,6 @@ use mayfly_oip::Model;
 use tokio::sync::{OnceCell, Semaphore};
 
 use crate::admission::{Tenant, Usage};
-use crate::engine::pages::Run;
-use crate::engine::warm::Warm;
 use crate::program::LoadedModule;
 use crate::sandbox::Terms;
 pub use met::{Due, Met};
@@ -84,7 +80,7 @@ impl Revision {
         log: Arc<Source>,
     ) -> Arc<Self> {
         let record = Arc::new(record);
-        let usage = Usage::new(record.function.clone(), module.initial_memory());
+        let usage = Usage::new(record.function.clone(), module.template.bytes());
         Arc::new(Self {
             terms: Terms::new(record.clone(), log, module.assets.clone()),
             tenant: Tenant::new(usage, record.settings.limits.concurrency),
@@ -97,27 +93,6 @@ impl Revision {
             shares: Shares::default(),
             slow: AtomicBool::new(false),
         })
-    }
-
-    /// What is to be put back into the slot of an instance with this memory, whose call took so much CPU time.
-    #[must_use]
-    pub fn warm(&self, memory: &[u8], call: Duration) -> Option<Warm<'_>> {
-        let dirty = self.tenant.footprint.expected();
-        Warm::new(memory, self.image(), dirty, self.module.idle_bytes, call)
-    }
-
-    /// Whether an instance may have so many of its image's pages mapped that a worker must not take them away, however
-    /// short its call was: the one before it in the slot may have wanted them.
-    #[must_use]
-    pub fn has_large_image(&self) -> bool {
-        self.image().iter().map(|[start, end]| end - start).sum::<u64>() >= LARGE_MEMORY_BYTES
-    }
-
-    fn image(&self) -> &[Run] {
-        match &self.record.snapshot {
-            Snapshot::Taken { image, .. } => image,
-            Snapshot::NoInit | Snapshot::Refused { .. } => &[],
-        }
     }
 
     /// Caps of one invocation.

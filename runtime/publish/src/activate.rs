@@ -11,7 +11,7 @@ use mayfly_host::engine::EngineError;
 use mayfly_host::program::LoadedModule;
 use mayfly_host::revision::Revision;
 use mayfly_host::sandbox::Assets;
-use mayfly_store::artifact::{Reject, VerifiedArtifact};
+use mayfly_store::artifact::{Reject, VerifiedArtifact, VerifiedImage};
 
 use super::error::{PublishError, PublishErrorKind, Stage};
 use super::validate::validate;
@@ -24,17 +24,18 @@ impl Shared {
         &self,
         record: &RevisionRecord,
         artifact: VerifiedArtifact,
+        image: Option<VerifiedImage>,
         assets: Option<Arc<Assets>>,
     ) -> Result<LoadedModule, PublishError> {
         let (programs, abi) = (self.programs.clone(), record.abi);
         let loaded = blocking(Stage::Activate, move || {
             programs
-                .load(&artifact, abi, assets)
+                .load(&artifact, image.as_ref(), abi, assets)
                 .map_err(|error| PublishErrorKind::from(error).at(Stage::Activate))
         })
         .await?;
         let revision = self.revision(record.clone(), loaded.clone());
-        if let Err(error) = self.trials.run(&self.engine, &revision, &self.logs).await {
+        if let Err(error) = self.trials.run(&revision, &self.logs).await {
             self.forget_metrics(&record.function);
             return Err(PublishErrorKind::from(error).at(Stage::Activate));
         }
@@ -68,8 +69,12 @@ impl Shared {
         }
         // Another function of the same module may have made the file anew since, with a proof of its own.
         let row = self.records.artifact(record.artifact).ok().flatten();
-        let mac = row.map_or(record.artifact_mac, |row| row.mac);
+        let (mac, row_image) = match row {
+            Some(row) => (row.mac, row.image),
+            None => (record.artifact_mac, record.image),
+        };
         let artifact = self.store.open_artifact(record.artifact, &mac)?;
+        let image = row_image.map(|image| self.store.open_image(image)).transpose()?;
         let assets = match record.snapshot {
             Snapshot::Refused { .. } => {
                 let wasm = self.store.read_wasm(record.wasm)?;
@@ -77,7 +82,7 @@ impl Shared {
             }
             Snapshot::NoInit | Snapshot::Taken { .. } => None,
         };
-        Ok(self.programs.load(&artifact, record.abi, assets)?)
+        Ok(self.programs.load(&artifact, image.as_ref(), record.abi, assets)?)
     }
 }
 

@@ -13,14 +13,16 @@ use super::validate::{Plan, Validated, validate_snapshot};
 use super::{Shared, blocking};
 
 /// Raised whenever the same module would give other code.
-pub(super) const PIPELINE: u32 = 3;
+pub(super) const PIPELINE: u32 = 4;
 
 /// What a build makes.
 #[derive(Debug)]
 pub(super) struct Built {
     /// The code.
     pub code: Bytes,
-    /// What is in it.
+    /// The module that it was made of, whose data are the image.
+    pub module: Bytes,
+    /// What is in both.
     pub snapshot: Snapshot,
     /// What init wrote.
     pub log: String,
@@ -93,20 +95,21 @@ impl Shared {
         let mut work = Work { shared: self, cache, changed: false, functions: (0, 0) };
         let made = match &module.plan {
             Plan::NoInit => {
-                let code = work.compile(&module.code, None, times).await?;
-                (code, Snapshot::NoInit, String::new())
+                let code = work.compile(&module.code, None, true, times).await?;
+                (code, module.code.clone(), Snapshot::NoInit, String::new())
             }
             Plan::Refused { reason } => {
-                let code = work.compile(&module.code, None, times).await?;
-                (code, Snapshot::Refused { reason: reason.clone() }, String::new())
+                let code = work.compile(&module.code, None, true, times).await?;
+                let snapshot = Snapshot::Refused { reason: reason.clone() };
+                (code, module.code.clone(), snapshot, String::new())
             }
             Plan::Snapshot { init } => work.snapshot(module, init, limits, times).await?,
         };
-        let (code, snapshot, log) = made;
+        let (code, module, snapshot, log) = made;
         if work.changed {
             self.put_cache(cache_key, work.cache).await?;
         }
-        Ok(Built { code, snapshot, log, functions: work.functions })
+        Ok(Built { code, module, snapshot, log, functions: work.functions })
     }
 }
 
@@ -138,11 +141,12 @@ impl Work<'_> {
         &mut self,
         wasm: &Bytes,
         instrument: Option<&str>,
+        without_data: bool,
         times: &mut Times<'_>,
     ) -> Result<Bytes, PublishError> {
         let shared = self.shared;
         shared.metrics.compiles.inc();
-        let job = Job { instrument: instrument.map(str::to_owned) };
+        let job = Job { instrument: instrument.map(str::to_owned), without_data };
         let Compiled { code, cache, functions } = times
             .stage(Stage::Compile, compile(&shared.children, wasm.clone(), self.cache.clone(), job))
             .await
@@ -170,7 +174,7 @@ impl Work<'_> {
         if !kept.is_empty() {
             return Ok(kept);
         }
-        let code = self.compile(&module.code, Some(init), times).await?;
+        let code = self.compile(&module.code, Some(init), false, times).await?;
         self.shared.put_cache(key, code.clone()).await?;
         Ok(code)
     }
@@ -181,7 +185,7 @@ impl Work<'_> {
         init: &str,
         limits: &Limits,
         times: &mut Times<'_>,
-    ) -> Result<(Bytes, Snapshot, String), PublishError> {
+    ) -> Result<(Bytes, Bytes, Snapshot, String), PublishError> {
         let shared = self.shared;
         let kernels = shared.engine.native_kernels();
         let instrumented = self.instrumented(module, init, times).await?;
@@ -197,11 +201,11 @@ impl Work<'_> {
         let snapshotted = match times.stage(Stage::Preinit, run).await {
             Ok(snapshotted) => snapshotted,
             Err(PreinitError::NeedsRequest { import, log }) => {
-                let code = self.compile(&module.code, Some(init), times).await?;
+                let code = self.compile(&module.code, Some(init), true, times).await?;
                 let reason = format!(
                     "`{init}` calls {import}, which is there only while a request is handled"
                 );
-                return Ok((code, Snapshot::Refused { reason }, log));
+                return Ok((code, module.code.clone(), Snapshot::Refused { reason }, log));
             }
             Err(error) => return Err(PublishErrorKind::from(error).at(Stage::Preinit)),
         };
@@ -213,11 +217,12 @@ impl Work<'_> {
         .await?;
         // With instruments again: an exported global is compiled in another way than one that is not, so without them a
         // third of all functions would miss the cache.
-        let code = self.compile(&snapshotted.wasm, Some(init), times).await?;
+        let code = self.compile(&snapshotted.wasm, Some(init), true, times).await?;
         let ask = Ask { seeds: module.seed_probe, weights: module.weight_bytes };
         let mut weight_bytes = None;
         if ask.seeds || ask.weights {
-            let run = probe(&shared.children, code.clone(), limits, kernels, ask);
+            let image = snapshotted.wasm.clone();
+            let run = probe(&shared.children, code.clone(), image, limits, kernels, ask);
             weight_bytes = times
                 .stage(Stage::Preinit, run)
                 .await
@@ -229,6 +234,6 @@ impl Work<'_> {
             image: found.image,
             weight_bytes,
         };
-        Ok((code, snapshot, snapshotted.log))
+        Ok((code, snapshotted.wasm, snapshot, snapshotted.log))
     }
 }

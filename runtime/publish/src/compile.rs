@@ -18,7 +18,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use wasmtime_wizer::Wizer;
 
-use super::guard;
+use super::{guard, image};
 use crate::child::{Answer, Caps, ChildError, Children, Verb};
 
 /// What the child is asked for, beside the blobs `[wasm, cache]`.
@@ -26,6 +26,8 @@ use crate::child::{Answer, Caps, ChildError, Children, Verb};
 pub struct Job {
     /// The init export, if the module is to be instrumented: its mutable globals and its memory are exported then.
     pub instrument: Option<String>,
+    /// Whether its data are left out: they are an image of their own.
+    pub without_data: bool,
 }
 
 /// What the child says, beside the blobs `[code, cache, guarded]`; all are empty after an error. The last one is the module
@@ -134,7 +136,10 @@ fn compile_here(
         Some(init) => guard::guard(&Wizer::new().init_func(init).instrument(wasm)?.1)?,
         None => guard::guard(wasm)?,
     };
-    let code = engine.precompile_module(&guarded)?;
+    let code = match job.without_data {
+        true => engine.precompile_module(&image::without_data(&guarded)?)?,
+        false => engine.precompile_module(&guarded)?,
+    };
     Ok((code, guard::without_data(&guarded)?))
 }
 
@@ -216,7 +221,7 @@ mod tests {
 
     fn build(cache: Bytes) -> (Report, Vec<Bytes>) {
         let wasm = wat::parse_str(MODULE).unwrap();
-        child(Job { instrument: None }, vec![wasm.into(), cache]).unwrap()
+        child(Job { instrument: None, without_data: true }, vec![wasm.into(), cache]).unwrap()
     }
 
     /// A key also covers the exception tables that an entry trampoline left in the scratch space it was compiled in
@@ -259,7 +264,8 @@ mod tests {
     #[test]
     fn what_the_compiler_refuses_comes_back_as_words() {
         let wasm = Bytes::from_static(b"\0asm\x01\0\0\0\x01\x01");
-        let (report, blobs) = child(Job { instrument: None }, vec![wasm, Bytes::new()]).unwrap();
+        let (report, blobs) =
+            child(Job { instrument: None, without_data: true }, vec![wasm, Bytes::new()]).unwrap();
         assert!(report.error.is_some());
         assert!(blobs[0].is_empty());
     }

@@ -262,7 +262,7 @@ impl PublishError {
                 "remove functions that are not used".into()
             }
             PublishErrorKind::TooManyFunctions { .. } => {
-                "each is an open file: raise `ulimit -n` (LimitNOFILE), or remove functions".into()
+                "each is two open files: raise `ulimit -n` (LimitNOFILE), or remove functions".into()
             }
             PublishErrorKind::TooManyRoutes { .. } => {
                 "deploy with fewer routes, or remove functions that have some".into()

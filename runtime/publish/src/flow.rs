@@ -13,12 +13,13 @@ use mayfly_host::catalog::{Clash, ClashKind, Entry, Leaves, Takes};
 use mayfly_host::revision::Revision;
 use mayfly_host::sandbox::Assets;
 use mayfly_store::artifact::store::{Kind, Pins};
-use mayfly_store::artifact::{Reject, VerifiedArtifact};
+use mayfly_store::artifact::{Reject, VerifiedArtifact, VerifiedImage};
 use mayfly_store::records::ArtifactRow;
 
 use super::activate::keep_assets;
 use super::build::Built;
 use super::error::{PublishError, PublishErrorKind, Stage};
+use super::image::Layout;
 use super::report::{PublishReport, Times};
 use super::validate::{Plan, Validated, validate};
 use super::{PublishRequest, Shared, blocking};
@@ -73,7 +74,10 @@ struct Order {
 /// Code on disk that was verified, and what is known of it.
 pub(super) struct Stored {
     pub(super) artifact: VerifiedArtifact,
+    pub(super) image: Option<VerifiedImage>,
     pub(super) row: ArtifactRow,
+    /// Until a row refers to the image.
+    _image: Option<Pins>,
     log: String,
     functions: (u64, u64),
     reused: bool,
@@ -183,19 +187,31 @@ impl Shared {
         let Some(row) = row else { return Ok(None) };
         let (store, Upload { wasm, digest, key }) = (self.store.clone(), upload.clone());
         let opened = blocking(Stage::Store, move || {
-            let artifact = match store.open_artifact(key, &row.mac) {
-                Ok(artifact) => artifact,
+            let pins = row.image.map(|image| store.pin(&[(Kind::Image, image)]));
+            let both = store.open_artifact(key, &row.mac).and_then(|artifact| {
+                Ok((artifact, row.image.map(|image| store.open_image(image)).transpose()?))
+            });
+            let (artifact, image) = match both {
+                Ok(both) => both,
                 Err(reject) => return Ok(Err(reject)),
             };
             store
                 .put_wasm(digest, &wasm)
                 .map_err(|error| PublishErrorKind::from(error).at(Stage::Store))?;
-            Ok(Ok((artifact, row)))
+            Ok(Ok((artifact, image, row, pins)))
         });
         match opened.await? {
-            Ok((artifact, row)) => {
+            Ok((artifact, image, row, pins)) => {
                 let (log, functions) = (String::new(), (0, 0));
-                Ok(Some(Stored { artifact, row, log, functions, reused: true }))
+                Ok(Some(Stored {
+                    artifact,
+                    image,
+                    row,
+                    _image: pins,
+                    log,
+                    functions,
+                    reused: true,
+                }))
             }
             Err(Reject::Missing) => Ok(None),
             Err(reject) => {
@@ -216,14 +232,27 @@ impl Shared {
         let (store, Upload { wasm, digest, key }) = (self.store.clone(), upload.clone());
         blocking(Stage::Store, move || {
             let at = |kind: PublishErrorKind| kind.at(Stage::Store);
-            let needs = (built.code.len() + wasm.len()) as u64;
+            let layout = Layout::of(&built.module)
+                .map_err(|error| at(PublishErrorKind::Internal(error.to_string())))?;
+            let parts = layout.parts(&built.module);
+            let needs = (built.code.len() + wasm.len()) as u64 + layout.bytes;
             store.make_room(needs, &current).map_err(|error| at(error.into()))?;
             store.put_wasm(digest, &wasm).map_err(|error| at(error.into()))?;
             let mac = store.put_artifact(key, &built.code).map_err(|error| at(error.into()))?;
             // Read back from the disk: what a restart would find is what serves now.
             let artifact = store.open_artifact(key, &mac).map_err(|reject| at(reject.into()))?;
-            let row = ArtifactRow { mac, snapshot: built.snapshot };
-            Ok(Stored { artifact, row, log: built.log, functions: built.functions, reused: false })
+            let (mut image, mut pins) = (None, None);
+            if layout.bytes > 0 {
+                let pin = |image| store.pin(&[(Kind::Image, image)]);
+                let put = store.put_image(layout.bytes, &parts, pin);
+                let (digest, pinned) = put.map_err(|error| at(error.into()))?;
+                image = Some(store.open_image(digest).map_err(|reject| at(reject.into()))?);
+                pins = Some(pinned);
+            }
+            let found = image.as_ref().map(VerifiedImage::digest);
+            let row = ArtifactRow { mac, snapshot: built.snapshot, image: found };
+            let (log, functions) = (built.log, built.functions);
+            Ok(Stored { artifact, image, row, _image: pins, log, functions, reused: false })
         })
         .await
     }
@@ -248,6 +277,7 @@ impl Shared {
             artifact: upload.key,
             artifact_mac: stored.row.mac,
             artifact_bytes: stored.artifact.bytes(),
+            image: stored.row.image,
             abi: module.abi,
             snapshot: stored.row.snapshot,
             settings,
@@ -263,7 +293,7 @@ impl Shared {
         // Before the trial, because it takes time, and after it, because others have gone on meanwhile.
         self.check_routes(&record)?;
         let assets = assets_at_run_time(&record.snapshot, &module.assets);
-        let loaded = self.try_out(&record, stored.artifact, assets).await?;
+        let loaded = self.try_out(&record, stored.artifact, stored.image, assets).await?;
         // The commit is the last step that can fail, so its own time is not in the record.
         times.finish(Stage::Activate, start);
         record.stages = times.so_far();

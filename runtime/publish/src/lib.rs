@@ -8,6 +8,7 @@ pub mod child;
 pub mod compile;
 pub mod error;
 pub mod guard;
+pub mod image;
 pub mod preinit;
 pub mod probe;
 pub mod rehearsal;

@@ -10,6 +10,7 @@ use mayfly_host::engine::codegen::load_handed_down;
 use mayfly_host::sandbox::Assets;
 use serde::{Deserialize, Serialize};
 
+use super::image::Layout;
 use super::init_host::{self, Budget, Log, Phase};
 use super::preinit::{engine, instantiate, runtime};
 use crate::child::{Answer, Caps, ChildError, Children, Verb};
@@ -17,7 +18,7 @@ use crate::child::{Answer, Caps, ChildError, Children, Verb};
 /// A restored instance only draws a few words and hashes.
 const PROBE_TIME: Duration = Duration::from_secs(5);
 
-/// What the child is asked for, beside the blob `[code]`.
+/// What the child is asked for, beside the blobs `[code, module]`, the second of which has the data.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Job {
     native_kernels: bool,
@@ -73,6 +74,7 @@ pub enum ProbeError {
 pub async fn probe(
     children: &Children,
     code: Bytes,
+    module: Bytes,
     limits: &Limits,
     native_kernels: bool,
     ask: Ask,
@@ -85,7 +87,7 @@ pub async fn probe(
     };
     let time = PROBE_TIME + node::CHILD_GRACE;
     let caps = Caps::of_node(time.as_secs());
-    let (report, _) = children.run(Verb::Probe, job, vec![code], caps, time).await?;
+    let (report, _) = children.run(Verb::Probe, job, vec![code, module], caps, time).await?;
     match report {
         Report::Answers { seeds: Some((first, second)), .. } if first == second => {
             Err(ProbeError::Equal(first))
@@ -100,8 +102,9 @@ pub async fn probe(
 
 /// The child's side.
 pub(crate) fn child(job: Job, blobs: Vec<Bytes>) -> anyhow::Result<Answer<Report>> {
-    let [code] = <[Bytes; 1]>::try_from(blobs)
-        .map_err(|blobs| anyhow::anyhow!("{} blobs instead of one", blobs.len()))?;
+    let [code, data] = <[Bytes; 2]>::try_from(blobs)
+        .map_err(|blobs| anyhow::anyhow!("{} blobs instead of two", blobs.len()))?;
+    let layout = Layout::of(&data)?;
     let engine = engine()?;
     let module = load_handed_down(&engine, &code)?;
     drop(code);
@@ -114,6 +117,11 @@ pub(crate) fn child(job: Job, blobs: Vec<Bytes>) -> anyhow::Result<Answer<Report
     let answer = async |name: &str| {
         let mut store = init_host::store(&engine, Assets::default(), budget, &Log::default());
         let instance = instantiate(&mut store, &linker, &module).await?;
+        if let Some(memory) = store.data().memory {
+            for (at, part) in layout.parts(&data) {
+                memory.write(&mut store, usize::try_from(at)?, part)?;
+            }
+        }
         instance.get_typed_func::<(), i64>(&mut store, name)?.call_async(&mut store, ()).await
     };
     let runtime = runtime()?;

@@ -9,6 +9,7 @@ use mayfly_host::revision::Revision;
 
 use super::compile::{Job, compile};
 use super::error::{PublishError, PublishErrorKind, Stage};
+use super::image::Layout;
 use super::validate::validate;
 use super::{Publisher, Shared, blocking};
 use crate::self_test::{self, SelfTestError};
@@ -43,7 +44,7 @@ impl Publisher {
         let store = shared.store.clone();
         let mut code = blocking(Stage::Compile, move || Ok(store.read_cache(kept))).await?;
         if code.is_empty() {
-            let job = Job { instrument: None };
+            let job = Job { instrument: None, without_data: true };
             let compiled = compile(&shared.children, module.code, Bytes::new(), job).await;
             code = compiled.map_err(|error| PublishErrorKind::from(error).at(Stage::Compile))?.code;
             let (store, code) = (shared.store.clone(), code.clone());
@@ -71,14 +72,20 @@ impl Shared {
     ) -> Result<Arc<Revision>, PublishError> {
         let digest = Digest::of(wasm);
         let key = self.key(digest, &Limits::default(), false);
-        let (shared, bytes) = (self.clone(), code.len() as u64);
+        let (shared, bytes, module) = (self.clone(), code.len() as u64, wasm.clone());
         let (loaded, mac) = blocking(Stage::Activate, move || {
             let at = |kind: PublishErrorKind| kind.at(Stage::Activate);
             let (artifact, mac) =
                 shared.store.in_memory(key, &code).map_err(|reject| at(reject.into()))?;
+            let layout = Layout::of(&module)
+                .map_err(|error| at(PublishErrorKind::Internal(error.to_string())))?;
+            let image = (layout.bytes > 0)
+                .then(|| shared.store.image_in_memory(layout.bytes, &layout.parts(&module)))
+                .transpose()
+                .map_err(|reject| at(reject.into()))?;
             let loaded = shared
                 .programs
-                .load(&artifact, Abi::Reactor, None)
+                .load(&artifact, image.as_ref(), Abi::Reactor, None)
                 .map_err(|error| at(error.into()))?;
             Ok((loaded, mac))
         })
@@ -93,6 +100,7 @@ impl Shared {
             artifact: key,
             artifact_mac: mac,
             artifact_bytes: bytes,
+            image: None,
             abi: Abi::Reactor,
             snapshot: Snapshot::NoInit,
             settings: Settings::default(),

@@ -199,9 +199,10 @@ impl Shared {
         record.artifact = key;
         record.artifact_mac = stored.row.mac;
         record.artifact_bytes = stored.artifact.bytes();
+        record.image = stored.row.image;
         record.snapshot = stored.row.snapshot;
         let assets = assets_at_run_time(&record.snapshot, &module.assets);
-        let loaded = self.try_out(&record, stored.artifact, assets).await?;
+        let loaded = self.try_out(&record, stored.artifact, stored.image, assets).await?;
         let _commit = self.commits.lock().await;
         self.records
             .commit(&record)

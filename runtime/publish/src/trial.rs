@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use mayfly_core::limits::node;
 use mayfly_host::admission::{GUEST_NICE, memory_is_short};
-use mayfly_host::engine::{Engine, EngineError};
+use mayfly_host::engine::EngineError;
+use mayfly_host::memory::OutOfArenas;
 use mayfly_host::meter::Tick;
 use mayfly_host::revision::Revision;
 use mayfly_host::sandbox::{Sandbox, Stop};
 use mayfly_observe::logs::LogSink;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
-use wasmtime::{PoolConcurrencyLimitError, Store, UpdateDeadline};
+use wasmtime::UpdateDeadline;
 
 /// Beyond `START_TIMEOUT`, for an instance to be made and dropped on a machine that is busy.
 const GRACE: Duration = Duration::from_millis(500);
@@ -40,18 +41,13 @@ impl Trials {
     ///
     /// # Errors
     /// [`EngineError::Instantiate`], [`EngineError::StartTimeout`], [`EngineError::PoolFull`].
-    pub async fn run(
-        &self,
-        engine: &Engine,
-        revision: &Arc<Revision>,
-        logs: &LogSink,
-    ) -> Result<(), EngineError> {
+    pub async fn run(&self, revision: &Arc<Revision>, logs: &LogSink) -> Result<(), EngineError> {
         let patience = node::START_TIMEOUT + GRACE;
         // A publish has one of as many turns, so this waits only for a trial that went on when its publish had gone.
         let slot = tokio::time::timeout(patience, self.0.clone().acquire_owned()).await;
         let Ok(Ok(slot)) = slot else { return Err(EngineError::PoolFull) };
-        let (engine, revision, logs) = (engine.clone(), revision.clone(), logs.clone());
-        let ended = on_its_own_thread(slot, move || try_out(&engine, revision, logs))
+        let (revision, logs) = (revision.clone(), logs.clone());
+        let ended = on_its_own_thread(slot, move || try_out(&revision, logs))
             .map_err(|error| EngineError::Engine(format!("no thread for a trial: {error}")))?;
         match tokio::time::timeout(patience, ended).await {
             Ok(Ok(result)) => result,
@@ -77,14 +73,17 @@ fn on_its_own_thread<T: Send + 'static>(
     Ok(ended)
 }
 
-fn try_out(engine: &Engine, revision: Arc<Revision>, logs: LogSink) -> Result<(), EngineError> {
+fn try_out(revision: &Revision, logs: LogSink) -> Result<(), EngineError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .build()
         .map_err(|error| EngineError::Engine(format!("no timer for a trial: {error}")))?;
     let sandbox = Sandbox::rehearsal(revision.terms.clone(), logs);
-    let mut store = Store::new(engine.wasmtime(), sandbox);
-    store.limiter(Sandbox::limiter);
+    let mut store = match revision.module.host(sandbox) {
+        Ok(store) => store,
+        Err(OutOfArenas::Lent) => return Err(EngineError::PoolFull),
+        Err(error) => return Err(EngineError::Instantiate(error.to_string())),
+    };
     store.set_epoch_deadline(1);
     // By the clock: epochs come late when a host function takes its time.
     store.epoch_deadline_callback(|context| match context.data().meter.tick() {
@@ -93,13 +92,12 @@ fn try_out(engine: &Engine, revision: Arc<Revision>, logs: LogSink) -> Result<()
         Tick::GoOn | Tick::Yield => Ok(UpdateDeadline::Continue(1)),
         Tick::Over(outcome) => Err(Stop(outcome).into()),
     });
-    let instance = revision.module.pre.instantiate_async(&mut store);
+    let instance = store.instantiate(&revision.module.pre);
     // What sleeps in the host sees no epoch.
     let made =
         runtime.block_on(async { tokio::time::timeout(node::START_TIMEOUT, instance).await });
     match made {
         Ok(Ok(_)) => Ok(()),
-        Ok(Err(error)) if error.is::<PoolConcurrencyLimitError>() => Err(EngineError::PoolFull),
         Ok(Err(error)) if error.is::<Stop>() => Err(EngineError::StartTimeout),
         Ok(Err(error)) => Err(EngineError::Instantiate(format!("{error:#}"))),
         Err(_) => Err(EngineError::StartTimeout),

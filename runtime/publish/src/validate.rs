@@ -16,6 +16,7 @@ use mayfly_host::sandbox::Assets;
 use wasm_encoder::{Module, RawSection};
 use wasmparser::{Parser, Payload, Validator};
 
+use super::image::Layout;
 pub use inspect::Inspection;
 pub use refusal::Refusal;
 
@@ -103,6 +104,7 @@ fn check(wasm: &[u8], limits: &Limits) -> Result<Inspection, Refusal> {
     let types = validator.validate_all(wasm).map_err(|error| Refusal::from_parser(&error))?;
     let found = inspect::inspect(wasm, types.as_ref())?;
     startup::check(wasm)?;
+    Layout::of(wasm)?;
     if found.memory_bytes > limits.memory_bytes {
         return Err(Refusal::Memory { needs: found.memory_bytes, limit: limits.memory_bytes });
     }

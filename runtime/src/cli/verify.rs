@@ -37,9 +37,6 @@ struct Isolation {
     /// Slots of the pool; with one, every instance follows another in the same memory.
     #[arg(long, default_value_t = 1)]
     slots: usize,
-    /// How slots are reset; both, each in a process of its own, if not given.
-    #[arg(long, value_enum)]
-    pagemap_scan: Option<Switch>,
     /// Makes the order of instances; a failure prints it.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -54,42 +51,15 @@ struct Isolation {
     printing: Printing,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Switch {
-    On,
-    Off,
-}
-
 impl Verify {
     pub(super) async fn run(self) -> Result<(), Failure> {
         match self.what {
-            What::Isolation(verb) if verb.pagemap_scan.is_some() => verb.run().await,
-            What::Isolation(verb) => verb.run_both(),
+            What::Isolation(verb) => verb.run().await,
         }
     }
 }
 
 impl Isolation {
-    /// A process has one engine, so each way to reset has a process.
-    fn run_both(&self) -> Result<(), Failure> {
-        let own = std::env::current_exe()?;
-        for switch in ["off", "on"] {
-            let mut command = Command::new(&own);
-            command.args(["verify", "isolation", "--pagemap-scan", switch]);
-            command.args(["--alternations", &self.alternations.to_string()]);
-            command.args(["--slots", &self.slots.to_string(), "--seed", &self.seed.to_string()]);
-            command.args(self.guest.iter().flat_map(|path| ["--guest".as_ref(), path.as_os_str()]));
-            command.args(self.compact.then_some("--compact"));
-            command.args(self.printing.json().then_some("--output=json"));
-            let status = command.status()?;
-            if !status.success() {
-                let code = status.code().and_then(|code| u8::try_from(code).ok());
-                return Err(Failure::new(code.unwrap_or(code::FAILED), ""));
-            }
-        }
-        Ok(())
-    }
-
     async fn run(self) -> Result<(), Failure> {
         let failed = |why: &dyn std::fmt::Display| Failure::new(code::FAILED, why);
         let read = |path: &PathBuf| {
@@ -101,7 +71,6 @@ impl Isolation {
         let plan = IsolationPlan {
             alternations: self.alternations,
             slots: self.slots,
-            pagemap_scan: Some(self.pagemap_scan == Some(Switch::On)),
             seed: self.seed,
             guest,
         };
@@ -129,9 +98,8 @@ impl Isolation {
 fn describe(report: &IsolationReport, compactions: u64) -> String {
     let IsolationReport { alternations, trapped, hits, draws, repeats, slots, seed, .. } = report;
     let IsolationReport { hashes, hash_repeats, .. } = report;
-    let scan = if report.pagemap_scan { "on" } else { "off" };
     let mut text = format!(
-        "pagemap scan {scan}: {alternations} instances in {slots} slot(s), {trapped} trapped, {hits} hits; {draws} random draws, {repeats} repeats; {hashes} hashes of one key, {hash_repeats} repeats (seed {seed}, {compactions} compactions)\n"
+        "{alternations} instances in {slots} slot(s), {trapped} trapped, {hits} hits; {draws} random draws, {repeats} repeats; {hashes} hashes of one key, {hash_repeats} repeats (seed {seed}, {compactions} compactions)\n"
     );
     for finding in &report.findings {
         text.push_str("  ");

@@ -238,7 +238,6 @@ fn every_key_works_as_file_variable_and_flag() {
         ("engine.slots", "7"),
         ("engine.memory-budget", "7GiB"),
         ("engine.guest-threads", "7"),
-        ("engine.pagemap-scan", "false"),
         ("engine.native-kernels", "false"),
         ("log.format", "json"),
         ("log.level", "debug"),

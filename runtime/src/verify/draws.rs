@@ -6,11 +6,9 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use mayfly_host::engine::Engine;
 use mayfly_host::revision::Revision;
 use mayfly_host::sandbox::Sandbox;
 use mayfly_observe::logs::LogSink;
-use wasmtime::Store;
 
 use super::VerifyError;
 
@@ -25,25 +23,23 @@ pub const GUEST: &[u8] = include_bytes!("guests/draws.wasm");
 /// # Errors
 /// [`VerifyError::Draw`] when an instance cannot be made or does not answer.
 pub async fn repeats(
-    engine: &Engine,
     revision: &Arc<Revision>,
     logs: &LogSink,
     draws: u64,
 ) -> Result<u64, VerifyError> {
     let mut seen = HashSet::new();
     for _ in 0..draws {
-        let hash = draw(engine, revision, logs).await;
+        let hash = draw(revision, logs).await;
         seen.insert(hash.map_err(|error| VerifyError::Draw(format!("{error:#}")))?);
     }
     Ok(draws - seen.len() as u64)
 }
 
-async fn draw(engine: &Engine, revision: &Arc<Revision>, logs: &LogSink) -> wasmtime::Result<i64> {
-    let mut store =
-        Store::new(engine.wasmtime(), Sandbox::rehearsal(revision.terms.clone(), logs.clone()));
-    store.limiter(Sandbox::limiter);
+async fn draw(revision: &Arc<Revision>, logs: &LogSink) -> wasmtime::Result<i64> {
+    let sandbox = Sandbox::rehearsal(revision.terms.clone(), logs.clone());
+    let mut store = revision.module.host(sandbox)?;
     store.set_epoch_deadline(PATIENCE_TICKS);
-    let instance = revision.module.pre.instantiate_async(&mut store).await?;
-    let probe = instance.get_typed_func::<(), i64>(&mut store, mayfly_abi::EXPORT_SEED_PROBE)?;
-    probe.call_async(&mut store, ()).await
+    let instance = store.instantiate(&revision.module.pre).await?;
+    let probe = instance.get_typed_func::<(), i64>(&mut *store, mayfly_abi::EXPORT_SEED_PROBE)?;
+    probe.call_async(&mut *store, ()).await
 }

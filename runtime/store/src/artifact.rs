@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io::{self, Seek as _};
 use std::os::unix::fs::MetadataExt as _;
 
-use mayfly_core::{ArtifactKey, Mac, MacKey};
+use mayfly_core::{ArtifactKey, Digest, Mac, MacKey};
 
 pub use store::{ArtifactStore, StoreError};
 
@@ -76,6 +76,48 @@ impl VerifiedArtifact {
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.bytes
+    }
+}
+
+/// An open file that holds the first bytes of a memory, and of which every byte was checked against its name.
+#[derive(Debug)]
+pub struct VerifiedImage {
+    file: File,
+    bytes: u64,
+    digest: Digest,
+}
+
+impl VerifiedImage {
+    /// Checks a file that was opened without following links, as [`VerifiedArtifact`] is.
+    ///
+    /// # Errors
+    /// [`Reject`] says what is wrong with it.
+    pub(crate) fn verify(file: File, digest: Digest) -> Result<Self, Reject> {
+        let bytes = own_plain_file(&file)?;
+        if store::digest_of_image(&file)? != digest {
+            return Err(Reject::Changed);
+        }
+        Ok(Self { file, bytes, digest })
+    }
+
+    /// The same open file, to be mapped.
+    ///
+    /// # Errors
+    /// When the process has no descriptor left.
+    pub fn open_file(&self) -> io::Result<File> {
+        self.file.try_clone()
+    }
+
+    /// Its length in bytes: whole pages of wasm.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// The digest of its bytes.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        self.digest
     }
 }
 

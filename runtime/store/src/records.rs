@@ -35,6 +35,9 @@ pub struct ArtifactRow {
     pub mac: Mac,
     /// What is in it.
     pub snapshot: Snapshot,
+    /// What its memories begin with.
+    #[serde(default)]
+    pub image: Option<mayfly_core::Digest>,
 }
 
 /// Why the database cannot be used.
@@ -240,8 +243,11 @@ impl Records {
                 let mut current = write.open_table(CURRENT).map_err(database)?;
                 current.insert(name, record.number).map_err(database)?;
                 let mut artifacts = write.open_table(ARTIFACTS).map_err(database)?;
-                let row =
-                    ArtifactRow { mac: record.artifact_mac, snapshot: record.snapshot.clone() };
+                let row = ArtifactRow {
+                    mac: record.artifact_mac,
+                    snapshot: record.snapshot.clone(),
+                    image: record.image,
+                };
                 let json = serde_json::to_vec(&row)?;
                 artifacts
                     .insert(&record.artifact.0.as_bytes()[..], json.as_slice())
@@ -276,6 +282,7 @@ impl Records {
         let mut add = |record: &RevisionRecord| {
             found.insert((Kind::Wasm, record.wasm));
             found.insert((Kind::Artifact, record.artifact.0));
+            found.extend(record.image.map(|image| (Kind::Image, image)));
         };
         self.current()?.iter().for_each(&mut add);
         if !current_only {

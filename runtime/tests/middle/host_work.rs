@@ -285,16 +285,15 @@ fn call(harness: &Harness, revision: &Arc<Revision>, export: &str, meter: Meter)
         revision.terms.clone(),
         harness.node.logs.clone(),
     );
-    let mut store = Store::new(harness.node.engine.wasmtime(), sandbox);
-    store.limiter(Sandbox::limiter);
+    let mut store = revision.module.host(sandbox).unwrap();
     store.set_epoch_deadline(1_000_000);
     let (result, yields) = {
         let mut done = pin!(async {
-            let instance = revision.module.pre.instantiate_async(&mut store).await?;
-            let func = instance.get_typed_func::<(), i32>(&mut store, export)?;
-            let memory = instance.get_memory(&mut store, "memory");
+            let instance = store.instantiate(&revision.module.pre).await?;
+            let func = instance.get_typed_func::<(), i32>(&mut *store, export)?;
+            let memory = instance.get_memory(&mut *store, "memory");
             store.data_mut().memory = memory;
-            func.call_async(&mut store, ()).await
+            func.call_async(&mut *store, ()).await
         });
         let (mut cx, mut yields) = (Context::from_waker(Waker::noop()), 0);
         loop {
@@ -305,7 +304,7 @@ fn call(harness: &Harness, revision: &Arc<Revision>, export: &str, meter: Meter)
         }
     };
     let memory = store.data().memory.unwrap();
-    let copied = memory.data(&store)[1 << 20..].iter().filter(|&&byte| byte != 0).count();
+    let copied = memory.data(&*store)[1 << 20..].iter().filter(|&&byte| byte != 0).count();
     Done { result, yields, written: exchange.response_bytes(), copied }
 }
 

@@ -55,16 +55,15 @@ async fn one_that_a_host_function_refuses_is_no_fault_of_the_node() {
 }
 
 /// A node whose pool has one slot, with a function, and that slot taken.
-async fn full(state: &std::path::Path) -> (TestNode, Store<Sandbox>) {
+async fn full(state: &std::path::Path) -> (TestNode, Hosted<Sandbox>) {
     let config = EngineConfig { slots: Some(1), ..EngineConfig::default() };
     let engine = Engine::new(&config).unwrap();
     let node = TestNode::open_as(state, Children::of(MAYFLY), engine, Catalog::default());
     node.deploy("f", &says("f"), Settings::default()).await.unwrap();
     let Some(Entry::Ready(revision)) = node.catalog.load().get("f").cloned() else { panic!() };
     let sandbox = Sandbox::rehearsal(revision.terms.clone(), node.node.logs.clone());
-    let mut store = Store::new(node.node.engine.wasmtime(), sandbox);
-    store.limiter(Sandbox::limiter);
-    revision.module.pre.instantiate_async(&mut store).await.unwrap();
+    let mut store = revision.module.host(sandbox).unwrap();
+    store.instantiate(&revision.module.pre).await.unwrap();
     (node, store)
 }
 

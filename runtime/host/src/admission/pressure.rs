@@ -18,6 +18,7 @@ use mayfly_observe::metrics::Metrics;
 
 use super::account::Account;
 use super::registry::Registry;
+use crate::engine::Engine;
 use marks::Marks;
 use watch::Watch;
 
@@ -65,7 +66,7 @@ impl Pressure {
     pub fn watch(
         budget: u64,
         slots: usize,
-        engine: &wasmtime::Engine,
+        engine: &Engine,
         metrics: Arc<Metrics>,
     ) -> io::Result<Self> {
         let marks = Marks::of(budget, std::thread::available_parallelism().map_or(1, usize::from));
@@ -77,7 +78,7 @@ impl Pressure {
             registry: Registry::new(slots),
         });
         let (stop, stopped) = sync_channel::<()>(0);
-        let mut watch = Watch::new(shared.clone(), marks, engine.weak(), metrics, slots);
+        let mut watch = Watch::new(shared.clone(), marks, engine, metrics, slots);
         // The first look is made here, so that the first request finds the room counted.
         let mut pause = watch.step();
         std::thread::Builder::new().name("mayfly-memory".into()).spawn(move || {

@@ -1,6 +1,7 @@
 //! Everything that decides whether compiled code fits an engine. The compile child and the serving engine start from
 //! the same [`base_config`], so that what the one writes the other can load.
 
+use crate::memory::{GUARD_BYTES, MEMORY_BYTES};
 use mayfly_core::limits::node;
 use wasmtime::{Config, Engine, Inlining, Module, OptLevel, WasmFeatures};
 
@@ -12,10 +13,6 @@ pub const FEATURES: WasmFeatures = WasmFeatures::WASM2
     .union(WasmFeatures::RELAXED_SIMD)
     .union(WasmFeatures::EXTENDED_CONST)
     .difference(WasmFeatures::GC_TYPES);
-
-/// Largest extent of a snapshot that is mapped copy-on-write even if it is sparse. Wasmtime's 16 MiB would silently
-/// turn a sparse model into a copy per instance.
-const DENSE_IMAGE_BYTES: u64 = 4 << 30;
 
 /// The part of the configuration that the compile child and every engine that runs its code share.
 #[must_use]
@@ -33,8 +30,10 @@ pub fn base_config() -> Config {
         // is only a default.
         .compiler_inlining(Inlining::No)
         .cranelift_opt_level(OptLevel::Speed)
-        .memory_init_cow(true)
-        .memory_guaranteed_dense_image_size(DENSE_IMAGE_BYTES)
+        // Images are ours (`memory`). Said of what runs init as well, because it is part of what code fits.
+        .memory_init_cow(false)
+        .memory_reservation(MEMORY_BYTES as u64)
+        .memory_guard_size(GUARD_BYTES as u64)
         // Guard pages stand in for bounds checks.
         .signals_based_traps(true)
         .max_wasm_stack(node::WASM_STACK_BYTES)

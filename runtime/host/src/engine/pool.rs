@@ -1,19 +1,19 @@
 //! How many instances fit this machine, decided once and said aloud.
 //!
-//! Every total of the pool derives from one number, the slots. Each costs 4 GiB and some of address space, and up to
-//! `keep_resident` and `idle_bytes` of memory while it is idle.
+//! Everything derives from one number, the slots. Each costs 4 GiB and some of address space, and up to `idle_bytes` of
+//! memory while it is idle.
 
 use mayfly_core::limits::node;
 use mayfly_core::units::{format_size, human_size};
-use wasmtime::{Config, Enabled, PoolingAllocationConfig};
 
-use super::{EngineConfig, EngineError, cgroup};
+use super::{EngineConfig, cgroup};
+use crate::memory::{ARENA_BYTES, NoRoom};
 
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 
-/// Address space of one slot: wasmtime's reservation of 4 GiB and a guard of 32 MiB, plus table and stack.
-const SLOT_ADDRESS_BYTES: u64 = 4 * GIB + 40 * MIB;
+/// Address space of one slot: its memory's, and a stack.
+const SLOT_ADDRESS_BYTES: u64 = ARENA_BYTES as u64 + 8 * MIB;
 /// Memory that one slot is expected to need while busy: most functions dirty far less.
 const SLOT_MEMORY_BYTES: u64 = 32 * MIB;
 /// And at most, in an instance that is too small to be watched: 2 MiB of memory, a table, a stack, a response's buffer. The
@@ -24,18 +24,13 @@ const SLOTS_MAX: u64 = 512;
 const SLOTS_MIN: u64 = 8;
 /// Part of the budget that idle slots may hold resident.
 const IDLE_SHARE: u64 = 4;
-/// Dirty memory that a slot keeps and resets in place: with the scan only dirty pages count, so a whole inference's
-/// scratch fits; without it the lowest bytes are reset blindly.
-const KEEP_RESIDENT_SCAN: u64 = 16 * MIB;
-const KEEP_RESIDENT_BLIND: u64 = 256 << 10;
-/// Dirty memory that an idle slot has ready for the next request, where the scan keeps none: 5 MiB are a ResNet-18's.
+/// Memory that a slot keeps of its hot pages, which the next request writes again: 5 MiB are a ResNet-18's.
 const IDLE_BYTES_MAX: u64 = 16 * MIB;
+/// And in the smallest budget there is.
+const IDLE_BYTES_LEAST: u64 = 256 << 10;
 /// Slots beside those that serve: one for each publish at once, so that no trial waits for a request or takes its
 /// place.
 const TRIALS: u64 = node::PUBLISHES as u64;
-/// Elements of one table, at most; 8 bytes of address space each.
-const TABLE_ELEMENTS: usize = 100_000;
-
 /// Why no pool can be had.
 #[derive(Debug, thiserror::Error)]
 pub enum PoolError {
@@ -75,9 +70,9 @@ pub enum PoolError {
         /// Bytes needed.
         need: u64,
     },
-    /// The operator asked for the scan and the kernel has none, or swap makes it unsafe.
-    #[error("engine.pagemap-scan is on, but {0}: turn it off or leave it out")]
-    Scan(&'static str),
+    /// Something else that each slot needs is short.
+    #[error(transparent)]
+    Room(#[from] NoRoom),
 }
 
 /// The pool's numbers.
@@ -87,10 +82,6 @@ pub struct PoolPlan {
     pub slots: usize,
     /// Memory that the node may use, in bytes.
     pub memory_budget: u64,
-    /// Whether the kernel says which pages a guest dirtied.
-    pub pagemap_scan: bool,
-    /// Bytes of a slot that stay mapped between requests.
-    pub keep_resident: usize,
 }
 
 impl PoolPlan {
@@ -105,7 +96,7 @@ impl PoolPlan {
     fn for_machine(config: &EngineConfig, machine: &Machine) -> Result<Self, PoolError> {
         // A fifth stays for the code of modules, connections and everything else.
         let memory_budget = config.memory_budget.unwrap_or(machine.memory / 5 * 4);
-        let need = SLOTS_MIN * KEEP_RESIDENT_BLIND * IDLE_SHARE + 64 * MIB;
+        let need = SLOTS_MIN * IDLE_BYTES_LEAST * IDLE_SHARE + 64 * MIB;
         if memory_budget < need {
             return Err(PoolError::Budget { have: memory_budget, need });
         }
@@ -124,22 +115,7 @@ impl PoolPlan {
             let have = machine.address_space;
             return Err(PoolError::AddressSpace { slots, need, have, fit });
         }
-        let pagemap_scan = match (config.pagemap_scan, machine.scan) {
-            (Some(true), Err(why)) => return Err(PoolError::Scan(why)),
-            (Some(wanted), _) => wanted,
-            // The scan misses pages that the kernel is moving (wasmtime#14357): with memory being compacted, 28 of
-            // 100,000 instances saw another one's bytes (`mayfly verify isolation --compact`), without the scan none.
-            (None, _) => false,
-        };
-        let wanted = if pagemap_scan { KEEP_RESIDENT_SCAN } else { KEEP_RESIDENT_BLIND };
-        let keep_resident = wanted.min(memory_budget / IDLE_SHARE / (slots + TRIALS)) & !0xfff;
-        let usize_of = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
-        Ok(Self {
-            slots: usize_of(slots),
-            memory_budget,
-            pagemap_scan,
-            keep_resident: usize_of(keep_resident),
-        })
+        Ok(Self { slots: usize::try_from(slots).unwrap_or(usize::MAX), memory_budget })
     }
 
     /// Instances that the pool has room for: those that serve, and those that publish tries.
@@ -148,45 +124,10 @@ impl PoolPlan {
         self.slots + node::PUBLISHES
     }
 
-    /// Bytes that each idle slot may hold besides `keep_resident`: all together stay within their share of the budget.
+    /// Bytes that each idle slot may hold: all together stay within their share of the budget.
     #[must_use]
     pub fn idle_bytes(&self) -> u64 {
-        if self.pagemap_scan {
-            // The slot keeps what was dirtied by itself.
-            return 0;
-        }
-        let share = self.memory_budget / IDLE_SHARE / self.instances() as u64;
-        share.saturating_sub(self.keep_resident as u64).min(IDLE_BYTES_MAX) & !0xfff
-    }
-
-    /// Puts the plan into a wasmtime configuration.
-    pub fn apply(&self, config: &mut Config) {
-        let slots = u32::try_from(self.instances()).unwrap_or(u32::MAX);
-        let mut pool = PoolingAllocationConfig::default();
-        pool.total_core_instances(slots)
-            .total_memories(slots)
-            .total_tables(slots)
-            .total_stacks(slots)
-            .max_memories_per_module(1)
-            .max_tables_per_module(1)
-            .table_elements(TABLE_ELEMENTS)
-            .max_core_instance_size(4 << 20)
-            // Every slot may stay warm: what that costs is bounded by `keep_resident` and `idle_bytes`.
-            .max_unused_warm_slots(slots)
-            .linear_memory_keep_resident(self.keep_resident)
-            .table_keep_resident(64 << 10)
-            .pagemap_scan(if self.pagemap_scan { Enabled::Yes } else { Enabled::No });
-        config.allocation_strategy(pool);
-    }
-
-    /// Says why the engine could not be made, in the pool's terms.
-    #[must_use]
-    pub fn explain(&self, error: &wasmtime::Error) -> EngineError {
-        let need = human_size(self.instances() as u64 * SLOT_ADDRESS_BYTES);
-        EngineError::Engine(format!(
-            "{error:#} ({} slots reserve {need} of address space: lower engine.slots, or raise `ulimit -v` and vm.max_map_count)",
-            self.slots
-        ))
+        (self.memory_budget / IDLE_SHARE / self.instances() as u64).min(IDLE_BYTES_MAX)
     }
 }
 
@@ -195,7 +136,6 @@ impl PoolPlan {
 struct Machine {
     memory: u64,
     address_space: u64,
-    scan: Result<(), &'static str>,
 }
 
 impl Machine {
@@ -204,20 +144,9 @@ impl Machine {
         // 47 bits on x86-64, of which a quarter stays for everything else.
         let bits = 3u64 << 45;
         let limit = rustix::process::getrlimit(rustix::process::Resource::As).current;
-        let swaps = std::fs::read_to_string("/proc/swaps").unwrap_or_default();
-        let swap = swaps.lines().count() > 1;
-        let scan = if swap {
-            // A swapped-out page is not reported as dirty: the next guest would read it (wasmtime#14357).
-            Err("this machine has swap")
-        } else if PoolingAllocationConfig::is_pagemap_scan_available() {
-            Ok(())
-        } else {
-            Err("this kernel has no PAGEMAP_SCAN")
-        };
         Self {
             memory: cgroup::memory_limit().map_or(total, |limit| limit.min(total)),
             address_space: limit.map_or(bits, |limit| (limit / 4 * 3).min(bits)),
-            scan,
         }
     }
 }
@@ -227,7 +156,7 @@ mod tests {
     use super::*;
 
     fn machine(memory: u64) -> Machine {
-        Machine { memory, address_space: 3 << 45, scan: Ok(()) }
+        Machine { memory, address_space: 3 << 45 }
     }
 
     #[test]
@@ -235,20 +164,10 @@ mod tests {
         let config = EngineConfig::default();
         let small = PoolPlan::for_machine(&config, &machine(GIB)).unwrap();
         assert_eq!(small.slots, 25);
-        assert!(
-            small.slots as u64 * (small.keep_resident as u64 + small.idle_bytes())
-                <= small.memory_budget / IDLE_SHARE
-        );
+        let idle = small.instances() as u64 * small.idle_bytes();
+        assert!(idle <= small.memory_budget / IDLE_SHARE);
         let large = PoolPlan::for_machine(&config, &machine(64 * GIB)).unwrap();
-        assert_eq!((large.slots, large.keep_resident as u64), (512, KEEP_RESIDENT_BLIND));
-        let scanning = EngineConfig { pagemap_scan: Some(true), ..EngineConfig::default() };
-        let scanning = PoolPlan::for_machine(&scanning, &machine(64 * GIB)).unwrap();
-        assert_eq!((scanning.slots, scanning.keep_resident as u64), (512, KEEP_RESIDENT_SCAN));
-        assert_eq!((large.idle_bytes(), scanning.idle_bytes()), (IDLE_BYTES_MAX, 0));
-        assert!(
-            !large.pagemap_scan,
-            "unless it is asked for: it does not hold while memory is compacted"
-        );
+        assert_eq!((large.slots, large.idle_bytes()), (512, IDLE_BYTES_MAX));
     }
 
     #[test]
@@ -268,15 +187,6 @@ mod tests {
         let config = EngineConfig { memory_budget: Some(MIB), ..EngineConfig::default() };
         let error = PoolPlan::for_machine(&config, &machine(GIB)).unwrap_err().to_string();
         assert!(error.contains("engine.memory-budget must be"), "{error}");
-    }
-
-    #[test]
-    fn swap_turns_the_scan_off_and_forbids_turning_it_on() {
-        let swap = Machine { scan: Err("this machine has swap"), ..machine(GIB) };
-        let auto = PoolPlan::for_machine(&EngineConfig::default(), &swap).unwrap();
-        assert!(!auto.pagemap_scan && auto.keep_resident as u64 == KEEP_RESIDENT_BLIND);
-        let forced = EngineConfig { pagemap_scan: Some(true), ..EngineConfig::default() };
-        assert!(PoolPlan::for_machine(&forced, &swap).is_err());
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Why a module is not taken, in words for the person who deploys it.
 
+use crate::image::LayoutError;
 use mayfly_core::limits::node;
 use mayfly_core::units::human_size;
 use mayfly_host::imports::ImportError;
@@ -82,9 +83,9 @@ pub enum Refusal {
     /// More tables than a pool slot has.
     #[error("the module has {0} tables, and at most {max} can be used", max = node::TABLES)]
     Tables(usize),
-    /// Data that no image can hold.
-    #[error("each request would copy {} of the module's data, and at most {} may be copied", human_size(*.0), human_size(node::COPIED_DATA_BYTES))]
-    CopiedData(u64),
+    /// Data that are not within the memory.
+    #[error(transparent)]
+    Data(#[from] LayoutError),
     /// Globals, tables and segments that take too many steps to make.
     #[error("each request would take {0} steps to make the module's globals and tables, and at most {max} are allowed", max = node::STARTUP_STEPS)]
     Startup(u64),
@@ -162,9 +163,7 @@ impl Refusal {
             ),
             Self::Table { needs, .. } => format!("deploy with `--limit table={needs}`, if the node allows as many"),
             Self::Tables(_) => "link with one table for indirect calls, as current toolchains do".into(),
-            Self::CopiedData(_) => "give each data segment a constant offset within the memory that the module starts with: \
-                then it is part of an image, which costs a request nothing"
-                .into(),
+            Self::Data(_) => "give each data segment a place within the memory that the module starts with".into(),
             Self::Startup(_) => "give each element segment a constant offset within the table and a list of functions, and \
                 each global a constant"
                 .into(),

@@ -1,13 +1,12 @@
 //! What making an instance does before its first instruction, once for each request, and nothing interrupts it.
 //!
-//! Data with constant offsets within the first memory is an image, and a table of functions is made as it is used:
-//! neither costs a request anything. All else is a straight line of code that the engine makes of the module, so its
-//! length is the guest's to choose, and here is the limit.
+//! Data are an image, and a table of functions is made as it is used: neither costs a request anything. All else is a
+//! straight line of code that the engine makes of the module, so its length is the guest's to choose, and here is the
+//! limit.
 
 use mayfly_core::limits::node;
 use wasmparser::{
-    ConstExpr, Data, DataKind, Element, ElementItems, ElementKind, Operator, Parser, Payload,
-    TableInit,
+    ConstExpr, Element, ElementItems, ElementKind, Operator, Parser, Payload, TableInit,
 };
 
 use super::Refusal;
@@ -22,11 +21,6 @@ pub(super) fn check(wasm: &[u8]) -> Result<(), Refusal> {
     startup.within()
 }
 
-const WASM_PAGE: u64 = 64 << 10;
-
-/// An image has to be shorter than this, the whole of what a memory can have.
-const IMAGE_EXTENT: u64 = 1 << 32;
-
 /// Steps of a passive segment and of each of its elements: 100,000 elements took 10 ms of each request, 24,900 of one
 /// element 3.4.
 const PASSIVE_STEPS: u64 = 10;
@@ -34,11 +28,7 @@ const PASSIVE_STEPS: u64 = 10;
 /// Counts as sections go by, in their order.
 #[derive(Debug, Default)]
 struct Startup {
-    memory_bytes: u64,
     table: Option<u64>,
-    data: Copied,
-    /// From the first to the last byte of the data so far.
-    image: Option<(u64, u64)>,
     elements: Copied,
     steps: u64,
 }
@@ -59,11 +49,6 @@ impl Copied {
 impl Startup {
     fn add(&mut self, payload: &Payload<'_>) -> wasmparser::Result<()> {
         match payload {
-            Payload::MemorySection(section) => {
-                for memory in section.clone() {
-                    self.memory_bytes = memory?.initial.saturating_mul(WASM_PAGE);
-                }
-            }
             Payload::TableSection(section) => {
                 for table in section.clone() {
                     let table = table?;
@@ -84,43 +69,16 @@ impl Startup {
                     self.element(element?)?;
                 }
             }
-            Payload::DataSection(section) => {
-                for data in section.clone() {
-                    self.segment(data?)?;
-                }
-            }
             _ => {}
         }
         Ok(())
     }
 
     fn within(&self) -> Result<(), Refusal> {
-        let bytes = self.data.cost();
-        if bytes > node::COPIED_DATA_BYTES {
-            return Err(Refusal::CopiedData(bytes));
-        }
         let steps = self.steps.saturating_add(self.elements.cost());
         if steps > node::STARTUP_STEPS {
             return Err(Refusal::Startup(steps));
         }
-        Ok(())
-    }
-
-    fn segment(&mut self, data: Data<'_>) -> wasmparser::Result<()> {
-        let DataKind::Active { offset_expr, .. } = data.kind else { return Ok(()) };
-        let length = data.data.len() as u64;
-        let fits = self.place(&offset_expr, length, self.memory_bytes)?;
-        self.data.total += length;
-        self.data.any |= !fits;
-        if let (true, Some(start)) = (fits && length > 0, constant(&offset_expr)) {
-            let (from, to) = self.image.unwrap_or((start, start));
-            let image = (from.min(start), to.max(start + length));
-            self.image = Some(image);
-            // The engine makes no image of that: all of it is copied.
-            self.data.any |= image.1 - image.0 >= IMAGE_EXTENT;
-        }
-        // An empty segment is a check of its bounds.
-        self.steps += u64::from(!fits);
         Ok(())
     }
 

@@ -2,57 +2,69 @@
 
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
-use std::time::Duration;
 
 use mayfly_host::admission::Slot;
+use mayfly_host::memory::Hosted;
 use mayfly_host::revision::Revision;
 use mayfly_host::sandbox::Sandbox;
-use wasmtime::Store;
+use wasmtime::{Instance, Store};
 
 use crate::node::{Ended, Node};
 
-/// A call shorter than this has touched few pages, and is reset where it ran: 50 us are two hundred faults, whose reset
-/// costs about as much as waking another thread.
-const QUICK: Duration = Duration::from_micros(50);
+/// A memory of which more than this has to be made fresh is seen to on another thread: 256 KiB are 20 us, about what it
+/// costs to wake one.
+const HEAVY_BYTES: usize = 256 << 10;
 
 /// A store whose drop costs a worker little.
 pub struct Housed {
     node: Arc<Node>,
     revision: Arc<Revision>,
-    store: Option<Store<Sandbox>>,
-    call: Option<Duration>,
-    warm: bool,
+    store: Option<Hosted<Sandbox>>,
+    ended: bool,
 }
 
 impl Housed {
     /// Takes charge of a store that an instance of this revision is made in.
-    pub fn new(node: Arc<Node>, revision: Arc<Revision>, store: Store<Sandbox>) -> Self {
-        Self { node, revision, store: Some(store), call: None, warm: false }
+    pub fn new(node: Arc<Node>, revision: Arc<Revision>, store: Hosted<Sandbox>) -> Self {
+        Self { node, revision, store: Some(store), ended: false }
     }
 
-    /// The call came to its end and took so much CPU time; `warm` if its slot is to be made ready for the next. Gives
-    /// the slot, if it is reset by now.
-    pub fn called(mut self, call: Duration, warm: bool) -> Option<Slot> {
-        self.call = Some(call);
-        self.warm = warm;
+    /// Makes the instance.
+    ///
+    /// # Errors
+    /// What the engine says.
+    pub async fn instantiate(&mut self) -> wasmtime::Result<Instance> {
+        match &mut self.store {
+            Some(store) => store.instantiate(&self.revision.module.pre).await,
+            None => unreachable!("it is taken only when dropped"),
+        }
+    }
+
+    /// Whether making its memory fresh is work.
+    pub fn is_heavy(&self) -> bool {
+        self.store.as_ref().is_some_and(|store| store.work_bytes() > HEAVY_BYTES)
+    }
+
+    /// The call came to its end. Gives the slot, if it is reset by now.
+    pub fn called(mut self) -> Option<Slot> {
+        self.ended = true;
         self.take_down()
     }
 
     fn take_down(&mut self) -> Option<Slot> {
+        let is_heavy = self.is_heavy();
         let mut store = self.store.take()?;
         let slot = store.data_mut().take_slot();
-        let quick = self.call.is_some_and(|call| call < QUICK) && !self.revision.has_large_image();
         match slot {
-            Some(slot) if self.warm || slot.is_large() && !quick => {
+            Some(slot) if is_heavy => {
                 let (node, revision) = (self.node.clone(), self.revision.clone());
-                let (call, warm) = (self.call, self.warm);
-                self.node.resets.take(Ended { node, revision, store, slot, call, warm });
+                self.node.resets.take(Ended { node, revision, store, slot, finished: self.ended });
                 None
             }
             slot => {
-                let memory = store.data().memory.filter(|_| self.call.is_some());
+                let memory = store.data().memory.filter(|_| self.ended);
                 if let (Some(memory), Some(slot)) = (memory, &slot) {
-                    slot.note(memory.data(&store), true);
+                    slot.note(memory.data(&*store), true);
                 }
                 drop(store);
                 slot

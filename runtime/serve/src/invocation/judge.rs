@@ -5,7 +5,7 @@ use mayfly_host::exchange::BodyError;
 use mayfly_host::sandbox::{Sandbox, Stop};
 use mayfly_host::traps;
 use rustix::io::Errno;
-use wasmtime::{PoolConcurrencyLimitError, Trap};
+use wasmtime::Trap;
 use wasmtime_wasi::I32Exit;
 
 /// How a call that returned, exited or failed ended, and left this memory.
@@ -41,9 +41,6 @@ fn ended(error: Option<&wasmtime::Error>, sandbox: &Sandbox, memory: &[u8]) -> O
 
 /// Why there is no instance.
 pub fn instantiation(error: &wasmtime::Error, sandbox: &Sandbox) -> Outcome {
-    if error.is::<PoolConcurrencyLimitError>() {
-        return Outcome::NodeFull;
-    }
     // What the system refuses is ours to answer for. All else is the end of a start function, which is guest code: in
     // a trap, or in the error of whatever host function it called.
     if error.chain().any(|cause| cause.is::<std::io::Error>() || cause.is::<Errno>()) {

@@ -1,11 +1,12 @@
 //! The guest's whole life: made, called, judged, dropped.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use mayfly_core::Outcome;
 use mayfly_core::limits::node::RESPONSE_FIRST;
 use mayfly_host::exchange::Verdict;
+use mayfly_host::memory::OutOfArenas;
 use mayfly_host::meter::Tick;
 use mayfly_host::revision::Revision;
 use mayfly_host::sandbox::{Sandbox, Stop};
@@ -15,20 +16,18 @@ use super::housed::Housed;
 use super::{judge, nanos};
 use crate::node::Node;
 
-/// A call that took longer would hardly notice the faults that a slot made ready saves the next one, a millisecond or
-/// two; and what sleeps leaves nothing behind in slots that nobody may use again.
-const WARM_WITHIN: Duration = Duration::from_secs(1);
-
 /// Runs a guest to its end, and leaves its instance to be taken down.
 pub async fn run(node: Arc<Node>, revision: Arc<Revision>, sandbox: Sandbox) -> Verdict {
     let began = Instant::now();
     let exchange = sandbox.exchange.clone();
-    let engine = revision.module.pre.module().engine();
-    let mut store = Housed::new(node, revision.clone(), Store::new(engine, sandbox));
-    store.limiter(Sandbox::limiter);
+    let mut store = match revision.module.host(sandbox) {
+        Ok(store) => Housed::new(node, revision.clone(), store),
+        Err(OutOfArenas::Lent) => return Verdict::of(Outcome::NodeFull),
+        Err(error) => return Verdict::of(Outcome::Internal(error.to_string())),
+    };
     store.set_epoch_deadline(1);
     store.epoch_deadline_callback(tick);
-    let instance = match revision.module.pre.instantiate_async(&mut *store).await {
+    let instance = match store.instantiate().await {
         Ok(instance) => instance,
         Err(error) => {
             let outcome = judge::instantiation(&error, store.data());
@@ -65,16 +64,12 @@ pub async fn run(node: Arc<Node>, revision: Arc<Revision>, sandbox: Sandbox) -> 
         slot.answered();
     }
     exchange.finish(verdict.clone());
-    let used: Duration = store.data().meter.used_until_now();
-    let worth = verdict.outcome == Outcome::Answered && ended - ready < WARM_WITHIN;
-    let warm =
-        worth && memory.is_some_and(|memory| revision.warm(memory.data(&*store), used).is_some());
-    if warm {
-        // So large an instance is reset only once its response is on its way, even if the guest was quick: the thread
-        // that is to write it may have been woken on this one's core, and would wait there for the reset.
+    if store.is_heavy() {
+        // So much is made fresh only once the response is on its way, even if the guest was quick: the thread that is to
+        // write it may have been woken on this one's core, and would wait there for it.
         let _ = tokio::time::timeout(RESPONSE_FIRST, exchange.taken()).await;
     }
-    let slot = store.called(used, warm);
+    let slot = store.called();
     exchange.nearly_taken().await;
     drop(slot);
     verdict

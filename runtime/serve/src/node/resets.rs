@@ -7,15 +7,14 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use mayfly_host::admission::{GUEST_NICE, Slot};
-use mayfly_host::engine::warm;
 use mayfly_host::exchange::Exchange;
+use mayfly_host::memory::Hosted;
 use mayfly_host::revision::Revision;
 use mayfly_host::sandbox::Sandbox;
 use parking_lot::{Condvar, Mutex};
-use wasmtime::Store;
 
 use super::Node;
 
@@ -24,15 +23,13 @@ pub struct Ended {
     /// Where it ran.
     pub node: Arc<Node>,
     /// Everything of it.
-    pub store: Store<Sandbox>,
+    pub store: Hosted<Sandbox>,
     /// What it was of.
     pub revision: Arc<Revision>,
     /// Given back at the end.
     pub slot: Slot,
-    /// CPU time of its call, if that came to its end: what the slot is made ready for is bounded by it.
-    pub call: Option<Duration>,
-    /// Whether the slot is to be made ready.
-    pub warm: bool,
+    /// Whether its call came to its end.
+    pub finished: bool,
 }
 
 /// The threads, which end once this is dropped and all is done.
@@ -110,23 +107,15 @@ impl std::fmt::Debug for Queue {
 }
 
 impl Ended {
-    /// Drops the instance, and makes its slot ready for the next.
+    /// Drops the instance, which makes its memory fresh for the next.
     fn take_down(self) {
-        let Self { node, mut store, revision, slot, call, warm: wanted } = self;
+        let Self { node, store, revision, slot, finished } = self;
         let began = Instant::now();
         let exchange = store.data().exchange.clone();
-        let keep = node.engine.plan().keep_resident;
-        let mut warm = None;
         if let Some(memory) = store.data().memory {
-            slot.note(memory.data(&store), call.is_some());
-            let cheap = call.filter(|_| wanted && !slot.memory_is_tight());
-            warm = cheap.and_then(|call| revision.warm(memory.data(&store), call));
-            warm::give_back(memory.data_mut(&mut store), keep);
+            slot.note(memory.data(&*store), finished);
         }
         drop(store);
-        if let Some(warm) = warm {
-            warm.again();
-        }
         revision.metrics.reset(began.elapsed());
         give_back(&node, slot, &exchange);
     }

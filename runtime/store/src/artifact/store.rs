@@ -4,6 +4,7 @@
 //! row refer to it. Files are never changed in place: compiled code is mapped from them.
 
 mod evict;
+mod images;
 mod pins;
 mod secret;
 
@@ -25,6 +26,8 @@ use super::fault::point;
 use super::mapped::{self, Scratch};
 use super::{Reject, VerifiedArtifact};
 
+pub use images::Part;
+pub(super) use images::digest as digest_of_image;
 pub use pins::Pins;
 
 /// Files under this prefix are unfinished.
@@ -106,17 +109,20 @@ pub enum Kind {
     Cache,
     /// Compiled code of a revision.
     Artifact,
+    /// The first bytes of a revision's memories.
+    Image,
     /// A module as it was uploaded. The last to go.
     Wasm,
 }
 
 impl Kind {
-    const ALL: [Self; 3] = [Self::Cache, Self::Artifact, Self::Wasm];
+    const ALL: [Self; 4] = [Self::Cache, Self::Artifact, Self::Image, Self::Wasm];
 
     fn dir(self) -> &'static str {
         match self {
             Self::Cache => "cache",
             Self::Artifact => "artifacts",
+            Self::Image => "images",
             Self::Wasm => "wasm",
         }
     }
@@ -125,6 +131,7 @@ impl Kind {
         match self {
             Self::Cache => "cache",
             Self::Artifact => "cwasm",
+            Self::Image => "image",
             Self::Wasm => "wasm",
         }
     }

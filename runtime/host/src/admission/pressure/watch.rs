@@ -12,12 +12,15 @@ use super::marks::Marks;
 use super::{EASY, FULL, Shared, TIGHT};
 use crate::admission::greedy::{self, Held};
 use crate::admission::registry::Large;
-use crate::engine::{scan, trim};
+use crate::engine::{Engine, scan, trim};
+use crate::memory::Arenas;
 
 /// Until those that were ended are measured again, should they not leave.
 const STUCK: Duration = Duration::from_millis(100);
 /// An instance that holds less is not ended for it.
 const WORTH_BYTES: u64 = 64 << 10;
+/// Idle memories that are cleared at each look: some 10 us each.
+const CLEARED: usize = 64;
 /// Between two tries to give back what the allocator keeps, and between two without a sign that there is something.
 const TRIM: Duration = Duration::from_secs(2);
 const TRIM_SELDOM: Duration = Duration::from_secs(5);
@@ -29,6 +32,7 @@ pub struct Watch {
     shared: Arc<Shared>,
     marks: Marks,
     engine: EngineWeak,
+    arenas: Arenas,
     metrics: Arc<Metrics>,
     /// Opened once: when descriptors run out is no time to lose sight of memory.
     status: Option<File>,
@@ -44,14 +48,15 @@ impl Watch {
     pub fn new(
         shared: Arc<Shared>,
         marks: Marks,
-        engine: EngineWeak,
+        engine: &Engine,
         metrics: Arc<Metrics>,
         slots: usize,
     ) -> Self {
         Self {
             shared,
             marks,
-            engine,
+            engine: engine.wasmtime().weak(),
+            arenas: engine.arenas().clone(),
             metrics,
             status: File::open("/proc/self/status").ok(),
             large: Vec::with_capacity(slots),
@@ -78,6 +83,7 @@ impl Watch {
         }
         // At each level: what a crowd leaves in the allocator would keep everybody refused long after it has gone.
         let level = self.shared.level.load(std::sync::atomic::Ordering::Relaxed);
+        self.arenas.set_short(level != EASY, CLEARED);
         if self.trim.is_due(used, crowd(&self.metrics), level == FULL) {
             trim::trim();
             self.trim.done(used, self.status.as_ref().and_then(self::used).unwrap_or(used));
