@@ -30,6 +30,7 @@ fn record(name: &FunctionName, number: u64, wasm: &[u8], settings: Settings) -> 
         artifact: ArtifactKey(Digest::of(wasm)),
         artifact_mac: Mac::from_bytes([0; 32]),
         artifact_bytes: 7,
+        image: None,
         abi: Abi::Command,
         snapshot: Snapshot::NoInit,
         settings,

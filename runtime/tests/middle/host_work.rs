@@ -24,7 +24,6 @@ use mayfly_host::imports::MODULES;
 use mayfly_host::meter::Meter;
 use mayfly_host::revision::Revision;
 use mayfly_host::sandbox::{Assets, Inbound, Sandbox, Stop};
-use wasmtime::Store;
 
 use crate::harness::{Harness, request};
 

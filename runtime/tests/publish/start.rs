@@ -3,11 +3,11 @@
 use mayfly_core::record::{Settings, StageTime};
 use mayfly_host::catalog::{Catalog, Entry};
 use mayfly_host::engine::{Engine, EngineConfig, EngineError};
+use mayfly_host::memory::Hosted;
 use mayfly_host::sandbox::Sandbox;
 use mayfly_publish::child::Children;
 use mayfly_publish::{PublishError, PublishErrorKind, PublishReport, PublishRequest, Stage};
 use tokio::task::JoinHandle;
-use wasmtime::Store;
 
 use crate::node::{MAYFLY, TestNode, name, reactor, says, state};
 

@@ -211,13 +211,12 @@ caps! {
     MODULE_TYPE_VALUES: usize = 200_000, written_count;
     /// Imports, exports, globals and element segments of a module, of each.
     MODULE_ITEMS: usize = 10_000, written_count;
+    /// Data segments of a module: a snapshot has up to 10,000.
+    MODULE_DATA: usize = 100_000, written_count;
     /// Bytes in the names of imports and exports together.
     MODULE_NAME_BYTES: usize = 1 << 20, written_size;
     /// Tables of a module.
     TABLES: usize = 1, written_count;
-    /// Bytes of data segments that are copied for each request, because they have no constant offset within the memory:
-    /// work that nothing interrupts.
-    COPIED_DATA_BYTES: u64 = MIB, written_size;
     /// Steps that making one instance may take for globals, tables and segments that are no constants: 1 to 3 ms that
     /// nothing interrupts.
     STARTUP_STEPS: u64 = 100_000, written_count;

@@ -105,12 +105,9 @@ impl Book {
         if *self.all.get_mut() {
             return open(ground, 0..pages);
         }
-        for run in self.hot.as_slice() {
-            let run = run.start..run.end.min(pages);
-            if run.start < run.end {
-                ground.open(run.clone())?;
-                ground.populate(run);
-            }
+        for run in self.hot_below(pages) {
+            ground.open(run.clone())?;
+            ground.populate(run);
         }
         Ok(())
     }
@@ -196,9 +193,7 @@ impl Book {
             Touched::Noted(runs) if same => Some(runs),
             _ => return self.lay(ground, self.pages, hot),
         };
-        let len = self.len();
-        let hot_run = |run: &Run| run.start..run.end.min(len);
-        for run in self.hot.as_slice().iter().map(hot_run).filter(|run| run.start < run.end) {
+        for run in self.hot_below(self.len()) {
             ground.refresh(run);
         }
         for run in noted.iter().flat_map(|runs| runs.as_slice()) {
@@ -206,21 +201,33 @@ impl Book {
             ground.close(run.clone())?;
         }
         self.noted = AtomicU32::new(0);
-        if len > self.pages {
-            let mut from = self.pages;
-            for run in self.hot.as_slice().iter().map(hot_run).filter(|run| run.end > self.pages) {
-                if run.start > from {
-                    ground.forget(from..run.start.min(len))?;
-                }
-                from = from.max(run.end);
-            }
-            if from < len {
-                ground.forget(from..len)?;
-            }
-            ground.shut(self.pages..len)?;
-            self.grown = AtomicU32::new(self.pages);
+        self.shrink(ground)
+    }
+
+    /// Takes back what was grown; its hot pages are fresh already, and stay for who grows again.
+    fn shrink<G: Ground>(&mut self, ground: &G) -> Result<(), G::Error> {
+        let len = self.len();
+        if len == self.pages {
+            return Ok(());
         }
+        let mut from = self.pages;
+        for run in self.hot_below(len).filter(|run| run.end > self.pages) {
+            if run.start > from {
+                ground.forget(from..run.start)?;
+            }
+            from = run.end;
+        }
+        if from < len {
+            ground.forget(from..len)?;
+        }
+        ground.shut(self.pages..len)?;
+        self.grown = AtomicU32::new(self.pages);
         Ok(())
+    }
+
+    fn hot_below(&self, len: u32) -> impl Iterator<Item = Run> {
+        let below = move |run: &Run| run.start..run.end.min(len);
+        self.hot.as_slice().iter().map(below).filter(|run| run.start < run.end)
     }
 
     fn noted(&self) -> impl Iterator<Item = Run> {

@@ -50,6 +50,9 @@ fn section(payload: &Payload<'_>, names: &mut usize) -> Result<(), Refusal> {
         }
         Payload::GlobalSection(section) => items("globals", section.count())?,
         Payload::ElementSection(section) => items("element segments", section.count())?,
+        Payload::DataSection(section) => {
+            within("data segments", section.count() as usize, node::MODULE_DATA)?;
+        }
         _ => {}
     }
     Ok(())

@@ -276,16 +276,23 @@ fn what_the_validator_would_keep_by_the_million_is_refused_before_it_does() {
 }
 
 #[test]
-fn an_image_as_long_as_a_memory_can_be_is_copied_and_counted_so() {
-    let data = "x".repeat(2 << 20);
-    let module = |last: u32| {
+fn data_anywhere_in_a_memory_are_an_image() {
+    let module = |offset: &str| {
         wasm(&format!(
             r#"(module (memory (export "memory") 65536) (func (export "_start"))
-                (data (i32.const 0) "{data}") (data (i32.const {last}) "x"))"#
+                (data (i32.const 0) "a") (data ({offset}) "x"))"#
         ))
     };
     let mut limits = Limits::default();
     limits.set("memory=4GiB").unwrap();
-    validate(&module(u32::MAX - 1), &limits).unwrap();
-    refused(validate(&module(u32::MAX), &limits), "would copy 2.0 MiB", "constant offset");
+    validate(&module("i32.const -1"), &limits).unwrap();
+    validate(&module("i32.sub (i32.const 10) (i32.const 4)"), &limits).unwrap();
+    let small = wasm(&format!(r#"(module {ENTRY} (data (i32.const 65536) "x"))"#));
+    refused(
+        validate(&small, &limits),
+        "ends at byte 65537 of a memory of 65536",
+        "within the memory",
+    );
+    let many = [b"\0asm\x01\0\0\0".to_vec(), section(11, &[0xa1, 0x8d, 0x06])].concat();
+    refused(validate(&many.into(), &limits), "100000 data segments", "--gc-sections");
 }
