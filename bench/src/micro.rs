@@ -2,6 +2,8 @@
 //!
 //! It is made of the runtime's own public parts, and calls what the gateway calls.
 
+mod kept;
+
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -14,16 +16,15 @@ use mayfly_core::limits::node::BODY_IDLE_TIMEOUT;
 use mayfly_core::record::{Abi, RevisionRecord, Settings, Snapshot};
 use mayfly_core::{ArtifactKey, Digest, FunctionName, Mac, RequestId};
 use mayfly_host::catalog::Entry;
+use mayfly_host::engine::memory::Hosted;
 use mayfly_host::engine::{Engine, EngineConfig, codegen};
 use mayfly_host::exchange::{Caps, Exchange};
-use mayfly_host::memory::Hosted;
 use mayfly_host::meter::Meter;
 use mayfly_host::program::{Linked, LoadedModule, Programs};
 use mayfly_host::revision::Revision;
 use mayfly_host::sandbox::{Inbound, Sandbox};
 use mayfly_observe::logs::Requests;
 use mayfly_publish::child::Children;
-use mayfly_publish::image::{self, Layout};
 use mayfly_publish::validate::{Validated, validate};
 use mayfly_publish::{PublishReport, PublishRequest, Publisher};
 use mayfly_runtime::assemble::{Parts, assemble};
@@ -38,6 +39,8 @@ use crate::guests::Guest;
 const SLOTS: usize = 8;
 /// Bytes that artifacts may take.
 const STORE_BYTES: u64 = 4 << 30;
+
+pub use kept::Kept;
 
 /// A node without a gateway.
 pub struct Micro {
@@ -58,14 +61,6 @@ pub struct Prepared {
     name: FunctionName,
     validated: Validated,
     settings: Settings,
-}
-
-/// A module on disk.
-#[derive(Debug)]
-pub struct Kept {
-    key: ArtifactKey,
-    mac: Mac,
-    image: Option<Digest>,
 }
 
 /// How long the parts of one sandbox's life took, in microseconds.
@@ -173,15 +168,7 @@ impl Micro {
     /// # Errors
     /// When the compiler refuses, or they cannot be written.
     pub fn keep(&self, prepared: &Prepared) -> anyhow::Result<Kept> {
-        let code = &prepared.validated.code;
-        let compiling = wasmtime::Engine::new(&codegen::base_config())?;
-        let native = compiling.precompile_module(&image::without_data(code)?)?;
-        let key = ArtifactKey(Digest::of(&native));
-        let mac = self.store.put_artifact(key, &native)?;
-        let layout = Layout::of(code)?;
-        let put = self.store.put_image(layout.bytes, &layout.parts(code), |_| ());
-        let image = (layout.bytes > 0).then(|| put.map(|(digest, ())| digest)).transpose()?;
-        Ok(Kept { key, mac, image })
+        Kept::make(&self.store, &prepared.validated.code)
     }
 
     /// Opens an artifact, verifies, maps and links it, and routes the prepared function's name to it, in the pool.
@@ -189,8 +176,7 @@ impl Micro {
     /// # Errors
     /// When it does not verify or load.
     pub fn route_artifact(&self, prepared: &Prepared, kept: &Kept) -> anyhow::Result<()> {
-        let verified = self.store.open_artifact(kept.key, &kept.mac)?;
-        let image = kept.image.map(|image| self.store.open_image(image)).transpose()?;
+        let (verified, image) = kept.open(&self.store)?;
         let assets = Some(Arc::new(prepared.validated.assets.clone()));
         let abi = prepared.validated.abi;
         self.route(prepared, self.programs.load(&verified, image.as_ref(), abi, assets)?);

@@ -1,7 +1,9 @@
-//! The one wasmtime engine of the process: its pool, its ticker, and the door through which native code is loaded.
+//! The one wasmtime engine of the process: its instances' memory, its ticker, and the door through which native code is
+//! loaded.
 
 pub mod cgroup;
 pub mod codegen;
+pub mod memory;
 pub mod pages;
 pub mod pool;
 pub mod scan;
@@ -15,7 +17,7 @@ use mayfly_core::units::format_duration;
 use mayfly_store::artifact::VerifiedArtifact;
 use wasmtime::Module;
 
-use crate::memory::{self, Arenas};
+use memory::Arenas;
 pub use pool::{PoolError, PoolPlan};
 
 /// What the operator decides about the engine.

@@ -1,6 +1,6 @@
 //! Everything that a guest runs in.
 //!
-//! In reading order: the [`engine`], and where its instances' memory lies ([`memory`]); who may have a slot ([`admission`]); where guest and client meet
+//! In reading order: the [`engine`] and its instances' memory; who may have a slot ([`admission`]); where guest and client meet
 //! ([`exchange`]) and how long they may take ([`meter`]); one request's state ([`sandbox`]); what it may call
 //! ([`imports`], [`kernels`]); its code, linked ([`program`]); a deploy as it is served ([`revision`]); and the map by
 //! which publishing and serving meet ([`catalog`]).
@@ -17,7 +17,6 @@ pub mod imports;
     reason = "the second of two places: native arithmetic on checked ranges of guest memory"
 )]
 pub mod kernels;
-pub mod memory;
 pub mod meter;
 pub mod program;
 pub mod revision;

@@ -9,9 +9,9 @@ use mayfly_store::artifact::{VerifiedArtifact, VerifiedImage};
 use parking_lot::Mutex;
 use wasmtime::{ExternType, InstancePre, Linker, Module, ModuleExport, Store};
 
+use crate::engine::memory::{Hosted, Image, OutOfArenas, Template};
 use crate::engine::{Engine, EngineError};
 use crate::imports;
-use crate::memory::{Hosted, Image, OutOfArenas, Template};
 use crate::sandbox::{Assets, Sandbox};
 
 /// What links code: one per process.

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use mayfly_host::engine::Engine;
-use mayfly_host::memory::Hosted;
+use mayfly_host::engine::memory::Hosted;
 use mayfly_host::program::LoadedModule;
 use mayfly_host::revision::Revision;
 use mayfly_host::sandbox::Sandbox;

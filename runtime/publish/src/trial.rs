@@ -9,7 +9,7 @@ use std::time::Duration;
 use mayfly_core::limits::node;
 use mayfly_host::admission::{GUEST_NICE, memory_is_short};
 use mayfly_host::engine::EngineError;
-use mayfly_host::memory::OutOfArenas;
+use mayfly_host::engine::memory::OutOfArenas;
 use mayfly_host::meter::Tick;
 use mayfly_host::revision::Revision;
 use mayfly_host::sandbox::{Sandbox, Stop};

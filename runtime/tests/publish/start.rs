@@ -2,8 +2,8 @@
 
 use mayfly_core::record::{Settings, StageTime};
 use mayfly_host::catalog::{Catalog, Entry};
+use mayfly_host::engine::memory::Hosted;
 use mayfly_host::engine::{Engine, EngineConfig, EngineError};
-use mayfly_host::memory::Hosted;
 use mayfly_host::sandbox::Sandbox;
 use mayfly_publish::child::Children;
 use mayfly_publish::{PublishError, PublishErrorKind, PublishReport, PublishRequest, Stage};

@@ -1,7 +1,7 @@
 //! Everything that decides whether compiled code fits an engine. The compile child and the serving engine start from
 //! the same [`base_config`], so that what the one writes the other can load.
 
-use crate::memory::{GUARD_BYTES, MEMORY_BYTES};
+use crate::engine::memory::{GUARD_BYTES, MEMORY_BYTES};
 use mayfly_core::limits::node;
 use wasmtime::{Config, Engine, Inlining, Module, OptLevel, WasmFeatures};
 

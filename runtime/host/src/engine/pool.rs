@@ -7,7 +7,7 @@ use mayfly_core::limits::node;
 use mayfly_core::units::{format_size, human_size};
 
 use super::{EngineConfig, cgroup};
-use crate::memory::{ARENA_BYTES, NoRoom};
+use crate::engine::memory::{ARENA_BYTES, NoRoom};
 
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;

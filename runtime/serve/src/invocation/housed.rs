@@ -4,7 +4,7 @@ use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use mayfly_host::admission::Slot;
-use mayfly_host::memory::Hosted;
+use mayfly_host::engine::memory::Hosted;
 use mayfly_host::revision::Revision;
 use mayfly_host::sandbox::Sandbox;
 use wasmtime::{Instance, Store};

@@ -5,8 +5,8 @@ use std::time::Instant;
 
 use mayfly_core::Outcome;
 use mayfly_core::limits::node::RESPONSE_FIRST;
+use mayfly_host::engine::memory::OutOfArenas;
 use mayfly_host::exchange::Verdict;
-use mayfly_host::memory::OutOfArenas;
 use mayfly_host::meter::Tick;
 use mayfly_host::revision::Revision;
 use mayfly_host::sandbox::{Sandbox, Stop};

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use mayfly_host::admission::{GUEST_NICE, Slot};
+use mayfly_host::engine::memory::Hosted;
 use mayfly_host::exchange::Exchange;
-use mayfly_host::memory::Hosted;
 use mayfly_host::revision::Revision;
 use mayfly_host::sandbox::Sandbox;
 use parking_lot::{Condvar, Mutex};

@@ -12,8 +12,8 @@ use super::marks::Marks;
 use super::{EASY, FULL, Shared, TIGHT};
 use crate::admission::greedy::{self, Held};
 use crate::admission::registry::Large;
+use crate::engine::memory::Arenas;
 use crate::engine::{Engine, scan, trim};
-use crate::memory::Arenas;
 
 /// Until those that were ended are measured again, should they not leave.
 const STUCK: Duration = Duration::from_millis(100);
