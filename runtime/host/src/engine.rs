@@ -88,8 +88,7 @@ impl Engine {
     pub fn new(config: &EngineConfig) -> Result<Self, EngineError> {
         let plan = PoolPlan::new(config)?;
         let mut wasmtime_config = codegen::base_config();
-        let arenas =
-            Arenas::reserve(plan.instances(), plan.idle_bytes()).map_err(PoolError::from)?;
+        let arenas = plan.reserve()?;
         memory::into_config(&arenas, &mut wasmtime_config);
         wasmtime_config.enable_compiler(false);
         let engine = wasmtime::Engine::new(&wasmtime_config)

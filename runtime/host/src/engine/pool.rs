@@ -7,7 +7,7 @@ use mayfly_core::limits::node;
 use mayfly_core::units::{format_size, human_size};
 
 use super::{EngineConfig, cgroup};
-use crate::engine::memory::{ARENA_BYTES, NoRoom};
+use crate::engine::memory::{ARENA_BYTES, Arenas, NoRoom};
 
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
@@ -72,7 +72,7 @@ pub enum PoolError {
     },
     /// Something else that each slot needs is short.
     #[error(transparent)]
-    Room(#[from] NoRoom),
+    Room(NoRoom),
 }
 
 /// The pool's numbers.
@@ -122,6 +122,15 @@ impl PoolPlan {
     #[must_use]
     pub fn instances(&self) -> usize {
         self.slots + node::PUBLISHES
+    }
+
+    /// Address space for all of them.
+    ///
+    /// # Errors
+    /// [`PoolError::Room`].
+    pub fn reserve(&self) -> Result<Arenas, PoolError> {
+        let reserved = Arenas::reserve(self.instances(), self.idle_bytes());
+        reserved.map_err(|error| PoolError::Room(error.besides(node::PUBLISHES)))
     }
 
     /// Bytes that each idle slot may hold: all together stay within their share of the budget.

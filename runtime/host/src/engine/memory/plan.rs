@@ -31,22 +31,36 @@ pub struct Mappings {
 pub enum NoRoom {
     /// The kernel's limit.
     #[error(
-        "{arenas} slots need {need} mappings, and vm.max_map_count is {have}: lower engine.slots to {fit}, or raise it with \
+        "{slots} slots need {need} mappings, and vm.max_map_count is {have}: lower engine.slots to {fit}, or raise it with \
          `sysctl vm.max_map_count={need}`"
     )]
     Mappings {
         /// How many were asked for.
-        arenas: usize,
+        slots: usize,
         /// The least limit for so many.
         need: u64,
         /// The limit.
         have: u64,
-        /// Arenas that fit.
+        /// How many fit.
         fit: u64,
     },
     /// The system does not reserve so much.
     #[error("the address space of the slots cannot be reserved: {0}")]
     AddressSpace(#[source] io::Error),
+}
+
+impl NoRoom {
+    /// In slots that serve, if so many arenas are for others.
+    #[must_use]
+    pub fn besides(self, others: usize) -> Self {
+        match self {
+            Self::Mappings { slots, need, have, fit } => {
+                let fit = fit.saturating_sub(others as u64);
+                Self::Mappings { slots: slots.saturating_sub(others), need, have, fit }
+            }
+            Self::AddressSpace(error) => Self::AddressSpace(error),
+        }
+    }
 }
 
 impl Mappings {
@@ -61,7 +75,7 @@ impl Mappings {
         if each < least {
             let need = (count * least).div_ceil(PERCENT) * 100;
             let fit = limit / 100 * PERCENT / least;
-            return Err(NoRoom::Mappings { arenas, need, have: limit, fit });
+            return Err(NoRoom::Mappings { slots: arenas, need, have: limit, fit });
         }
         let splits = (each - BASE - GROWN) / EACH;
         let hot = (splits / 3).clamp(1, HOT_MOST);

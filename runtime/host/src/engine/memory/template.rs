@@ -14,6 +14,8 @@ use super::{Arenas, Lease, OutOfArenas};
 
 /// Requests whose arenas are open everywhere, to see what they write; what both write is hot.
 const BARE: u64 = 2;
+/// Instances that write nothing before that is taken for what requests do.
+const BLANK: u64 = 8;
 /// Hot runs with so many clean pages between them are one: copying a page costs 0.1 us.
 const GAP_PAGES: u32 = 4;
 /// Runs that are remembered of pages that were written once.
@@ -37,6 +39,8 @@ pub struct Template {
 struct Learned {
     /// Requests that wrote to other than hot pages.
     requests: u64,
+    /// Instances that wrote nothing at all.
+    blank: u64,
     once: Runs,
     again: Runs,
 }
@@ -139,6 +143,11 @@ impl Template {
     /// arenas are laid anew for that.
     fn learn(&self, written: &Runs, exact: bool, limits: Limits) {
         let mut learned = self.learned.lock();
+        if exact && written.pages() == 0 && learned.blank < BLANK {
+            // An instance that was only made, as a trial is, tells nothing of requests.
+            learned.blank += 1;
+            return;
+        }
         learned.requests += 1;
         let again = learned.once.and(written);
         learned.again = learned.again.or(&again);
