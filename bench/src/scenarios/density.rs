@@ -1,5 +1,5 @@
 //! Memory: of an idle node, of each slot of its pool, of each idle function, of a slot that was used, of a request under
-//! way. The last two come on top of the slots, which a node reserves and touches when it starts.
+//! way. A slot is made when it is first used, so what a node has of them at its start should cost nothing.
 
 use std::io::Write as _;
 use std::net::TcpStream;

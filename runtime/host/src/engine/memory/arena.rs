@@ -49,7 +49,7 @@ impl Arena {
         let (among, untold) = match self.book.touched() {
             Touched::Hot => return None,
             Touched::Noted(runs) => (runs.clone(), runs),
-            Touched::Any => (Runs::of(Vec::from([0..len])), Runs::default()),
+            Touched::Any => (Runs::one(0..len), Runs::default()),
         };
         let mut exact = Vec::new();
         for run in among.as_slice() {

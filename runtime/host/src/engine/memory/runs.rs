@@ -25,6 +25,12 @@ impl Runs {
         Self(joined)
     }
 
+    /// These, which are neighbours.
+    #[must_use]
+    pub fn one(run: Run) -> Self {
+        Self(Vec::from_iter((run.start < run.end).then_some(run)))
+    }
+
     /// In order, with at least one page between two.
     #[must_use]
     pub fn as_slice(&self) -> &[Run] {
