@@ -5,8 +5,8 @@
 //! be made fresh, whatever a guest does and whatever the kernel says of its pages, and it takes no system call if those
 //! are the ones that requests always write (docs/decisions/0006-own-memory.md).
 //!
-//! In reading order: a [`Template`] of a revision gives a [`Lease`] of an [`Arena`], whose [`book`] says what to do with
-//! its pages, and whose [`ground`] does it.
+//! In reading order: a [`Template`] of a revision gives a [`Lease`] of an arena (`arena.rs`), whose book says
+//! what to do with its pages (`book.rs`), and whose ground does it (`ground.rs`).
 
 mod arena;
 mod book;
