@@ -65,7 +65,7 @@ struct Inner {
     templates: Mutex<Turns>,
     /// Counts arenas that were laid: what was used when, for who looks for the longest unused.
     clock: AtomicU64,
-    /// Whether the node's memory is short: then nothing is kept ready.
+    /// Whether the node's memory is short.
     short: AtomicBool,
     stacks: Arc<Stacks>,
 }
@@ -119,11 +119,12 @@ impl Arenas {
         self.0.made.load(Relaxed)
     }
 
-    /// Whether memory is short: then what is given back is not kept ready, and up to so many that stand ready are cleared.
+    /// Whether memory is short: then nothing that holds much is kept ready, and up to so many of those are cleared. Small
+    /// ones stay: to lay one for each request would cost those that take least the most.
     pub fn set_short(&self, short: bool, clear: usize) {
         self.0.short.store(short, Relaxed);
         for _ in 0..if short { clear } else { 0 } {
-            let Some(template) = self.longest_unused() else { return };
+            let Some(template) = self.longest_unused(Template::holds_much) else { return };
             if let Some(arena) = template.pop() {
                 self.put_back(arena);
             }
@@ -154,7 +155,7 @@ impl Arenas {
             return Ok(Arc::new(Arena::new(inner.field.pages(index), inner.limits.faults)));
         }
         // Two may choose the same one, and another may take its last: then once more.
-        while let Some(template) = self.longest_unused() {
+        while let Some(template) = self.longest_unused(|_| true) {
             if let Some(arena) = template.pop() {
                 return Ok(arena);
             }
@@ -162,8 +163,8 @@ impl Arenas {
         inner.free.lock().pop().ok_or(OutOfArenas::Lent)
     }
 
-    /// Of the next few templates that have an idle arena.
-    fn longest_unused(&self) -> Option<Arc<Template>> {
+    /// Of the next few such templates that have an idle arena.
+    fn longest_unused(&self, such: impl Fn(&Template) -> bool) -> Option<Arc<Template>> {
         let mut turns = self.0.templates.lock();
         let count = turns.templates.len();
         let mut best: Option<Arc<Template>> = None;
@@ -171,7 +172,7 @@ impl Arenas {
         for _ in 0..count {
             at = (at + 1) % count;
             let Some(template) = turns.templates[at].upgrade() else { continue };
-            if template.idle() == 0 {
+            if template.idle() == 0 || !such(&template) {
                 continue;
             }
             seen += 1;

@@ -18,6 +18,8 @@ const BARE: u64 = 2;
 const BLANK: u64 = 8;
 /// Hot runs with so many clean pages between them are one: copying a page costs 0.1 us.
 const GAP_PAGES: u32 = 4;
+/// Hot pages beyond which an idle arena holds much: 64 of 4 KiB, as little as a slot ever kept.
+const MUCH_PAGES: u32 = 64;
 /// Runs that are remembered of pages that were written once.
 const ONCE_RUNS: usize = 1_024;
 
@@ -76,6 +78,11 @@ impl Template {
         self.hot.load().as_ref().map(|hot| hot.pages())
     }
 
+    /// Whether an idle arena keeps so much that it is worth clearing it when memory is short.
+    pub(super) fn holds_much(&self) -> bool {
+        self.hot_pages().is_none_or(|pages| pages > MUCH_PAGES)
+    }
+
     /// Arenas that stand ready.
     #[must_use]
     pub fn idle(&self) -> usize {
@@ -127,7 +134,7 @@ impl Template {
         if let Some((written, exact)) = alone.written() {
             self.learn(&written, exact, limits);
         }
-        if self.arenas.is_short() {
+        if self.arenas.is_short() && self.holds_much() {
             self.arenas.put_back(arena);
             return;
         }
