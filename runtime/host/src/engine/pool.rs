@@ -31,6 +31,9 @@ const IDLE_BYTES_LEAST: u64 = 256 << 10;
 /// Slots beside those that serve: one for each publish at once, so that no trial waits for a request or takes its
 /// place.
 const TRIALS: u64 = node::PUBLISHES as u64;
+/// Memories beyond those: one that is being cleared is neither lent nor there for others, and costs only address space.
+const IN_TRANSIT: usize = 8;
+
 /// Why no pool can be had.
 #[derive(Debug, thiserror::Error)]
 pub enum PoolError {
@@ -129,8 +132,8 @@ impl PoolPlan {
     /// # Errors
     /// [`PoolError::Room`].
     pub fn reserve(&self) -> Result<Arenas, PoolError> {
-        let reserved = Arenas::reserve(self.instances(), self.idle_bytes());
-        reserved.map_err(|error| PoolError::Room(error.besides(node::PUBLISHES)))
+        let reserved = Arenas::reserve(self.instances() + IN_TRANSIT, self.idle_bytes());
+        reserved.map_err(|error| PoolError::Room(error.besides(node::PUBLISHES + IN_TRANSIT)))
     }
 
     /// Bytes that each idle slot may hold: all together stay within their share of the budget.
