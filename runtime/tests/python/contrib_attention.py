@@ -1,7 +1,7 @@
 """Cases of attention, in the forms that ONNX Runtime's transformer optimiser and model builders write."""
 
 import numpy
-from contrib_nodes import BYTES, FLOAT, floats, node, scale, small, zero
+from contrib_nodes import BYTES, FLOAT, floats, node, scale, small, weight, zero
 
 INT = numpy.int32
 
@@ -62,7 +62,7 @@ def quantised_attention(draw):
     batch, queries, heads, size = sizes(draw)
     width, of_x, of_w = heads * size, numpy.uint8, draw.one(BYTES)
     per = (3 * width,) if draw.often() else ()
-    slots = {"x": small(draw, of_x, batch, queries, 6), "w": small(draw, of_w, 6, 3 * width), "b": floats(draw, 3 * width)}
+    slots = {"x": small(draw, of_x, batch, queries, 6), "w": weight(draw, of_w, 6, 3 * width), "b": floats(draw, 3 * width)}
     slots |= {"x_scale": scale(draw), "w_scale": scale(draw, *per)}
     slots |= padding(draw, batch, queries, queries, ["keys", "ends"])
     slots |= {"x_zero": zero(draw, of_x), "w_zero": zero(draw, of_w, *per)}

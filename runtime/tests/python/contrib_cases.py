@@ -11,7 +11,7 @@ import numpy
 import onnx
 import onnxruntime
 from contrib_attention import ATTENTION
-from contrib_nodes import BYTES, FLOAT, floats, node, scale, small, steps, zero
+from contrib_nodes import BYTES, FLOAT, floats, node, scale, small, steps, weight, zero
 from ml_cases import Draw
 from onnx import helper, numpy_helper
 
@@ -67,7 +67,7 @@ def qlinear_conv(draw):
     if per and of_w == numpy.uint8:
         zeros[:] = zeros[0]
     slots = {"x": small(draw, of_x, *picture), **steps(draw, "x", of_x, optional=False)}
-    slots |= {"w": small(draw, of_w, *weights), "w_scale": scale(draw, *per), "w_zero": zeros}
+    slots |= {"w": weight(draw, of_w, *weights), "w_scale": scale(draw, *per), "w_zero": zeros}
     slots |= steps(draw, "y", of_x, optional=False, least=0.1, most=0.3)
     if draw.often():
         slots["b"] = draw.random.randint(-3000, 3000, channels).astype(numpy.int32)
@@ -282,18 +282,16 @@ def quantize(draw):
     return node("DequantizeLinear", slots, {"y": element}, attributes, given=draw.one([("x",), ("x", "scale")]))
 
 
-def weights(draw, *shape, first="b"):
+def weights(draw, *shape, first="b", kinds=BYTES):
     """Quantised weights of some columns, with their scale and zero point: one, or one for each column."""
-    dtype = draw.one(BYTES)
+    dtype = draw.one(kinds)
     per = shape[-1:] if draw.often() else ()
-    return {first: small(draw, dtype, *shape)}, {f"{first}_scale": scale(draw, *per)}, {f"{first}_zero": zero(draw, dtype, *per)}
+    return {first: weight(draw, dtype, *shape)}, {f"{first}_scale": scale(draw, *per)}, {f"{first}_zero": zero(draw, dtype, *per)}
 
 
 def qlinear_mat_mul(draw):
     dtype, batch = draw.one(BYTES), draw.one([(), (2,), (2, 3)])
-    matrix, scales, zeros = weights(draw, 5, 4)
-    if dtype == numpy.int8:
-        matrix, zeros = {"b": matrix["b"].astype(dtype)}, {"b_zero": zeros["b_zero"].astype(dtype)}
+    matrix, scales, zeros = weights(draw, 5, 4, kinds=BYTES if dtype == numpy.uint8 else [numpy.int8])
     slots = {"a": small(draw, dtype, *batch, 3, 5), **steps(draw, "a", dtype, optional=False)}
     slots |= matrix | scales | zeros | steps(draw, "y", dtype, optional=False, least=0.1, most=0.3)
     return node("QLinearMatMul", slots, {"y": dtype}, {}, "", ("a",))
@@ -338,8 +336,8 @@ def dynamic_lstm(draw):
     count, dtype = 2 if direction == "bidirectional" else 1, draw.one(BYTES)
     per = (count, 4 * hidden) if draw.often() else (count,)
     slots = {
-        "x": floats(draw, length, batch, width), "w": small(draw, dtype, count, width, 4 * hidden),
-        "r": small(draw, dtype, count, hidden, 4 * hidden),
+        "x": floats(draw, length, batch, width), "w": weight(draw, dtype, count, width, 4 * hidden),
+        "r": weight(draw, dtype, count, hidden, 4 * hidden),
         "b" if draw.often(0.7) else "_b": floats(draw, count, 8 * hidden),
         "lengths" if draw.often(0.3) else "_l": draw.random.randint(1, length + 1, batch).astype(numpy.int32),
         "h0" if draw.often(0.4) else "_h": floats(draw, count, batch, hidden),
