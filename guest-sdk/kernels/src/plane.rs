@@ -1,10 +1,13 @@
 //! What works on one channel at a time: depthwise convolutions and pooling.
 
+mod rows;
+
 use crate::check::{Refused, ensure, product};
 use crate::pack::Window;
 use crate::pieces::{self, Pieces};
 use crate::simd::Simd;
 use crate::{FLOATS_MAX, MACS_MAX, WORK_MAX, work};
+use rows::{ACROSS, Out, Rows};
 
 /// Taps of the largest window: 11x11 fits.
 pub const TAPS_MAX: usize = 128;
@@ -182,6 +185,16 @@ impl Plane<'_> {
         while at.row < rows {
             let row = &input[at.row * self.width..][..self.width];
             let to = &mut self.scratch[(top + at.row) * row_len..][..row_len];
+            if row_len <= PIECE
+                && at.made == 0
+                && let Some(copied) = spread_row(row, padded, left, to)
+            {
+                at.row += 1;
+                if stop(pieces::strided(copied, padded.phases) + work::PLANE_ROW / 4) {
+                    return false;
+                }
+                continue;
+            }
             while at.made < row_len {
                 let (phase, from) = (at.made / padded.len, at.made % padded.len);
                 let count = (padded.len - from).min(most);
@@ -211,33 +224,79 @@ impl Plane<'_> {
         let ones = [1.0f32; TAPS_MAX];
         let taps = offsets.len();
         let bias = self.bias.map_or(0.0, |bias| bias[at.channel]);
-        let plane = self.out_height * self.out_width;
-        let output = &mut self.output[at.channel * plane..(at.channel + 1) * plane];
+        let [height, width] = [self.out_height, self.out_width];
+        // To the end of all planes: a vector may reach over its row, into what is written later.
+        let output = &mut self.output[at.channel * height * width..self.channels * height * width];
         let step = self.window.stride[0] * padded.phases * padded.len;
         let bounds = (self.lo, self.hi);
+        let reach = offsets.iter().copied().max().unwrap_or(0);
         let sum = self.op == PlaneOp::Sum;
         let weights = if sum { &self.weights[at.channel * taps..][..taps] } else { &ones[..taps] };
+        let rows = rows::at_once(width.div_ceil(S::N), height);
         // Whole blocks of every CPU's vectors.
-        let most = (PIECE / taps).next_multiple_of(16 * ACROSS);
-        while at.y < self.out_height {
-            let row = &mut output[at.y * self.out_width..][..self.out_width];
-            while at.x < row.len() {
-                let count = most.min(row.len() - at.x);
-                let from = &self.scratch[at.y * step + at.x..];
-                let out = &mut row[at.x..at.x + count];
+        let most = (PIECE / taps / rows).next_multiple_of(16 * ACROSS);
+        while at.y < height {
+            // The last ones are done once more rather than fewer at once.
+            let y = at.y.min(height - rows);
+            while at.x < width {
+                let count = most.min(width - at.x);
+                let from = &self.scratch[y * step + at.x..];
+                let values = &mut output[y * width + at.x..];
+                let mut out = Out { values, step: width, count, over: count == width };
+                let lines = Rows { from, step, offsets, reach, weights, bias, bounds };
                 if sum {
-                    line::<S, true>(s, from, offsets, weights, bias, bounds, out);
+                    lines.write::<S, true>(s, rows, &mut out);
                 } else {
-                    line::<S, false>(s, from, offsets, weights, bias, bounds, out);
+                    lines.write::<S, false>(s, rows, &mut out);
                 }
                 at.x += count;
-                if stop(work::line(count, taps) + pieces::strided(count, 1)) {
+                let cost = work::line(count, taps) + pieces::strided(count, 1);
+                if stop(cost * rows as u64) {
                     return false;
                 }
             }
-            (at.y, at.x) = (at.y + 1, 0);
+            (at.y, at.x) = (y + rows, 0);
         }
         true
+    }
+}
+
+/// One row to its place in the padded plane, whole, with strides of one and two. Gives the number of floats, or nothing
+/// for other strides.
+#[inline(always)]
+fn spread_row(row: &[f32], padded: &Padded, left: usize, to: &mut [f32]) -> Option<usize> {
+    let (first, second) = to.split_at_mut(padded.len);
+    match padded.phases {
+        1 => {
+            let to = first.get_mut(left..)?;
+            let count = row.len().min(to.len());
+            to[..count].copy_from_slice(&row[..count]);
+            Some(count)
+        }
+        2 => {
+            let at = left / 2;
+            let (mut even, mut odd) = (first.get_mut(at..)?, second.get_mut(at..)?);
+            let mut row = row;
+            if left % 2 == 1 {
+                // The first value is the second of its pair.
+                let (value, rest) = row.split_first()?;
+                *odd.first_mut()? = *value;
+                (row, even, odd) = (rest, even.get_mut(1..)?, odd);
+                odd = odd.get_mut(1..)?;
+            }
+            let (pairs, last) = row.as_chunks::<2>();
+            let count = pairs.len().min(even.len()).min(odd.len());
+            let (even_part, odd_part) = (&mut even[..count], &mut odd[..count]);
+            for ((even, odd), pair) in even_part.iter_mut().zip(odd_part).zip(&pairs[..count]) {
+                *even = pair[0];
+                *odd = pair[1];
+            }
+            if let ([value], Some(to)) = (last, even.get_mut(pairs.len())) {
+                *to = *value;
+            }
+            Some(row.len() + left % 2)
+        }
+        _ => None,
     }
 }
 
@@ -267,114 +326,4 @@ fn spread(row: &[f32], stride: usize, phase: usize, left: usize, to: &mut [f32])
         }
     }
     count
-}
-
-/// One output row, four vectors at a time so that consecutive sums overlap.
-#[inline(always)]
-fn line<S: Simd, const SUM: bool>(
-    s: S,
-    from: &[f32],
-    offsets: &[usize],
-    weights: &[f32],
-    bias: f32,
-    bounds: (f32, f32),
-    row: &mut [f32],
-) {
-    let start = if SUM { s.splat(bias) } else { s.splat(f32::NEG_INFINITY) };
-    let wide = ACROSS * S::N;
-    for (block, out) in row.chunks_mut(wide).enumerate() {
-        let from = &from[block * wide..];
-        match out.len().div_ceil(S::N) {
-            1 => finish(s, window::<S, SUM, 1>(s, from, offsets, weights, start), bounds, out),
-            2 => finish(s, window::<S, SUM, 2>(s, from, offsets, weights, start), bounds, out),
-            _ => finish(s, window::<S, SUM, ACROSS>(s, from, offsets, weights, start), bounds, out),
-        }
-    }
-}
-
-/// Vectors of a row handled at a time.
-const ACROSS: usize = 4;
-/// Taps without a loop between them.
-const CHUNK: usize = 9;
-
-#[inline(always)]
-fn window<S: Simd, const SUM: bool, const C: usize>(
-    s: S,
-    from: &[f32],
-    offsets: &[usize],
-    weights: &[f32],
-    start: S::V,
-) -> [S::V; C] {
-    let mut acc = [start; C];
-    for (offsets, weights) in offsets.chunks(CHUNK).zip(weights.chunks(CHUNK)) {
-        taps::<S, SUM, C>(s, from, offsets, weights, &mut acc);
-    }
-    acc
-}
-
-/// Up to [`CHUNK`] taps, in wasm in a function without a loop: see `tile::chunk`.
-#[cfg_attr(target_arch = "wasm32", inline(never))]
-#[cfg_attr(not(target_arch = "wasm32"), inline(always))]
-fn taps<S: Simd, const SUM: bool, const C: usize>(
-    s: S,
-    from: &[f32],
-    offsets: &[usize],
-    weights: &[f32],
-    acc: &mut [S::V; C],
-) {
-    let mut sums = *acc;
-    let mut taps = offsets.iter().zip(weights);
-    let _ = nine::<S, SUM, C>(s, from, &mut taps, &mut sums);
-    *acc = sums;
-}
-
-#[inline(always)]
-fn nine<'a, S: Simd, const SUM: bool, const C: usize>(
-    s: S,
-    from: &[f32],
-    taps: &mut impl Iterator<Item = (&'a usize, &'a f32)>,
-    acc: &mut [S::V; C],
-) -> Option<()> {
-    tap::<S, SUM, C>(s, from, taps.next()?, acc);
-    tap::<S, SUM, C>(s, from, taps.next()?, acc);
-    tap::<S, SUM, C>(s, from, taps.next()?, acc);
-    tap::<S, SUM, C>(s, from, taps.next()?, acc);
-    tap::<S, SUM, C>(s, from, taps.next()?, acc);
-    tap::<S, SUM, C>(s, from, taps.next()?, acc);
-    tap::<S, SUM, C>(s, from, taps.next()?, acc);
-    tap::<S, SUM, C>(s, from, taps.next()?, acc);
-    tap::<S, SUM, C>(s, from, taps.next()?, acc);
-    Some(())
-}
-
-#[inline(always)]
-fn tap<S: Simd, const SUM: bool, const C: usize>(
-    s: S,
-    from: &[f32],
-    (&offset, &weight): (&usize, &f32),
-    acc: &mut [S::V; C],
-) {
-    let x = &from[offset..][..C * S::N];
-    let w = s.splat(weight);
-    for (i, acc) in acc.iter_mut().enumerate() {
-        let x = s.load(&x[i * S::N..]);
-        // The maximum so far is no NaN, and stays when x is one: so a NaN's place in the window does not matter.
-        *acc = if SUM { s.fma(w, x, *acc) } else { s.max(x, *acc) };
-    }
-}
-
-#[inline(always)]
-fn finish<S: Simd, const C: usize>(s: S, acc: [S::V; C], (lo, hi): (f32, f32), out: &mut [f32]) {
-    let (low, high) = (s.splat(lo), s.splat(hi));
-    let mut buffer = [0.0f32; 16 * ACROSS];
-    let whole = out.len() == C * S::N;
-    for (i, v) in acc.into_iter().enumerate() {
-        let v = s.min(high, s.max(low, v));
-        s.store(v, if whole { &mut out[i * S::N..] } else { &mut buffer[i * S::N..] });
-    }
-    if !whole {
-        for (to, v) in out.iter_mut().zip(buffer) {
-            *to = v;
-        }
-    }
 }
