@@ -286,7 +286,12 @@ impl Parts {
         self.restored.store(true, Ordering::Release);
         let (publisher, met) = (self.publisher.clone(), self.node.met.clone());
         tokio::spawn(async move { publisher.learn(met, node::LEARN_PAUSE).await });
-        tracing::info!(ready = found.ready, preparing = found.preparing, "functions restored");
+        tracing::info!(
+            ready = found.ready,
+            loading = found.loading,
+            preparing = found.preparing,
+            "functions restored"
+        );
         let gateway = self.gateway.lock().take().context("the gateway was started already")?;
         self.node.set_starting(true);
         *self.running.lock() = Some(gateway.start()?);
@@ -331,6 +336,7 @@ impl Parts {
         let view = self.node.catalog.load();
         let walls = view.iter().filter_map(|(_, entry)| match entry {
             Entry::Ready(revision) => Some(revision.limits().wall()),
+            Entry::Loading(loading) => Some(loading.record.settings.limits.wall()),
             Entry::Preparing(_) => None,
         });
         let longest = walls.max().unwrap_or(config.limits.wall());

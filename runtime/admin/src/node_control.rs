@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use mayfly_core::FunctionName;
 use mayfly_core::record::{Abi, RevisionRecord, Snapshot};
-use mayfly_host::catalog::{Catalog, Entry, Failed, Leaves, Takes, View};
+use mayfly_host::catalog::{Catalog, Entry, Failed, Leaves, Loading, Overlaps, Takes, View};
 use mayfly_host::sandbox::cgi;
 use mayfly_publish::{
     Change, PublishError, PublishErrorKind, PublishReport, PublishRequest, Publisher, Stage,
@@ -56,7 +56,7 @@ impl Control for NodeControl {
         }
         let under_way = match &before {
             Some(Entry::Ready(revision)) => revision.tenant.unanswered.load(Ordering::Relaxed),
-            Some(Entry::Preparing(_)) | None => 0,
+            Some(Entry::Loading(_) | Entry::Preparing(_)) | None => 0,
         };
         let settings = before.as_ref().map(|entry| &entry.record().settings);
         let wall = settings.map_or_else(Duration::default, |settings| settings.limits.wall());
@@ -71,6 +71,8 @@ impl Control for NodeControl {
     }
 
     fn list(&self) -> Result<Vec<Function>, Refused> {
+        let loading: Vec<_> = self.catalog.load().loading().cloned().collect();
+        self.wait_for(loading);
         let view = self.catalog.load();
         let mut entries: Vec<_> = view.iter().collect();
         entries.sort_by_key(|(name, _)| *name);
@@ -81,9 +83,21 @@ impl Control for NodeControl {
         &self,
         name: &FunctionName,
     ) -> Result<Option<(Function, Vec<RevisionRecord>)>, Refused> {
+        if let Some(Entry::Loading(loading)) = self.catalog.load().get(name.as_str()) {
+            self.wait_for([loading.clone()]);
+        }
         let view = self.catalog.load();
         let Some(entry) = view.get(name.as_str()) else { return Ok(None) };
         Ok(Some((function(&view, entry), self.publisher.history(name)?)))
+    }
+}
+
+impl NodeControl {
+    /// Until it is known whether their code is good, and whether they are models.
+    fn wait_for(&self, loading: impl IntoIterator<Item = Arc<Loading>>) {
+        for loading in loading {
+            self.runtime.block_on(loading.wait());
+        }
     }
 }
 
@@ -99,19 +113,21 @@ fn function(view: &View, entry: &Entry) -> Function {
             in_flight: revision.tenant.in_flight.load(Ordering::Relaxed),
             footprint: revision.tenant.footprint.seen(),
         },
-        Entry::Preparing(preparing) => Function {
-            record,
-            is_model: false,
-            overlaps,
-            state: match &preparing.failed {
+        Entry::Loading(_) => idle(record, overlaps, State::Ready),
+        Entry::Preparing(preparing) => {
+            let state = match &preparing.failed {
                 None => State::Preparing { failed: None },
                 Some(Failed { why, again: true }) => State::Preparing { failed: Some(why.clone()) },
                 Some(Failed { why, again: false }) => State::Failed { why: why.clone() },
-            },
-            in_flight: 0,
-            footprint: None,
-        },
+            };
+            idle(record, overlaps, state)
+        }
     }
+}
+
+/// A function without code in memory.
+fn idle(record: RevisionRecord, overlaps: Overlaps, state: State) -> Function {
+    Function { record, is_model: false, overlaps, state, in_flight: 0, footprint: None }
 }
 
 fn takes(Takes { route, from, within }: &Takes) -> String {

@@ -3,6 +3,7 @@
 //! Readers load a pointer; a writer builds a new map and swaps it whole. An in-flight request keeps the revision
 //! it started with alive through its own `Arc`.
 
+mod loading;
 mod overlap;
 
 use std::collections::HashMap;
@@ -15,6 +16,7 @@ use mayfly_core::router::{Match, Route, Router, split_name};
 use parking_lot::Mutex;
 
 use crate::revision::Revision;
+pub use loading::Loading;
 pub use overlap::{Clash, ClashKind, Leaves, Lost, Overlaps, Takes};
 
 /// What a name leads to.
@@ -22,6 +24,8 @@ pub use overlap::{Clash, ClashKind, Leaves, Lost, Overlaps, Takes};
 pub enum Entry {
     /// A revision that answers.
     Ready(Arc<Revision>),
+    /// A revision that answers as soon as it is asked for: whoever asks waits until it is loaded.
+    Loading(Arc<Loading>),
     /// A revision whose artifact is being rebuilt; 503 meanwhile.
     Preparing(Arc<Preparing>),
 }
@@ -50,6 +54,7 @@ impl Entry {
     pub fn record(&self) -> &RevisionRecord {
         match self {
             Self::Ready(revision) => &revision.record,
+            Self::Loading(loading) => &loading.record,
             Self::Preparing(preparing) => &preparing.record,
         }
     }
@@ -60,6 +65,7 @@ impl Entry {
 pub struct View {
     functions: HashMap<FunctionName, Entry>,
     routes: Router<FunctionName>,
+    is_loading: bool,
 }
 
 /// A found function and how its path was split.
@@ -107,6 +113,20 @@ impl View {
         self.functions.len()
     }
 
+    /// Whether there are any whose code is not loaded yet.
+    #[must_use]
+    pub fn is_loading(&self) -> bool {
+        self.is_loading
+    }
+
+    /// Those whose code is not loaded yet.
+    pub fn loading(&self) -> impl Iterator<Item = &Arc<Loading>> {
+        self.functions.values().filter_map(|entry| match entry {
+            Entry::Loading(loading) => Some(loading),
+            Entry::Ready(_) | Entry::Preparing(_) => None,
+        })
+    }
+
     /// All functions, in no order.
     pub fn iter(&self) -> impl Iterator<Item = (&FunctionName, &Entry)> {
         self.functions.iter()
@@ -134,6 +154,11 @@ impl Catalog {
         self.current.load()
     }
 
+    /// The current state, for longer than a look-up.
+    pub fn load_full(&self) -> Arc<View> {
+        self.current.load_full()
+    }
+
     /// The routes of the node's configuration.
     #[must_use]
     pub fn configured(&self) -> &[(Route, FunctionName)] {
@@ -142,9 +167,28 @@ impl Catalog {
 
     /// Makes `name` lead to `entry` from the next request on.
     pub fn insert(&self, name: FunctionName, entry: Entry) {
+        self.extend([(name, entry)]);
+    }
+
+    /// The same for many at once: each change copies the map.
+    pub fn extend(&self, entries: impl IntoIterator<Item = (FunctionName, Entry)>) {
+        self.update(|functions| functions.extend(entries));
+    }
+
+    /// Puts what came of a load in its place, unless a deploy or a removal was first; says whether it did.
+    pub fn settle(&self, loading: &Arc<Loading>, entry: Entry) -> bool {
+        let mut settled = false;
         self.update(|functions| {
-            functions.insert(name, entry);
+            let now = functions.get_mut(&loading.record.function);
+            if let Some(now) =
+                now.filter(|now| matches!(now, Entry::Loading(now) if Arc::ptr_eq(now, loading)))
+            {
+                *now = entry;
+                settled = true;
+            }
         });
+        loading.done();
+        settled
     }
 
     /// Makes `name` lead nowhere; says whether it led somewhere.
@@ -164,6 +208,7 @@ impl Catalog {
             let own = &entry.record().settings.routes;
             routes.extend(own.iter().filter_map(|r| Some((Route::new(r).ok()?, name.clone()))));
         }
-        self.current.store(Arc::new(View { functions, routes: Router::new(routes) }));
+        let is_loading = functions.values().any(|entry| matches!(entry, Entry::Loading(_)));
+        self.current.store(Arc::new(View { functions, routes: Router::new(routes), is_loading }));
     }
 }

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use mayfly_core::FunctionName;
 use mayfly_core::record::{RevisionRecord, Snapshot};
 use mayfly_host::catalog::Entry;
+use mayfly_host::descriptors;
 use mayfly_host::engine::EngineError;
 use mayfly_host::program::LoadedModule;
 use mayfly_host::revision::Revision;
@@ -46,7 +47,7 @@ impl Shared {
     pub(super) fn forget_metrics(&self, name: &FunctionName) {
         match self.catalog.load().get(name.as_str()) {
             Some(Entry::Ready(current)) => drop(self.metrics.revision(name, current.record.number)),
-            Some(Entry::Preparing(_)) => {}
+            Some(Entry::Loading(_) | Entry::Preparing(_)) => {}
             None => {
                 self.metrics.remove(name);
                 self.logs.forget(name);
@@ -98,6 +99,13 @@ pub(super) enum Stale {
     /// The engine does not take it.
     #[error(transparent)]
     Engine(#[from] EngineError),
+}
+
+impl Stale {
+    /// Whether nothing is wrong with it but that we have no descriptor for it.
+    pub(super) fn ran_out(&self) -> bool {
+        matches!(self, Self::Rejected(Reject::Io(error)) if descriptors::ran_out(error))
+    }
 }
 
 /// Assets for a revision whose init runs with each request.

@@ -75,7 +75,7 @@ impl Shared {
         let view = self.catalog.load();
         let ready = view.iter().filter_map(|(_, entry)| match entry {
             Entry::Ready(revision) => Some(revision),
-            Entry::Preparing(_) => None,
+            Entry::Loading(_) | Entry::Preparing(_) => None,
         });
         let due =
             |revision: &Arc<Revision>| due(revision, pause).map(|(s, d)| (revision.clone(), s, d));

@@ -82,6 +82,8 @@ pub struct PublisherConfig {
     pub store_bytes: u64,
     /// Functions at most.
     pub functions: usize,
+    /// Bytes of code and images that are loaded before a start ends.
+    pub loaded_at_start: u64,
     /// How child processes are started.
     pub children: Children,
 }
@@ -92,7 +94,8 @@ impl PublisherConfig {
     pub fn new(state_dir: &Path) -> Self {
         let store_bytes = node::STORE_BYTES;
         let (state_dir, functions) = (state_dir.to_owned(), node::FUNCTIONS);
-        Self { state_dir, store_bytes, functions, children: Children::default() }
+        let loaded_at_start = node::LOADED_AT_START;
+        Self { state_dir, store_bytes, functions, loaded_at_start, children: Children::default() }
     }
 }
 
@@ -126,11 +129,14 @@ struct Shared {
     records: Records,
     children: Children,
     functions: usize,
+    loaded_at_start: u64,
     cpu_features: String,
     slots: Semaphore,
     /// One rebuild at a time, so that a deploy finds a slot and its name's turn behind one of them at most, however
     /// many functions a start found without code.
     rebuilds: Semaphore,
+    /// As many functions are loaded at once as there are cores: loading is hashing.
+    loads: Semaphore,
     waiting: AtomicUsize,
     trials: Trials,
     names: Turns<FunctionName>,
@@ -166,10 +172,12 @@ impl Publisher {
             store,
             records,
             functions: config.functions,
+            loaded_at_start: config.loaded_at_start,
             children: config.children.clone(),
             cpu_features: codegen::cpu_features(),
             slots: Semaphore::new(node::PUBLISHES),
             rebuilds: Semaphore::new(1),
+            loads: Semaphore::new(std::thread::available_parallelism().map_or(1, |n| n.get())),
             waiting: AtomicUsize::new(0),
             trials: Trials::default(),
             names: Turns::default(),

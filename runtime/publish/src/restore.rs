@@ -1,18 +1,17 @@
-//! At start: every function that was there before answers at once, from the code on disk. What is not there any more,
-//! or does not verify, or was made for another engine, is rebuilt in the background; 503 meanwhile.
+//! At start: every function that was there before answers at once, from the code on disk. The small ones are loaded
+//! before the node is ready, the others when they are asked for or when there is time. What is not there any more, or
+//! does not verify, or was made for another engine, is rebuilt in the background; 503 meanwhile.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use mayfly_core::limits::node;
 use mayfly_core::record::RevisionRecord;
-use mayfly_host::catalog::{Entry, Failed, Lost, Preparing};
-use mayfly_host::descriptors;
-use mayfly_store::artifact::Reject;
+use mayfly_host::catalog::{Entry, Failed, Loading, Lost, Preparing};
 use mayfly_store::artifact::store::Kind;
 use mayfly_store::records::RecordsError;
 use parking_lot::Mutex;
+use tokio::runtime::Handle;
 
 use super::activate::Stale;
 use super::error::{PublishError, PublishErrorKind, Stage};
@@ -26,12 +25,14 @@ use super::{Publisher, Shared, blocking};
 pub struct Restored {
     /// Functions that answer.
     pub ready: usize,
+    /// Functions that answer too, whose code is loaded when they are asked for or when there is time.
+    pub loading: usize,
     /// Functions whose code is being rebuilt.
     pub preparing: usize,
 }
 
 impl Publisher {
-    /// Puts every current revision into the catalog; returns when those whose code is good are routable.
+    /// Puts every current revision into the catalog; returns when those whose code is there are routable.
     ///
     /// # Errors
     /// When the database cannot be read.
@@ -40,47 +41,130 @@ impl Publisher {
         // To the end: what a deploy has written is swept until its row is there, and what it has put into the catalog
         // would be overwritten with what was read before.
         let commit = self.shared.commits.lock().await;
-        let found = tokio::task::spawn_blocking(move || shared.restore_all()).await;
-        drop(commit);
-        let (ready, stale) =
+        let runtime = Handle::current();
+        let found = tokio::task::spawn_blocking(move || shared.restore_all(&runtime)).await;
+        let Found { ready, large, stale } =
             found.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
-        let restored = Restored { ready, preparing: stale.len() };
+        drop(commit);
+        let restored = Restored { ready, loading: large.len(), preparing: stale.len() };
         self.shared.warn_of_lost_routes();
         for stale in stale {
             let shared = self.shared.clone();
             tokio::spawn(async move { shared.rebuild(stale).await });
         }
+        tokio::spawn(async move {
+            for loading in large {
+                loading.wait().await;
+            }
+        });
         Ok(restored)
     }
 }
 
+/// What a start made of the records.
+#[derive(Default)]
+struct Found {
+    ready: usize,
+    /// Not looked at: more than is loaded before the node is ready.
+    large: Vec<Arc<Loading>>,
+    stale: Vec<Arc<Preparing>>,
+}
+
 impl Shared {
-    fn restore_all(&self) -> Result<(usize, Vec<Arc<Preparing>>), RecordsError> {
+    fn restore_all(self: &Arc<Self>, runtime: &Handle) -> Result<Found, RecordsError> {
         let referenced = self.records.references(false)?;
         self.store.sweep(&referenced);
         if let Err(error) = self.records.sweep(&referenced) {
             // Housekeeping, and a disk that is full must not keep a node from serving what it has.
             tracing::warn!(%error, "rows of artifacts that nothing refers to are kept");
         }
-        let records = Mutex::new(self.records.current()?);
-        let stale = Mutex::new(Vec::new());
-        let (ready, room) = (AtomicUsize::new(0), AtomicUsize::new(self.functions));
+        let mut records = self.records.current()?;
+        let left_out = records.split_off(self.functions.min(records.len()));
+        let large = self.split_large(&mut records);
+        let (records, loaded) = (Mutex::new(records), Mutex::new(Vec::new()));
         let work = || {
             loop {
                 let Some(record) = records.lock().pop() else { return };
-                if room.fetch_update(Relaxed, Relaxed, |room| room.checked_sub(1)).is_err() {
-                    self.leave_out(record);
-                } else if let Some(without_code) = self.restore_one(record) {
-                    stale.lock().push(without_code);
-                } else {
-                    ready.fetch_add(1, Relaxed);
-                }
+                let entry = self.restore_one(record);
+                loaded.lock().push(entry);
             }
         };
         // Verifying is hashing: as many at once as there are cores.
         let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
         std::thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(work))));
-        Ok((ready.into_inner(), stale.into_inner()))
+        let mut entries = loaded.into_inner();
+        let mut found = Found::default();
+        for entry in &entries {
+            match entry {
+                Entry::Preparing(stale) => found.stale.push(stale.clone()),
+                Entry::Ready(_) | Entry::Loading(_) => found.ready += 1,
+            }
+        }
+        found.large = large.into_iter().map(|record| self.later(record, runtime)).collect();
+        entries.extend(found.large.iter().cloned().map(Entry::Loading));
+        entries.extend(left_out.into_iter().map(|record| self.leave_out(record)));
+        self.catalog
+            .extend(entries.into_iter().map(|entry| (entry.record().function.clone(), entry)));
+        Ok(found)
+    }
+
+    /// Takes out of `records`, and sorts from small to large, those that are not loaded before the node is ready.
+    fn split_large(&self, records: &mut Vec<RevisionRecord>) -> Vec<RevisionRecord> {
+        let bytes = |record: &RevisionRecord| {
+            let image = record.image.map_or(0, |image| self.store.bytes_of(Kind::Image, image));
+            record.artifact_bytes + image
+        };
+        records.sort_by_cached_key(bytes);
+        let mut sum = 0;
+        let now = records.iter().take_while(|record| {
+            sum += bytes(record);
+            sum <= self.loaded_at_start
+        });
+        let now = now.count();
+        records.split_off(now)
+    }
+
+    /// A function that is loaded when it is asked for; not on the runtime of the worker that asks.
+    fn later(self: &Arc<Self>, record: RevisionRecord, runtime: &Handle) -> Arc<Loading> {
+        let (shared, runtime) = (Arc::downgrade(self), runtime.clone());
+        Loading::new(record, move |loading| match shared.upgrade() {
+            Some(shared) => drop(runtime.spawn(shared.load(loading))),
+            None => loading.done(),
+        })
+    }
+
+    async fn load(self: Arc<Self>, loading: Arc<Loading>) {
+        // Never closed.
+        let turn = self.loads.acquire().await;
+        // Nobody makes the file anew while it is judged.
+        let key = self.keys.turn(&loading.record.artifact).await;
+        let (shared, record) = (self.clone(), loading.record.clone());
+        let loaded = tokio::task::spawn_blocking(move || {
+            shared.reload(&record).map(|module| shared.revision(record.clone(), module))
+        });
+        let loaded = loaded.await;
+        let rejected = matches!(&loaded, Ok(Err(stale)) if self.count_reject(stale));
+        if rejected {
+            self.store.purge(Kind::Artifact, loading.record.artifact.0);
+        }
+        drop((key, turn));
+        let name = &loading.record.function;
+        let why = match loaded {
+            Ok(Ok(revision)) => {
+                if !self.catalog.settle(&loading, Entry::Ready(revision)) {
+                    // A deploy or a removal was first, and so are its metrics.
+                    self.forget_metrics(name);
+                }
+                return;
+            }
+            Ok(Err(stale)) => stale.to_string(),
+            Err(panic) => panic.to_string(),
+        };
+        tracing::warn!(function = %name, reason = %why, "the function is compiled anew");
+        let preparing = Arc::new(Preparing { record: loading.record.clone(), failed: None });
+        if self.catalog.settle(&loading, Entry::Preparing(preparing.clone())) {
+            self.rebuild(preparing).await;
+        }
     }
 
     /// What the configuration gives to others although it was deployed: no deploy could have refused it.
@@ -94,37 +178,32 @@ impl Shared {
     }
 
     /// A function for whose code there is no descriptor: those of connections and deploys are not taken for it.
-    fn leave_out(&self, record: RevisionRecord) {
-        let name = record.function.clone();
+    fn leave_out(&self, record: RevisionRecord) -> Entry {
         let max = self.functions;
         let why = format!("{max} functions are open, and no more may be: raise `ulimit -n`");
-        tracing::error!(function = %name, "{why}; it answers 503");
+        tracing::error!(function = %record.function, "{why}; it answers 503");
         let failed = Some(Failed { why, again: false });
-        self.catalog.insert(name, Entry::Preparing(Arc::new(Preparing { record, failed })));
+        Entry::Preparing(Arc::new(Preparing { record, failed }))
     }
 
-    /// What it put into the catalog if the code has to be rebuilt.
-    fn restore_one(&self, record: RevisionRecord) -> Option<Arc<Preparing>> {
-        let name = record.function.clone();
-        match self.reload(&record) {
-            Ok(module) => {
-                self.catalog.insert(name, Entry::Ready(self.revision(record, module)));
-                None
-            }
-            Err(stale) => {
-                tracing::warn!(function = %name, reason = %stale, "the function is compiled anew");
-                let ran_out = matches!(
-                    &stale, Stale::Rejected(Reject::Io(error)) if descriptors::ran_out(error)
-                );
-                if let (Stale::Rejected(_) | Stale::Engine(_), false) = (&stale, ran_out) {
-                    self.metrics.artifact_rejects.inc();
-                    self.store.purge(Kind::Artifact, record.artifact.0);
-                }
-                let preparing = Arc::new(Preparing { record, failed: None });
-                self.catalog.insert(name, Entry::Preparing(preparing.clone()));
-                Some(preparing)
-            }
+    /// What a function's name leads to: its code, or that it has to be rebuilt.
+    fn restore_one(&self, record: RevisionRecord) -> Entry {
+        let stale = match self.reload(&record) {
+            Ok(module) => return Entry::Ready(self.revision(record, module)),
+            Err(stale) => stale,
+        };
+        tracing::warn!(function = %record.function, reason = %stale, "the function is compiled anew");
+        if self.count_reject(&stale) {
+            self.store.purge(Kind::Artifact, record.artifact.0);
         }
+        Entry::Preparing(Arc::new(Preparing { record, failed: None }))
+    }
+
+    /// Whether something is wrong with the code itself; the metrics count it then.
+    fn count_reject(&self, stale: &Stale) -> bool {
+        let rejected = matches!(stale, Stale::Rejected(_) | Stale::Engine(_)) && !stale.ran_out();
+        self.metrics.artifact_rejects.inc_by(rejected.into());
+        rejected
     }
 
     /// Makes a function's code anew, and tries again while it is the current revision and the cause may pass.

@@ -46,6 +46,9 @@ pub async fn handle(
     }
     let id = inbound.request_id;
     let head_only = inbound.parts.method == Method::HEAD;
+    if node.catalog.load().is_loading() {
+        Box::pin(loaded(node, inbound.parts.uri.path())).await;
+    }
     // All that can be refused is, before anything is kept for the request. The rest is boxed, so that other requests do
     // not pay for this future's size.
     let answered = match begin(node, inbound) {
@@ -59,6 +62,27 @@ pub async fn handle(
     }
     invocation::add_id(&mut response, id);
     response
+}
+
+/// Waits until the model of a path is loaded, or all of them for a list.
+async fn loaded(node: &Node, path: &str) {
+    let view = node.catalog.load_full();
+    let one = match Resource::parse(path) {
+        Some(
+            Resource::Model(model)
+            | Resource::ModelReady(model)
+            | Resource::Infer(model)
+            | Resource::Config(model)
+            | Resource::Stats(Some(model)),
+        ) => Some(model.name),
+        Some(Resource::Index | Resource::Stats(None)) => None,
+        _ => return,
+    };
+    for loading in view.loading() {
+        if one.is_none_or(|name| loading.record.function.as_str() == name) {
+            loading.wait().await;
+        }
+    }
 }
 
 /// What becomes of a request at the first look.
@@ -186,7 +210,7 @@ fn find(node: &Arc<Node>, model: ModelPath<'_>) -> Result<Arc<Revision>, Refusal
     let view = node.catalog.load();
     let revision = match view.get(name) {
         Some(Entry::Ready(revision)) => revision.clone(),
-        Some(Entry::Preparing(_)) => return Err(Outcome::Preparing.into()),
+        Some(Entry::Loading(_) | Entry::Preparing(_)) => return Err(Outcome::Preparing.into()),
         None => {
             let name: String = name.chars().take(64).collect();
             return Err(Refusal::of(Outcome::NotFound, format!("there is no model {name:?}")));

@@ -59,7 +59,10 @@ async fn with_one_deployed() -> tempfile::TempDir {
 /// What a start finds.
 async fn answer_after(state: &Path) -> String {
     let node = TestNode::open(state);
-    assert_eq!(node.publisher.restore().await.unwrap(), Restored { ready: 1, preparing: 0 });
+    assert_eq!(
+        node.publisher.restore().await.unwrap(),
+        Restored { ready: 1, loading: 0, preparing: 0 }
+    );
     assert_eq!(node.compiles(), 0);
     for folder in ["artifacts", "wasm"] {
         assert_eq!(files(state, folder).len(), node.publisher_history(), "{folder} is swept");

@@ -6,6 +6,7 @@ mod children;
 mod crash;
 mod deploy;
 mod init;
+mod loading;
 mod measure;
 mod node;
 mod rebuild;

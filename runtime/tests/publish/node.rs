@@ -66,6 +66,18 @@ impl TestNode {
         let mut parts = Parts::quiet(engine, state, Requests::Off).unwrap();
         parts.publishing.children = children;
         parts.catalog = catalog;
+        Self::of(parts)
+    }
+
+    /// One that loads nothing before its start ends.
+    pub fn open_lazy(state: &Path) -> Self {
+        let mut parts = Parts::quiet(engine(), state, Requests::Off).unwrap();
+        parts.publishing.children = Children::of(MAYFLY);
+        parts.publishing.loaded_at_start = 0;
+        Self::of(parts)
+    }
+
+    fn of(parts: Parts) -> Self {
         let (node, publisher) = assemble(parts).unwrap();
         let (catalog, metrics) = (node.catalog.clone(), node.metrics.clone());
         Self { publisher, catalog, metrics, node }

@@ -44,7 +44,10 @@ async fn a_function_without_code_keeps_its_routes() {
     // Nor can it be made: it stays as it is.
     files(state.path(), "wasm").iter().for_each(|file| fs::remove_file(file).unwrap());
     let node = TestNode::open(state.path());
-    assert_eq!(node.publisher.restore().await.unwrap(), Restored { ready: 0, preparing: 1 });
+    assert_eq!(
+        node.publisher.restore().await.unwrap(),
+        Restored { ready: 0, loading: 0, preparing: 1 }
+    );
     node.deploy("at", &says("another"), Settings::default()).await.unwrap();
     assert_eq!(node.get("/at/f/x").await.0, 503, "not the function that is called 'at'");
     assert_eq!(node.get("/at/g").await, (200, "another".into()));
@@ -95,7 +98,7 @@ async fn a_deploy_waits_for_one_function_without_code_at_most() {
     let node = TestNode::open_with(state.path(), held_up(scripts.path()));
     assert_eq!(
         node.publisher.restore().await.unwrap(),
-        Restored { ready: 1, preparing: STALE.len() }
+        Restored { ready: 1, loading: 0, preparing: STALE.len() }
     );
     // One is being made, nobody knows which, and will not end. Code that is there already needs no child.
     let patience = Duration::from_secs(30);
@@ -155,7 +158,7 @@ async fn a_deploy_or_removal_during_a_start_counts() {
     let node = TestNode::open(state.path());
     assert_eq!(
         node.publisher.restore().await.unwrap(),
-        Restored { ready: MANY / 2 + 1, preparing: 0 }
+        Restored { ready: MANY / 2 + 1, loading: 0, preparing: 0 }
     );
     check(&node).await;
 }

@@ -20,7 +20,10 @@ async fn after_a_restart_everything_answers_without_compiling() {
     drop(node);
 
     let node = TestNode::open(state.path());
-    assert_eq!(node.publisher.restore().await.unwrap(), Restored { ready: 2, preparing: 0 });
+    assert_eq!(
+        node.publisher.restore().await.unwrap(),
+        Restored { ready: 2, loading: 0, preparing: 0 }
+    );
     assert_eq!(node.get("/a").await, (200, "two".into()));
     assert_eq!(node.get("/b").await, (200, "!".into()));
     assert_eq!(node.compiles(), 0);
@@ -37,14 +40,20 @@ async fn damaged(damage: impl Fn(&Path)) -> u64 {
     damage(&files(state.path(), "artifacts")[0]);
 
     let node = TestNode::open(state.path());
-    assert_eq!(node.publisher.restore().await.unwrap(), Restored { ready: 0, preparing: 1 });
+    assert_eq!(
+        node.publisher.restore().await.unwrap(),
+        Restored { ready: 0, loading: 0, preparing: 1 }
+    );
     assert_eq!(node.get("/f").await.0, 503);
     node.ready("f").await;
     assert_eq!(node.get("/f").await, (200, "whole".into()));
     let rejects = node.metrics.artifact_rejects.get();
     drop(node);
     let node = TestNode::open(state.path());
-    assert_eq!(node.publisher.restore().await.unwrap(), Restored { ready: 1, preparing: 0 });
+    assert_eq!(
+        node.publisher.restore().await.unwrap(),
+        Restored { ready: 1, loading: 0, preparing: 0 }
+    );
     rejects
 }
 
@@ -105,7 +114,10 @@ async fn without_the_upload_the_function_waits_for_a_new_deploy() {
     fs::remove_file(&files(state.path(), "artifacts")[0]).unwrap();
     fs::remove_file(&files(state.path(), "wasm")[0]).unwrap();
     let node = TestNode::open(state.path());
-    assert_eq!(node.publisher.restore().await.unwrap(), Restored { ready: 0, preparing: 1 });
+    assert_eq!(
+        node.publisher.restore().await.unwrap(),
+        Restored { ready: 0, loading: 0, preparing: 1 }
+    );
     let report = node.deploy("f", &says("x"), Settings::default()).await.unwrap();
     assert_eq!(report.record.number, 2);
     assert_eq!(node.get("/f").await, (200, "x".into()));

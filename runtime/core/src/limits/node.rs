@@ -178,6 +178,11 @@ caps! {
     PUBLISH_QUEUE: usize = 32, written_count;
     /// Wall time of a module's start function when publish tries the module; it takes one of the turns of `PUBLISHES`.
     START_TIMEOUT: Duration = Duration::from_secs(2), written_duration;
+    /// Code and images that a start verifies before the node is ready, the smallest first; the rest is loaded when it is
+    /// asked for, or when there is time. Hashing takes about a millisecond for each.
+    LOADED_AT_START: u64 = 16 << 20, written_size;
+    /// A request waits so long for a function that is being loaded; then it is told 503.
+    LOAD_WAIT: Duration = Duration::from_secs(10), written_duration;
     /// Until a function whose code could not be rebuilt is tried again; doubled each time.
     REBUILD_RETRY: Duration = Duration::from_secs(10), written_duration;
     /// Between two such tries at most: a full disk or a busy machine is noticed to be well again.

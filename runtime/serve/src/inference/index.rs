@@ -48,7 +48,7 @@ fn allowed(node: &Node) -> Result<(), Refusal> {
 fn models(view: &View) -> Result<Vec<&Revision>, Refusal> {
     let ready = view.iter().filter_map(|(_, entry)| match entry {
         Entry::Ready(revision) => Some(&**revision),
-        Entry::Preparing(_) => None,
+        Entry::Loading(_) | Entry::Preparing(_) => None,
     });
     let mut models: Vec<_> = ready.filter(|revision| is_model(revision)).collect();
     if models.len() > limits::MODELS_LISTED {

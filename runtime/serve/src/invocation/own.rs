@@ -11,8 +11,9 @@ use mayfly_core::Outcome;
 use mayfly_host::exchange::{ResponseBody, Verdict};
 use mayfly_host::sandbox::Inbound;
 
+use super::find::sound;
 use super::ledger::Ledger;
-use super::{respond, sound};
+use super::respond;
 use crate::node::Node;
 
 /// Methods that can reach a function.

@@ -294,6 +294,12 @@ impl ArtifactStore {
         }
     }
 
+    /// Bytes that a file takes on disk, without its holes; none if there is no such file.
+    #[must_use]
+    pub fn bytes_of(&self, kind: Kind, digest: Digest) -> u64 {
+        std::fs::metadata(self.path(kind, digest)).map_or(0, |file| file.blocks() * 512)
+    }
+
     fn path(&self, kind: Kind, digest: Digest) -> PathBuf {
         self.dir.join(kind.dir()).join(format!("{digest}.{}", kind.extension()))
     }

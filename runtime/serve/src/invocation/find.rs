@@ -1,0 +1,92 @@
+//! Whose a request is, and whether it may be looked at at all.
+
+use std::sync::Arc;
+
+use http::Method;
+use mayfly_core::limits::node;
+use mayfly_core::{Outcome, router};
+use mayfly_host::catalog::Entry;
+use mayfly_host::revision::Revision;
+use mayfly_host::sandbox::Inbound;
+
+use crate::node::Node;
+
+/// The revision that a request is for.
+///
+/// # Errors
+/// The outcome that says why there is none.
+pub(super) fn find(node: &Node, inbound: &mut Inbound) -> Result<Arc<Revision>, Outcome> {
+    vet(node, inbound)?;
+    let view = node.catalog.load();
+    let sent = inbound.parts.uri.path();
+    let path = router::normalised(sent);
+    let found = view.find(&path).ok_or(Outcome::NotFound)?;
+    let revision = match found.entry {
+        Entry::Ready(revision) => revision.clone(),
+        Entry::Loading(_) | Entry::Preparing(_) => return Err(Outcome::Preparing),
+    };
+    inbound.base_len = router::sent_length(sent, found.base.len());
+    Ok(revision)
+}
+
+/// Whether a request may be looked at, whatever it is for.
+///
+/// # Errors
+/// The outcome that says why not.
+pub fn vet(node: &Node, inbound: &Inbound) -> Result<(), Outcome> {
+    if node.is_draining() {
+        return Err(Outcome::Draining);
+    }
+    sound(inbound)?;
+    router::check_path(inbound.parts.uri.path()).map_err(Outcome::BadRequest)
+}
+
+/// The same but for its path and what the node does just now.
+pub(super) fn sound(inbound: &Inbound) -> Result<(), Outcome> {
+    let parts = &inbound.parts;
+    if let Some(why) = inbound.misled {
+        return Err(Outcome::BadRequest(why));
+    }
+    // Hyper counts those of HTTP/1 only.
+    if parts.headers.len() > node::REQUEST_HEADERS {
+        return Err(Outcome::HeadersTooMany);
+    }
+    let served = parts.method != Method::CONNECT && parts.method != Method::TRACE;
+    if !served || parts.method.as_str().len() > node::METHOD_BYTES {
+        return Err(Outcome::Unroutable);
+    }
+    if parts.uri.path_and_query().is_some_and(|p| p.as_str().len() > node::URI_BYTES) {
+        return Err(Outcome::UriTooLong);
+    }
+    check_host(parts).map_err(Outcome::BadRequest)
+}
+
+/// One host, named once or twice alike: whoever routes or filters by it upstream must have seen the same one.
+fn check_host(parts: &http::request::Parts) -> Result<(), &'static str> {
+    if parts.uri.scheme_str().is_some_and(|scheme| !matches!(scheme, "http" | "https")) {
+        return Err("the target's scheme is neither http nor https");
+    }
+    let mut hosts = parts.headers.get_all(http::header::HOST).iter();
+    let host = hosts.next().map(http::HeaderValue::as_bytes);
+    if hosts.next().is_some() {
+        return Err("there is more than one Host header");
+    }
+    let target = parts.uri.authority().map(|authority| authority.as_str().as_bytes());
+    match (target, host) {
+        (Some(target), Some(host)) if !target.eq_ignore_ascii_case(host) => {
+            Err("the target and the Host header name different hosts")
+        }
+        (Some(host), _) | (None, Some(host)) => router::check_host(host),
+        (None, None) if parts.version == http::Version::HTTP_11 => Err("there is no Host header"),
+        (None, None) => Ok(()),
+    }
+}
+
+/// Waits until the function of a path is loaded, if it is there and is not.
+pub(super) async fn loaded(node: &Node, inbound: &Inbound) {
+    let path = router::normalised(inbound.parts.uri.path());
+    let entry = node.catalog.load().find(&path).map(|found| found.entry.clone());
+    if let Some(Entry::Loading(loading)) = entry {
+        loading.wait().await;
+    }
+}
