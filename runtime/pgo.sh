@@ -25,4 +25,6 @@ cp "$guests/runner.wasm" "$built/"
 RUSTFLAGS="-Cprofile-use=$of_profile/mayfly.profdata" $cargo build --profile dist --target "$host" \
 	--target-dir "$of_profile/use" --bin mayfly -p mayfly-runtime -p mayfly-bench --bins
 mkdir -p "$target/dist"
-cp "$of_profile/use/$host/dist/mayfly" "$of_profile/use/$host/dist/mayfly-bench" "$target/dist/"
+for program in mayfly mayfly-bench peer-bare-hyper peer-cgi peer-cgi-hello; do
+	cp "$of_profile/use/$host/dist/$program" "$target/dist/"
+done
