@@ -64,7 +64,8 @@ impl NoRoom {
 }
 
 impl Mappings {
-    /// Divides the limit among so many arenas: noted faults before runs, four of them for each run.
+    /// Divides the limit among so many arenas: a third is for hot runs, of which there are eight at most, the rest for
+    /// faults.
     ///
     /// # Errors
     /// [`NoRoom::Mappings`].
