@@ -41,8 +41,8 @@ elif test -n "$$(find functions/runner guest-sdk -type f -newer $(RUNNER) | head
 fi
 endef
 
-dist: guests ## What is handed to others, in one archive: the program (thin LTO, the profile of a load, stripped), the runner, samples, completions
-	CARGO="$(CARGO)" runtime/pgo.sh $(GUESTS) $(TARGET_DIR)
+dist: guests ## What is handed to others, in one archive: the program (thin LTO, stripped), the runner, samples, completions
+	$(CARGO) build --profile dist --bin mayfly
 	runtime/dist.sh $(TARGET_DIR)/dist $(GUESTS)
 
 guests: small-guests model-guests ## The sample functions, as .wasm
@@ -88,7 +88,7 @@ include runtime/tests/hostile.mk
 BENCH := $(TARGET_DIR)/dist/mayfly-bench run --peers $(TARGET_DIR)/bench-peers --models $(TARGET_DIR)/bench-peers/models
 
 bench-bin: guests
-	CARGO="$(CARGO)" runtime/pgo.sh $(GUESTS) $(TARGET_DIR)
+	$(CARGO) build --profile dist --bin mayfly -p mayfly-runtime -p mayfly-bench --bins
 
 bench: bench-bin languages ## The core report, in about ten minutes on two cores
 	$(BENCH) --size core

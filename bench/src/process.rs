@@ -6,10 +6,8 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 /// A child that dies with its handle. Its output goes to a file, for when it fails.
@@ -102,25 +100,8 @@ impl Process {
     }
 }
 
-impl Process {
-    fn ask_to_end(&self) -> bool {
-        let id = i32::try_from(self.id()).ok().and_then(Pid::from_raw);
-        id.is_some_and(|id| kill_process(id, Signal::TERM).is_ok())
-    }
-}
-
-/// A program that was asked to end gets so long before it is killed.
-const END: Duration = Duration::from_secs(2);
-
 impl Drop for Process {
     fn drop(&mut self) {
-        // An instrumented program writes its profile when it ends by itself.
-        if self.ask_to_end() {
-            let began = Instant::now();
-            while began.elapsed() < END && matches!(self.child.try_wait(), Ok(None)) {
-                std::thread::sleep(Duration::from_millis(5));
-            }
-        }
         // Children of children (workers) get the signal of their parent's end; ours are few and die with it.
         let _ = self.child.kill();
         let _ = self.child.wait();
