@@ -437,12 +437,15 @@ fn interleave(
     let tiles = q0[..count].iter().zip(&q1[..count]).zip(&q2[..count]).zip(&q3[..count]);
     if let Some(adds) = adds {
         for ((to, (((&a, &b), &c), &d)), add) in whole.iter_mut().zip(tiles).zip(adds) {
-            let v = [a + bias + add[0], b + bias + add[1], c + bias + add[2], d + bias + add[3]];
-            *to = v.map(|v| clamp(v, lo, hi));
+            let (a, b) = (a + bias + add[0], b + bias + add[1]);
+            let (c, d) = (c + bias + add[2], d + bias + add[3]);
+            // Written out: a closure inside `map` would be compiled for the plain CPU and called for each.
+            *to = [clamp(a, lo, hi), clamp(b, lo, hi), clamp(c, lo, hi), clamp(d, lo, hi)];
         }
     } else {
         for (to, (((&a, &b), &c), &d)) in whole.iter_mut().zip(tiles) {
-            *to = [a, b, c, d].map(|v| clamp(v + bias, lo, hi));
+            let (a, b, c, d) = (a + bias, b + bias, c + bias, d + bias);
+            *to = [clamp(a, lo, hi), clamp(b, lo, hi), clamp(c, lo, hi), clamp(d, lo, hi)];
         }
     }
     for (j, to) in rest.iter_mut().enumerate() {
