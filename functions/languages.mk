@@ -63,6 +63,20 @@ hello-python:
 
 comma := ,
 
+.PHONY: templates
+# By the names that a user's PATH has; the registries' packages have others.
+SHIMS := $(TOOLCHAINS)/shims
+
+templates: build toolchain ## A project of each template of `mayfly new`: built, tested in the sandbox, called over HTTP
+	@mkdir -p $(SHIMS)
+	@test -x $(PY_TOOLS)/python-zig && ln -sf $(PY_TOOLS)/python-zig $(SHIMS)/zig || true
+	PATH="$(SHIMS):$(if $(wildcard $(PY_TOOLS)),$(PY_TOOLS):)$$PATH" functions/templates.sh $(abspath $(MAYFLY)) $(abspath $(TARGET_DIR))/templates $(TEMPLATES)
+
+.PHONY: save-to-answer
+save-to-answer: templates ## With `mayfly dev`: from a save to the first answer by the new code, for each template
+	PATH="$(SHIMS):$(if $(wildcard $(PY_TOOLS)),$(PY_TOOLS):)$$PATH" $(PYTHON) runtime/tests/python/save_to_answer.py \
+		--mayfly $(abspath $(MAYFLY)) --projects $(abspath $(TARGET_DIR))/templates $(TEMPLATES)
+
 .PHONY: test-languages test-inference wasi-conformance onnx-conformance compare-models
 
 test-languages: build languages ## Each language's hello through the gateway, streamed

@@ -1,21 +1,28 @@
-//! The command line: one file per verb. `serve` runs a node; the others talk to one through its admin API.
+//! The command line: one file per verb. `serve` runs a node, `dev` and `test` one of their own in this process; the others
+//! talk to one through its admin API, or need none.
 
 mod bench;
+mod build;
 mod check;
 mod client;
 mod completions;
 mod connector;
 mod deploy;
+mod dev;
+mod doctor;
 mod failure;
 mod health;
 mod inspect;
 mod invoke;
 mod list;
+mod local;
 mod logs;
 mod model;
+mod new;
 mod output;
 mod remove;
 mod run;
+mod test;
 mod verify;
 
 use std::path::PathBuf;
@@ -42,6 +49,16 @@ pub(crate) struct Cli {
 pub(crate) enum Verb {
     /// Run a node: gateway and admin API.
     Serve(Serve),
+    /// Make a directory with a function in it, ready to be built.
+    New(new::New),
+    /// Build a function as its function.toml says.
+    Build(build::Build),
+    /// Build functions and serve them on this machine; at each save, do so again.
+    Dev(dev::Dev),
+    /// Build a function and run its tests.
+    Test(test::Test),
+    /// Say what of toolchains, machine and node is missing, and how to mend it.
+    Doctor(doctor::Doctor),
     /// Deploy a module, or a new revision of it.
     Deploy(Box<deploy::Deploy>),
     /// Say what a file is, and whether it can be deployed.
@@ -128,13 +145,24 @@ impl Verb {
     /// # Errors
     /// [`Failure`] with the exit code.
     pub(crate) fn run(self) -> Result<(), Failure> {
+        // They have a node's threads.
+        match self {
+            Self::Dev(verb) => return verb.run(),
+            Self::Test(verb) => return verb.run(),
+            _ => {}
+        }
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(|error| Failure::new(code::FAILED, error))?;
         runtime.block_on(async {
             match self {
-                Self::Serve(_) => Err(Failure::new(code::FAILED, "serve is no client's verb")),
+                Self::Serve(_) | Self::Dev(_) | Self::Test(_) => {
+                    Err(Failure::new(code::FAILED, "what runs a node is no client's verb"))
+                }
+                Self::New(verb) => verb.run(),
+                Self::Build(verb) => verb.run(),
+                Self::Doctor(verb) => verb.run().await,
                 Self::Deploy(verb) => verb.run().await,
                 Self::Check(verb) => verb.run(),
                 Self::Run(verb) => verb.run().await,

@@ -5,5 +5,6 @@
 pub mod assemble;
 pub mod check;
 pub mod config;
+pub mod dev;
 pub mod run;
 pub mod verify;

@@ -24,6 +24,7 @@ use mayfly_host::traps;
 use mayfly_publish::child::Children;
 use mayfly_publish::compile::{CompileError, Job, compile};
 use mayfly_publish::validate::{Plan, Refusal, validate};
+use wasmparser::{Parser, Payload};
 use wasmtime::{Linker, Memory, Module, Store, Trap, UpdateDeadline};
 use wasmtime_wasi::I32Exit;
 use wasmtime_wasi::p1::WasiP1Ctx;
@@ -115,7 +116,8 @@ impl Host for Process {
 /// [`RunError`] when it did not begin.
 pub async fn run(file: &Bytes, program: &Program, children: &Children) -> Result<End, RunError> {
     let validated = validate(file, &program.limits)?;
-    if validated.abi != Abi::Command {
+    // Tests of a function with the SDK are a command that has a reactor's exports as well.
+    if validated.abi != Abi::Command && !has_start(file) {
         return Err(RunError::Reactor);
     }
     let job = Job { instrument: None, without_data: false };
@@ -129,13 +131,22 @@ pub async fn run(file: &Bytes, program: &Program, children: &Children) -> Result
     drop(compiled);
     // With a snapshot its work would be in the image; here it runs first.
     let init = match validated.plan {
-        Plan::Snapshot { init } => Some(init),
-        Plan::NoInit | Plan::Refused { .. } => None,
+        Plan::Snapshot { init } if validated.abi == Abi::Command => Some(init),
+        Plan::Snapshot { .. } | Plan::NoInit | Plan::Refused { .. } => None,
     };
     let calls: Vec<&str> = init.into_iter().chain(["_start"]).collect();
     let end = execute(&engine, &module, program, &calls).await;
     drop(ticker);
     end
+}
+
+fn has_start(file: &[u8]) -> bool {
+    Parser::new(0).parse_all(file).map_while(Result::ok).any(|payload| match payload {
+        Payload::ExportSection(exports) => {
+            exports.into_iter().map_while(Result::ok).any(|export| export.name == "_start")
+        }
+        _ => false,
+    })
 }
 
 async fn execute(

@@ -119,6 +119,8 @@ pub type Answer<R> = (R, Vec<Bytes>);
 #[derive(Debug, Clone)]
 pub struct Children {
     program: OsString,
+    /// What a compilation may take.
+    compile_cpu: Duration,
 }
 
 impl Default for Children {
@@ -132,7 +134,17 @@ impl Children {
     /// Children of another program that calls [`run`]; tests run in a binary of their own.
     #[must_use]
     pub fn of(program: impl Into<OsString>) -> Self {
-        Self { program: program.into() }
+        Self { program: program.into(), compile_cpu: node::CHILD_CPU }
+    }
+
+    /// The same with more time for a compilation, for code that is the caller's own.
+    #[must_use]
+    pub fn with_compile_cpu(self, compile_cpu: Duration) -> Self {
+        Self { compile_cpu, ..self }
+    }
+
+    pub(super) fn compile_caps(&self) -> Caps {
+        Caps::of_node(self.compile_cpu.as_secs())
     }
 
     /// Runs one child to its end. Dropping the future does not stop it; the wall limit does.

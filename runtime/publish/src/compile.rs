@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use wasmtime_wizer::Wizer;
 
 use super::{guard, image};
-use crate::child::{Answer, Caps, ChildError, Children, Verb};
+use crate::child::{Answer, ChildError, Children, Verb};
 
 /// What the child is asked for, beside the blobs `[wasm, cache]`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -78,7 +78,7 @@ pub async fn compile(
     cache: Bytes,
     job: Job,
 ) -> Result<Compiled, CompileError> {
-    let caps = Caps::of_node(node::CHILD_CPU.as_secs());
+    let caps = children.compile_caps();
     let blobs = vec![wasm.clone(), cache];
     let run = children.run::<_, Report>(Verb::Compile, job, blobs, caps, node::CHILD_WALL);
     let (report, blobs) = run.await?;

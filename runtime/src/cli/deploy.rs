@@ -1,6 +1,8 @@
 //! `mayfly deploy`.
 
-use std::path::PathBuf;
+mod project;
+
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use http::{Method, StatusCode};
@@ -21,11 +23,16 @@ const TARGET_BYTES: usize = 60 << 10;
 
 /// Deploy a module or an ONNX model, or a new revision of it.
 ///
-/// What was deployed before serves until the new revision is ready, and goes on serving if the deploy fails.
+/// What was deployed before serves until the new revision is ready, and goes on serving if the deploy fails. Without a path,
+/// the function of this directory is built and deployed, with the settings of its function.toml.
 #[derive(Debug, Args)]
 pub(crate) struct Deploy {
-    /// The module, core WebAssembly for wasm32-wasip1; or a model, as model.onnx.
-    path: PathBuf,
+    /// The module, core WebAssembly for wasm32-wasip1; or a model, as model.onnx [default: what function.toml here says,
+    /// built first].
+    path: Option<PathBuf>,
+    /// Deploy what function.toml names as it is, without building it first.
+    #[arg(long, conflicts_with = "path")]
+    no_build: bool,
     /// The function's name [default: the file's name].
     #[arg(long, short)]
     name: Option<String>,
@@ -92,9 +99,12 @@ impl Reset {
 
 impl Deploy {
     pub(super) async fn run(mut self) -> Result<(), Failure> {
+        if self.path.is_none() {
+            self.read_project(Path::new("."))?;
+        }
         let name = self.function()?;
         let human = !self.printing.json();
-        let is_model = model::is_model(&self.path);
+        let is_model = model::is_model(self.path());
         let mut file = self.module()?;
         let size = human_size(file.len() as u64);
         let client = self.connection.open()?;
@@ -104,7 +114,7 @@ impl Deploy {
         };
         let target = self.target(&name)?;
         if human {
-            output::line(format_args!("{name}: {} ({size})", self.path.display()))?;
+            output::line(format_args!("{name}: {} ({size})", self.path().display()))?;
             notes.iter().try_for_each(|note| output::line(format_args!("  note: {note}")))?;
         }
         let mut published = self.publish(&client, &target, wasm).await;
@@ -116,7 +126,7 @@ impl Deploy {
                 let note = self.model.left_out_note();
                 output::line(format_args!("  note: {note}"))?;
             }
-            let wasm = self.model.pack(&self.path, &file)?.wasm;
+            let wasm = self.model.pack(self.path(), &file)?.wasm;
             published = self.publish(&client, &target, wasm).await;
         }
         let published = published?;
@@ -125,6 +135,11 @@ impl Deploy {
         }
         show(&published)?;
         if is_model { model::try_out(text(&published, "/url")).await } else { Ok(()) }
+    }
+
+    /// What is deployed; the directory's function is known by now.
+    fn path(&self) -> &Path {
+        self.path.as_deref().unwrap_or(Path::new(""))
     }
 
     /// Sends a module and prints how far it is; gives what the node says of it in the end.
@@ -176,7 +191,7 @@ impl Deploy {
         name: &FunctionName,
         client: &Client,
     ) -> Result<(Vec<u8>, Vec<String>), Failure> {
-        let Packed { wasm, memory_bytes, mut notes } = self.model.pack(&self.path, model)?;
+        let Packed { wasm, memory_bytes, mut notes } = self.model.pack(self.path(), model)?;
         if self.limit.iter().any(|limit| limit.trim_start().starts_with("memory")) {
             return Ok((wasm, notes));
         }
@@ -214,7 +229,7 @@ impl Deploy {
         if let Some(name) = &self.name {
             return FunctionName::new(name).map_err(|why| usage(format!("--name {name}: {why}")));
         }
-        let stem = self.path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+        let stem = self.path().file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
         let name = stem.to_ascii_lowercase().replace(['_', '.', ' '], "-");
         FunctionName::new(&name).map_err(|why| {
             usage(format!("'{name}', from the file's name: {why}; name it with --name"))
@@ -267,12 +282,12 @@ impl Deploy {
     }
 
     fn module(&self) -> Result<Vec<u8>, Failure> {
-        self.model.fit(&self.path)?;
-        let name = self.path.display();
+        self.model.fit(self.path())?;
+        let name = self.path().display();
         let failed = |why: &dyn std::fmt::Display| {
             Failure::new(code::FAILED, format!("cannot read {name}: {why}"))
         };
-        let size = std::fs::metadata(&self.path).map_err(|why| failed(&why))?.len();
+        let size = std::fs::metadata(self.path()).map_err(|why| failed(&why))?.len();
         if size > node::PACKAGE_BYTES {
             let max = format_size(node::PACKAGE_BYTES);
             return Err(failed(&format_args!(
@@ -280,7 +295,7 @@ impl Deploy {
                 human_size(size)
             )));
         }
-        std::fs::read(&self.path).map_err(|why| failed(&why))
+        std::fs::read(self.path()).map_err(|why| failed(&why))
     }
 }
 

@@ -1,6 +1,7 @@
 //! `mayfly deploy model.onnx`: packs the model and what was said about it into the stock runner.
 
 mod external;
+mod file;
 mod first;
 mod onnx;
 mod picture;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::Path;
+use std::time::Duration;
 
 use clap::Args;
 use mayfly_core::limits::node;
@@ -35,6 +36,10 @@ pub(crate) struct Run {
     /// A limit, as in memory=256MiB: of wall, cpu, memory and table; may be repeated; see docs/limits.md.
     #[arg(long, short, value_name = "KEY=VALUE")]
     limit: Vec<String>,
+    /// For tests of a function: longer limits (wall=10m, cpu=5m, memory=1GiB) where none are given; the module may be one
+    /// with the SDK in it, whose calls of the host then trap.
+    #[arg(long)]
+    test: bool,
     /// The module, core WebAssembly for wasm32-wasip1 with `_start`, and behind it the program's own arguments, options
     /// among them.
     // One list: behind the file, nothing is looked at any more.
@@ -45,12 +50,23 @@ pub(crate) struct Run {
 /// Limits that a run has: the others are of requests, and of deploys.
 const LIMITS: [&str; 4] = ["wall", "cpu", "memory", "table"];
 
+/// What a suite may take to be compiled: Go's, of 4 MiB of code, takes a debug build of Mayfly more than the 2 minutes that
+/// a deploy has.
+const TEST_COMPILE: Duration = Duration::from_secs(540);
+
+/// What tests have: a suite runs in one instance, and is compiled without optimisation.
+const TEST_LIMITS: [&str; 3] = ["wall=10m", "cpu=5m", "memory=1GiB"];
+
 impl Run {
     pub(super) async fn run(self) -> Result<(), Failure> {
         let program = self.program()?;
         let shown = self.path().display();
         let file = self.read()?;
-        let end = run::run(&file.into(), &program, &Children::default()).await;
+        let children = match self.test {
+            true => Children::default().with_compile_cpu(TEST_COMPILE),
+            false => Children::default(),
+        };
+        let end = run::run(&file.into(), &program, &children).await;
         let end = end.map_err(|error| {
             Failure::new(NOT_RUN, format!("{shown}: {error}\nhint: {}", error.hint()))
         })?;
@@ -69,7 +85,8 @@ impl Run {
     fn program(&self) -> Result<Program, Failure> {
         let usage = |why: String| Failure::new(code::USAGE, why);
         let mut limits = Limits::default();
-        for limit in &self.limit {
+        let tests = if self.test { &TEST_LIMITS[..] } else { &[] };
+        for limit in tests.iter().copied().chain(self.limit.iter().map(String::as_str)) {
             limits.set(limit).map_err(|why| usage(why.to_string()))?;
             let name = limit.split('=').next().unwrap_or_default().trim();
             if !LIMITS.contains(&name) {
@@ -157,6 +174,9 @@ mod tests {
         let program = run.program().unwrap();
         assert_eq!(program.args, ["x.wasm", "-l", "cpu=1s", "--help", "-e", "A=b"]);
         assert!(program.env.is_empty() && program.limits == Limits::default());
+        let test = parse("mayfly run --test -l memory=2GiB x.wasm --test").program().unwrap();
+        assert_eq!((test.limits.wall_us, test.limits.memory_bytes), (600_000_000, 2 << 30));
+        assert_eq!(test.args, ["x.wasm", "--test"]);
         for wrong in [
             "mayfly run -e A x.wasm",
             "mayfly run -e =b x.wasm",

@@ -1,6 +1,7 @@
 //! The binary as an operator meets it: processes, sockets, exit codes.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
+mod develop;
 mod kill;
 mod lengths;
 mod node;

@@ -210,7 +210,8 @@ impl Drop for Node {
     }
 }
 
-fn request(address: &str, path: &str, headers: &str) -> (u16, String) {
+/// One GET over a socket of its own: status and body.
+pub(crate) fn request(address: &str, path: &str, headers: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{headers}\r\n")
