@@ -281,8 +281,7 @@ fn spread_row(row: &[f32], padded: &Padded, left: usize, to: &mut [f32]) -> Opti
                 // The first value is the second of its pair.
                 let (value, rest) = row.split_first()?;
                 *odd.first_mut()? = *value;
-                (row, even, odd) = (rest, even.get_mut(1..)?, odd);
-                odd = odd.get_mut(1..)?;
+                (row, even, odd) = (rest, even.get_mut(1..)?, odd.get_mut(1..)?);
             }
             let (pairs, last) = row.as_chunks::<2>();
             let count = pairs.len().min(even.len()).min(odd.len());
