@@ -72,6 +72,10 @@ templates: build toolchain ## A project of each template of `mayfly new`: built,
 	@test -x $(PY_TOOLS)/python-zig && ln -sf $(PY_TOOLS)/python-zig $(SHIMS)/zig || true
 	PATH="$(SHIMS):$(if $(wildcard $(PY_TOOLS)),$(PY_TOOLS):)$$PATH" functions/templates.sh $(abspath $(MAYFLY)) $(abspath $(TARGET_DIR))/templates $(TEMPLATES)
 
+.PHONY: tutorial
+tutorial: $(if $(DEBUG),build,toolchain) ## docs/tutorial.md, command by command
+	$(PYTHON) runtime/tests/python/tutorial.py $(if $(DEBUG),--debug) --target $(abspath $(TARGET_DIR))
+
 .PHONY: save-to-answer
 save-to-answer: templates ## With `mayfly dev`: from a save to the first answer by the new code, for each template
 	PATH="$(SHIMS):$(if $(wildcard $(PY_TOOLS)),$(PY_TOOLS):)$$PATH" $(PYTHON) runtime/tests/python/save_to_answer.py \

@@ -17,6 +17,7 @@ use mayfly_core::record::{Abi, RevisionRecord, Settings, Snapshot};
 use mayfly_core::{ArtifactKey, Digest, FunctionName, Mac, RequestId};
 use mayfly_host::catalog::Entry;
 use mayfly_host::engine::memory::Hosted;
+use mayfly_host::engine::ticker::TICK_EPOCHS;
 use mayfly_host::engine::{Engine, EngineConfig, codegen};
 use mayfly_host::exchange::{Caps, Exchange};
 use mayfly_host::meter::Meter;
@@ -204,7 +205,7 @@ impl Micro {
             stages: Vec::new(),
             learned_from: None,
         };
-        let metrics = self.node.metrics.revision(&name, 1);
+        let metrics = self.node.metrics.function(&name);
         let log = self.node.logs.source(&name, &metrics);
         let revision = Revision::new(record, module, metrics, log);
         self.node.catalog.insert(name, Entry::Ready(revision));
@@ -331,7 +332,7 @@ impl Micro {
         inbound: Box<Inbound>,
     ) -> anyhow::Result<Hosted<Sandbox>> {
         let mut store = revision.module.host(self.new_sandbox(revision, inbound))?;
-        store.set_epoch_deadline(1);
+        store.set_epoch_deadline(TICK_EPOCHS);
         Ok(store)
     }
 }

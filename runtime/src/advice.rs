@@ -2,7 +2,7 @@
 
 use mayfly_core::limits::{LIMIT_KEYS, LimitKey, Limits};
 use mayfly_core::record::RevisionRecord;
-use mayfly_host::catalog::View;
+use mayfly_host::catalog::{Entry, View};
 use mayfly_runtime::config::Config;
 
 /// Functions that are named in one line.
@@ -16,12 +16,25 @@ pub(crate) fn of(config: &Config, view: &View) -> Vec<String> {
             "routes: '{route}' leads to the function '{to}', which is not deployed: 404 until it is"
         )
     });
-    let mut records: Vec<_> = view.iter().map(|(_, entry)| entry.record()).collect();
+    let mut records: Vec<_> = view.entries().map(Entry::record).collect();
     records.sort_by(|a, b| a.function.cmp(&b.function));
     // Defaults that nobody set are nobody's wish.
     let defaults = (config.limits != Limits::default()).then_some(("limits", &config.limits));
     let tables = [("limits-max", &config.limits_max)].into_iter().chain(defaults);
-    nowhere.chain(tables.filter_map(|(table, limits)| over(table, limits, &records))).collect()
+    let over = tables.filter_map(|(table, limits)| over(table, limits, &records));
+    open_admin(config).into_iter().chain(nowhere).chain(over).collect()
+}
+
+/// No error, because a network of containers may be nobody else's, and a proxy there may end TLS.
+fn open_admin(config: &Config) -> Option<String> {
+    let listen = config.admin.listen;
+    let open = !listen.ip().is_loopback() && config.admin.tls.cert.is_none();
+    open.then(|| {
+        format!(
+            "admin.listen: {listen} is not this machine's alone, and without TLS whoever sees its traffic has the token, \
+             and with that the node: set admin.tls.cert and admin.tls.key, or listen on 127.0.0.1"
+        )
+    })
 }
 
 /// A deploy settles what a function may take, so a table that was lowered later says nothing to it.
@@ -84,6 +97,20 @@ mod tests {
         assert!(words.ends_with("--reset=limits: 'more' (memory=1GiB)"), "{words}");
         let many = vec![&more; SHOWN + 2];
         assert!(over("limits", &limits, &many).unwrap().ends_with(" and 2 more"));
+    }
+
+    #[test]
+    fn an_admin_api_beyond_loopback_wants_tls() {
+        let mut config = Config::default();
+        assert!(of(&config, &View::default()).is_empty());
+        config.admin.listen = "0.0.0.0:3001".parse().unwrap();
+        let words = of(&config, &View::default());
+        assert!(
+            words.len() == 1 && words[0].starts_with("admin.listen: 0.0.0.0:3001"),
+            "{words:?}"
+        );
+        config.admin.tls.cert = Some("a.pem".into());
+        assert!(of(&config, &View::default()).is_empty());
     }
 
     #[test]

@@ -79,6 +79,7 @@ pub fn assemble(parts: Parts) -> Result<(Arc<Node>, Publisher), AssembleError> {
         logs.clone(),
     )
     .map_err(|source| AssembleError::State { dir: publishing.state_dir, source })?;
+    let serving = NodeConfig { previews: Some(publisher.preview_key()), ..serving };
     let node = Node::new(&serving, engine, catalog, metrics, logs);
     Ok((node.map_err(AssembleError::Threads)?, publisher))
 }

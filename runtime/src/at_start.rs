@@ -3,8 +3,9 @@
 use std::path::Path;
 
 use anyhow::{Context as _, anyhow, bail};
+use mayfly_core::deployment::Deployment;
 use mayfly_core::limits::{Limits, node};
-use mayfly_core::record::Settings;
+use mayfly_core::record::{RevisionRecord, Settings};
 use mayfly_core::{Digest, FunctionName};
 use mayfly_publish::{Change, PublishRequest, Publisher};
 
@@ -32,7 +33,7 @@ pub(crate) async fn deploy(
     if wasm.len() as u64 > node::PACKAGE_BYTES {
         bail!("deploy.{name}: {file} is larger than {} bytes", node::PACKAGE_BYTES);
     }
-    if current == Some(Digest::of(&wasm)) {
+    if current.is_some_and(|current| current.contains(&Digest::of(&wasm))) {
         return Ok(());
     }
     // A start that is silent for minutes looks like one that hangs.
@@ -60,8 +61,13 @@ pub(crate) async fn deploy(
     }
 }
 
-fn current(publisher: &Publisher, name: &FunctionName) -> Option<Digest> {
+/// The modules of the newest version and of the one that has the most requests: a start takes back neither a rollback
+/// nor a version that is being tried.
+fn current(publisher: &Publisher, name: &FunctionName) -> Option<[Digest; 2]> {
     let history = publisher.history(name).ok()?;
-    let current = history.into_iter().next()?;
-    Some(current.learned_from.unwrap_or(current.wasm))
+    let module = |record: &RevisionRecord| record.learned_from.unwrap_or(record.wasm);
+    let newest = module(history.first()?);
+    let main = publisher.deployments(name).ok()?.first().map(Deployment::main);
+    let serving = history.iter().find(|record| Some(record.number) == main);
+    Some([newest, serving.map_or(newest, module)])
 }

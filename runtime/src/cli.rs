@@ -8,7 +8,10 @@ mod client;
 mod completions;
 mod connector;
 mod deploy;
+mod deployment;
+mod deployments;
 mod dev;
+mod diff;
 mod doctor;
 mod failure;
 mod health;
@@ -20,10 +23,17 @@ mod logs;
 mod model;
 mod new;
 mod output;
+mod profile;
 mod remove;
+mod rollback;
+mod rollout;
 mod run;
+mod secret;
+mod tag;
 mod test;
+mod traffic;
 mod verify;
+mod versions;
 
 use std::path::PathBuf;
 
@@ -59,7 +69,7 @@ pub(crate) enum Verb {
     Test(test::Test),
     /// Say what of toolchains, machine and node is missing, and how to mend it.
     Doctor(doctor::Doctor),
-    /// Deploy a module, or a new revision of it.
+    /// Deploy a module, or a new version of it.
     Deploy(Box<deploy::Deploy>),
     /// Say what a file is, and whether it can be deployed.
     Check(check::Check),
@@ -69,10 +79,28 @@ pub(crate) enum Verb {
     List(list::List),
     /// Show one function: limits, snapshot, times, history.
     Inspect(inspect::Inspect),
+    /// Show a function's versions.
+    Versions(versions::Versions),
+    /// Show a function's deployments: which versions served, and why.
+    Deployments(deployments::Deployments),
+    /// Share a function's requests out among its versions.
+    Traffic(traffic::Traffic),
+    /// Give a version more and more requests, and none if it does worse.
+    Rollout(rollout::Rollout),
+    /// Serve a function as an earlier deployment did.
+    Rollback(rollback::Rollback),
+    /// Give a version a second name, for previews.
+    Tag(tag::Tag),
+    /// Set, list and remove secrets.
+    Secret(secret::Secret),
+    /// Show in what two versions differ.
+    Diff(diff::Diff),
     /// Call a function through the gateway.
     Invoke(invoke::Invoke),
     /// Show a function's last log lines, and with -f those to come.
     Logs(logs::Logs),
+    /// Say where a function's time goes, sampled while it serves: a table, a flamegraph, or for other programs.
+    Profile(profile::Profile),
     /// Remove a function and its history.
     Remove(remove::Remove),
     /// Ask whether the node is ready; for container health checks.
@@ -168,8 +196,17 @@ impl Verb {
                 Self::Run(verb) => verb.run().await,
                 Self::List(verb) => verb.run().await,
                 Self::Inspect(verb) => verb.run().await,
+                Self::Versions(verb) => verb.run().await,
+                Self::Deployments(verb) => verb.run().await,
+                Self::Traffic(verb) => verb.run().await,
+                Self::Rollout(verb) => verb.run().await,
+                Self::Rollback(verb) => verb.run().await,
+                Self::Tag(verb) => verb.run().await,
+                Self::Diff(verb) => verb.run().await,
+                Self::Secret(verb) => verb.run().await,
                 Self::Invoke(verb) => verb.run().await,
                 Self::Logs(verb) => verb.run().await,
+                Self::Profile(verb) => verb.run().await,
                 Self::Remove(verb) => verb.run().await,
                 Self::Health(verb) => verb.run().await,
                 Self::Verify(verb) => verb.run().await,

@@ -6,6 +6,7 @@
 mod keys;
 mod layers;
 mod print;
+mod tls;
 mod variables;
 
 use std::collections::BTreeMap;
@@ -21,6 +22,7 @@ use mayfly_observe::logs::{Format, Requests};
 
 pub use keys::{KEYS, Key, Kind};
 pub use layers::{ConfigArgs, Origin};
+pub use tls::{ClientAuth, GatewayTlsKeys, PairKeys, SniKeys};
 pub use variables::misspelt;
 
 /// Everything that a node can be told, resolved.
@@ -36,6 +38,8 @@ pub struct Config {
     pub admin: AdminKeys,
     /// Pool and threads.
     pub engine: EngineKeys,
+    /// Where secrets come from.
+    pub secrets: SecretKeys,
     /// What is logged.
     pub log: LogKeys,
     /// Limits of a function whose deploy names none.
@@ -53,6 +57,8 @@ pub struct Config {
 pub struct NodeAddress {
     /// Its admin API.
     pub admin: SocketAddr,
+    /// The certificate that it shows, if it speaks TLS.
+    pub certificate: Option<PathBuf>,
     /// Where its token is.
     pub state_dir: PathBuf,
 }
@@ -62,14 +68,16 @@ impl NodeAddress {
     /// named is not used, and the second value says why.
     ///
     /// # Errors
-    /// [`ConfigError`] when one of the two keys is wrong, or a file that was named cannot be read.
+    /// [`ConfigError`] when one of these keys is wrong, or a file that was named cannot be read.
     pub fn resolve(
         environment: &dyn Environment,
     ) -> Result<(Self, Option<ConfigError>), ConfigError> {
         let mut config = Config::default();
-        let (given, broken) = layers::collect_only(&["admin.listen", "state-dir"], environment)?;
+        let (given, broken) =
+            layers::collect_only(&["admin.listen", "admin.tls.cert", "state-dir"], environment)?;
         given.iter().try_for_each(|given| given.apply(&mut config))?;
-        Ok((Self { admin: config.admin.listen, state_dir: config.state_dir }, broken))
+        let (admin, certificate) = (config.admin.listen, config.admin.tls.cert);
+        Ok((Self { admin, certificate, state_dir: config.state_dir }, broken))
     }
 }
 
@@ -78,6 +86,8 @@ impl NodeAddress {
 pub struct GatewayKeys {
     /// Address.
     pub listen: SocketAddr,
+    /// TLS.
+    pub tls: GatewayTlsKeys,
     /// Proxies whose `Forwarded` and `X-Forwarded-*` are believed.
     pub trusted_proxies: Vec<IpNet>,
     /// Whether anybody may ask which models there are.
@@ -109,6 +119,8 @@ pub struct AdminKeys {
     pub listen: SocketAddr,
     /// Names in `Host` that are accepted beside `localhost` and IP addresses.
     pub hosts: Vec<String>,
+    /// TLS, if its certificate is set.
+    pub tls: PairKeys,
 }
 
 /// Keys under `engine`.
@@ -122,6 +134,15 @@ pub struct EngineKeys {
     pub guest_threads: Option<usize>,
     /// Whether guests get native arithmetic kernels.
     pub native_kernels: bool,
+}
+
+/// Keys under `secrets`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SecretKeys {
+    /// The key that seals them; `None` is `secrets.key` of the state directory.
+    pub key_file: Option<PathBuf>,
+    /// A directory with a file for each.
+    pub dir: Option<PathBuf>,
 }
 
 /// Keys under `log`.
@@ -148,6 +169,7 @@ impl Default for Config {
             server_timing: false,
             gateway: GatewayKeys {
                 listen: listen(3000),
+                tls: GatewayTlsKeys::default(),
                 trusted_proxies: Vec::new(),
                 list_models: true,
                 front_page: true,
@@ -160,13 +182,14 @@ impl Default for Config {
                 queue_timeout: node::QUEUE_TIMEOUT,
                 drain_timeout: None,
             },
-            admin: AdminKeys { listen: listen(3001), hosts: Vec::new() },
+            admin: AdminKeys { listen: listen(3001), hosts: Vec::new(), tls: PairKeys::default() },
             engine: EngineKeys {
                 slots: None,
                 memory_budget: None,
                 guest_threads: None,
                 native_kernels: true,
             },
+            secrets: SecretKeys::default(),
             log: LogKeys {
                 format: Format::Human,
                 level: "info".into(),
@@ -307,6 +330,7 @@ impl Config {
                 "gateway.listen and admin.listen are both {gateway}: give the admin API an address of its own"
             )));
         }
+        tls::check(self)?;
         let routes = self.parsed_routes();
         let taken = self.deploy.keys().find_map(|name| {
             let by_name = Route::of_name(name);

@@ -25,12 +25,14 @@ use mayfly_host::engine::{Engine, EngineConfig, trim};
 use mayfly_observe::logs::{LogConfig, LogSink, Output, escape_lines};
 use mayfly_observe::metrics::Metrics;
 use mayfly_observe::telemetry;
-use mayfly_publish::{self as publish, Publisher, PublisherConfig, child};
+use mayfly_publish::{self as publish, Publisher, PublisherConfig, SecretsConfig, child};
 use mayfly_runtime::assemble::{self, assemble};
+use mayfly_runtime::certificates::Certificates;
 use mayfly_runtime::config::{Config, Process};
 use mayfly_serve::forwarded::Trusted;
-use mayfly_serve::gateway::{self, Gateway, GatewayConfig};
+use mayfly_serve::gateway::{self, Gateway, GatewayConfig, GatewayTls};
 use mayfly_serve::node::{Node, NodeConfig};
+use mayfly_serve::tls::Tls;
 use mayfly_store::state_dir;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -79,12 +81,14 @@ fn serve(arguments: &Serve, unknown: &[String]) -> Result<(), Failure> {
         print!("{}", config.to_toml());
         return Ok(());
     }
+    let certificates =
+        Certificates::load(&config).map_err(|error| Failure::new(code::CONFIG, error))?;
     state_dir::make_files_private();
     trim::bound();
     let metrics = Arc::new(Metrics::new());
     let logs = start_logs(&config, &metrics).map_err(failed)?;
     unknown.iter().for_each(|words| tracing::warn!("{words}"));
-    let done = run(&config, metrics, &logs);
+    let done = run(&config, certificates, metrics, &logs);
     if let Err(error) = &done {
         tracing::error!("{error:#}");
     }
@@ -110,7 +114,12 @@ fn start_logs(config: &Config, metrics: &Metrics) -> anyhow::Result<LogSink> {
 }
 
 /// A node from its parts to its end.
-fn run(config: &Config, metrics: Arc<Metrics>, logs: &LogSink) -> anyhow::Result<()> {
+fn run(
+    config: &Config,
+    certificates: Certificates,
+    metrics: Arc<Metrics>,
+    logs: &LogSink,
+) -> anyhow::Result<()> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let workers = config.gateway.workers.unwrap_or(cores);
     let descriptors = Descriptors::plan(config.gateway.connections, workers);
@@ -126,7 +135,8 @@ fn run(config: &Config, metrics: Arc<Metrics>, logs: &LogSink) -> anyhow::Result
         let _entered = runtime.enter();
         (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?)
     };
-    let node = Arc::new(Parts::make(config, metrics, logs, &runtime, descriptors)?);
+    let node = Arc::new(Parts::make(config, &certificates, metrics, logs, &runtime, descriptors)?);
+    certificates.follow(runtime.handle()).context("no thread for certificates")?;
     let stopped = runtime.block_on(async {
         tokio::select! {
             signal = either(&mut terminate, &mut interrupt) => Ok(Err(signal)),
@@ -173,7 +183,10 @@ struct Parts {
     gateway: parking_lot::Mutex<Option<Gateway>>,
     running: parking_lot::Mutex<Option<mayfly_serve::gateway::Running>>,
     gateway_address: SocketAddr,
+    /// Where the gateway speaks TLS, which may be the same.
+    tls_address: Option<SocketAddr>,
     admin_address: SocketAddr,
+    admin_url: String,
     ready: Arc<AtomicBool>,
     restored: Arc<AtomicBool>,
     stop_admin: watch::Sender<bool>,
@@ -183,6 +196,7 @@ impl Parts {
     /// Everything that can fail for want of an address, memory or access fails here, before the first request.
     fn make(
         config: &Config,
+        certificates: &Certificates,
         metrics: Arc<Metrics>,
         logs: &LogSink,
         runtime: &tokio::runtime::Runtime,
@@ -208,6 +222,10 @@ impl Parts {
             catalog: Catalog::new(config.parsed_routes()),
             publishing: PublisherConfig {
                 functions: descriptors.functions,
+                secrets: SecretsConfig {
+                    key_file: config.secrets.key_file.clone(),
+                    dir: config.secrets.dir.clone(),
+                },
                 ..PublisherConfig::new(state_dir)
             },
             serving: NodeConfig {
@@ -217,24 +235,29 @@ impl Parts {
                 lists_models: config.gateway.list_models,
                 has_front_page: config.gateway.front_page,
                 body_idle_timeout: config.gateway.body_idle_timeout,
+                previews: None,
             },
             metrics: metrics.clone(),
             logs: logs.clone(),
         })?;
         node.add_gauges();
+        certificates.add_gauge(&metrics);
         // Its words have their cause in them already.
-        let gateway = Gateway::bind(gateway_config(config, descriptors, &node), node.clone())
-            .map_err(|error| anyhow!("{error}"))?;
+        let keys = gateway_config(config, certificates.gateway(), descriptors, &node);
+        let gateway = Gateway::bind(keys, node.clone()).map_err(|error| anyhow!("{error}"))?;
         let listener = Admin::bind(config.admin.listen).with_context(|| {
             format!(
                 "cannot listen on {}; change admin.listen, or stop what listens there",
                 config.admin.listen
             )
         })?;
-        let listener = listener.with_connections(descriptors.admin());
+        let admin_tls = certificates.admin();
+        let admin_url = admin::base_url(listener.address(), admin_tls.is_some());
+        let listener = listener.with_connections(descriptors.admin()).with_tls(admin_tls);
         let (ready, restored) = (Arc::<AtomicBool>::default(), Arc::<AtomicBool>::default());
         let (stop_admin, stop) = watch::channel(false);
         let (gateway_address, admin_address) = (gateway.address(), listener.address());
+        let tls_address = gateway.tls_address();
         let state = AdminState {
             control: Arc::new(NodeControl {
                 publisher: publisher.clone(),
@@ -252,7 +275,7 @@ impl Parts {
                 Box::new(move || node.unready())
             },
             restored: restored.clone(),
-            gateway: gateway_address,
+            gateway: admin::base_url(gateway_address, tls_address == Some(gateway_address)),
             limits: config.limits.clone(),
             limits_max: config.limits_max.clone(),
             package_bytes: admin::package_bytes(node.engine.plan().memory_budget),
@@ -268,7 +291,9 @@ impl Parts {
             gateway,
             running,
             gateway_address,
+            tls_address,
             admin_address,
+            admin_url,
             ready,
             restored,
             stop_admin,
@@ -286,6 +311,8 @@ impl Parts {
         self.restored.store(true, Ordering::Release);
         let (publisher, met) = (self.publisher.clone(), self.node.met.clone());
         tokio::spawn(async move { publisher.learn(met, node::LEARN_PAUSE).await });
+        let publisher = self.publisher.clone();
+        tokio::spawn(async move { publisher.follow_secrets().await });
         tracing::info!(
             ready = found.ready,
             loading = found.loading,
@@ -308,11 +335,15 @@ impl Parts {
 
     /// Says on stdout where to go; for people, so it is not a log line.
     fn announce(&self) {
-        let (gateway, admin) =
-            (admin::base_url(self.gateway_address), admin::base_url(self.admin_address));
-        tracing::info!(%gateway, %admin, slots = self.node.engine.plan().slots, "ready");
+        let beside = self.tls_address.filter(|tls| *tls != self.gateway_address);
+        let over_tls = self.tls_address.is_some() && beside.is_none();
+        let gateway = admin::base_url(self.gateway_address, over_tls);
+        let beside = beside.map(|address| admin::base_url(address, true));
+        let (admin, tls) = (&self.admin_url, beside.as_deref());
+        tracing::info!(%gateway, tls, %admin, slots = self.node.engine.plan().slots, "ready");
+        let beside = tls.map_or_else(String::new, |url| format!(" and {url}"));
         let mut text = format!(
-            "mayfly {} is ready: functions on {gateway}, admin API on {admin}\n",
+            "mayfly {} is ready: functions on {gateway}{beside}, admin API on {admin}\n",
             env!("CARGO_PKG_VERSION")
         );
         let view = self.node.catalog.load();
@@ -334,7 +365,7 @@ impl Parts {
         self.node.drain();
         let Some(running) = self.running.lock().take() else { return true };
         let view = self.node.catalog.load();
-        let walls = view.iter().filter_map(|(_, entry)| match entry {
+        let walls = view.entries().filter_map(|entry| match entry {
             Entry::Ready(revision) => Some(revision.limits().wall()),
             Entry::Loading(loading) => Some(loading.record.settings.limits.wall()),
             Entry::Preparing(_) => None,
@@ -345,10 +376,16 @@ impl Parts {
     }
 }
 
-fn gateway_config(config: &Config, descriptors: Descriptors, node: &Node) -> GatewayConfig {
+fn gateway_config(
+    config: &Config,
+    tls: Option<Tls>,
+    descriptors: Descriptors,
+    node: &Node,
+) -> GatewayConfig {
     let keys = &config.gateway;
     GatewayConfig {
         listen: keys.listen,
+        tls: tls.map(|terms| GatewayTls { listen: keys.tls.listen, terms }),
         workers: keys.workers,
         trusted: Trusted::new(&keys.trusted_proxies),
         header_timeout: keys.header_timeout,

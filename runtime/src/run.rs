@@ -14,11 +14,12 @@ use mayfly_core::limits::Limits;
 use mayfly_core::record::Abi;
 use mayfly_core::{Outcome, units};
 use mayfly_host::engine::codegen::{base_config, load_handed_down};
-use mayfly_host::engine::ticker::Ticker;
+use mayfly_host::engine::ticker::{TICK_EPOCHS, Ticker};
 use mayfly_host::imports::host::Host;
 use mayfly_host::imports::pieces::Timed;
 use mayfly_host::imports::wasi;
 use mayfly_host::meter::{Meter, Tick};
+use mayfly_host::profile::Unwatched;
 use mayfly_host::sandbox::{self, Assets, Limiter, Stop};
 use mayfly_host::traps;
 use mayfly_publish::child::Children;
@@ -126,7 +127,8 @@ pub async fn run(file: &Bytes, program: &Program, children: &Children) -> Result
     let mut config = base_config();
     config.enable_compiler(false);
     let engine = wasmtime::Engine::new(&config).map_err(start)?;
-    let ticker = Ticker::start(&engine).map_err(|error| RunError::Start(error.to_string()))?;
+    let ticker = Ticker::start(&engine, Arc::default())
+        .map_err(|error| RunError::Start(error.to_string()))?;
     let module = load_handed_down(&engine, &compiled.code).map_err(start)?;
     drop(compiled);
     // With a snapshot its work would be in the image; here it runs first.
@@ -180,8 +182,8 @@ async fn execute(
 /// As for a function: WASI, and what else a command may import, which traps if it is called.
 fn linker(engine: &wasmtime::Engine, module: &Module) -> wasmtime::Result<Linker<Process>> {
     let mut linker = Linker::new(engine);
-    wasi::add_to_linker(&mut linker, |process: &mut Process| &mut process.wasi)?;
-    mayfly_host::kernels::add_to_linker(&mut linker, true, Process::look)?;
+    wasi::add_to_linker(&mut linker, |process: &mut Process| &mut process.wasi, Unwatched)?;
+    mayfly_host::kernels::add_to_linker(&mut linker, true, Process::look, Unwatched)?;
     linker.define_unknown_imports_as_traps(module)?;
     Ok(linker)
 }
@@ -200,10 +202,10 @@ fn store(engine: &wasmtime::Engine, program: &Program, meter: Arc<Meter>) -> Sto
     };
     let mut store = Store::new(engine, process);
     store.limiter(|process| &mut process.limiter);
-    store.set_epoch_deadline(1);
+    store.set_epoch_deadline(TICK_EPOCHS);
     store.epoch_deadline_callback(|mut context| {
         context.data_mut().look()?;
-        Ok(UpdateDeadline::Continue(1))
+        Ok(UpdateDeadline::Continue(TICK_EPOCHS))
     });
     store
 }
@@ -255,7 +257,7 @@ mod tests {
         let mut limits = Limits::default();
         limits.set(limit).unwrap();
         let engine = wasmtime::Engine::new(&base_config()).unwrap();
-        let _ticker = Ticker::start(&engine).unwrap();
+        let _ticker = Ticker::start(&engine, Arc::default()).unwrap();
         let module = Module::new(&engine, &wasm).unwrap();
         let program = Program { limits, ..Program::default() };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

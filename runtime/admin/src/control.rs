@@ -2,11 +2,14 @@
 
 use bytes::Bytes;
 use mayfly_core::FunctionName;
+use mayfly_core::deployment::Deployment;
 use mayfly_core::record::{RevisionRecord, StageTime};
 use mayfly_host::catalog::Overlaps;
 use mayfly_host::engine::pages::Measured;
-use mayfly_publish::Change;
+use mayfly_publish::{Change, Rollout, RolloutPlan, Secret, Switch, Switched};
 use mayfly_store::artifact::mapped::Scratch;
+
+use super::profile::Profile;
 
 /// Told of each stage of a publish as it ends.
 pub type Progress = Box<dyn Fn(&StageTime) + Send + Sync>;
@@ -16,8 +19,10 @@ pub type Progress = Box<dyn Fn(&StageTime) + Send + Sync>;
 pub struct Published {
     /// The new revision.
     pub record: RevisionRecord,
-    /// The number of the one it replaced.
+    /// The number of the version that had the most requests before.
     pub replaced: Option<u64>,
+    /// By which its function is served now.
+    pub deployment: Deployment,
     /// What init wrote; not escaped.
     pub init_log: String,
     /// What was not named and is as in the revision before, where that is not what it would be by default.
@@ -46,8 +51,12 @@ pub enum State {
 /// A function as it stands.
 #[derive(Debug, Clone)]
 pub struct Function {
-    /// Its current revision.
+    /// Its main version: the one with the most requests.
     pub record: RevisionRecord,
+    /// By which it is served.
+    pub deployment: Deployment,
+    /// All versions that a request may reach, and whether each answers.
+    pub versions: Vec<(u64, State)>,
     /// Whether the inference protocol serves it.
     pub is_model: bool,
     /// How its routes and those of others lie.
@@ -81,6 +90,8 @@ pub struct Removed {
 pub struct Refused {
     /// The HTTP status that says so.
     pub status: u16,
+    /// A name for it that is stable, if programs are to tell it from others of its status.
+    pub kind: Option<&'static str>,
     /// The stage of a publish that failed.
     pub stage: Option<String>,
     /// What happened.
@@ -89,6 +100,15 @@ pub struct Refused {
     pub hint: Option<String>,
     /// What the function's init wrote before it failed; not escaped.
     pub init_log: Option<String>,
+}
+
+/// A profile under way; dropped, it ends and nothing comes of it.
+pub trait Profiling: Send + 'static {
+    /// Ends it, and names what was counted. Reads the upload: blocks.
+    ///
+    /// # Errors
+    /// [`Refused`], when Mayfly failed.
+    fn finish(self: Box<Self>) -> Result<Profile, Refused>;
 }
 
 /// Changes and shows what is deployed. Every method may block on disk, and `publish` on child processes.
@@ -131,4 +151,60 @@ pub trait Control: Send + Sync + 'static {
         &self,
         name: &FunctionName,
     ) -> Result<Option<(Function, Vec<RevisionRecord>)>, Refused>;
+
+    /// Serves a function by another deployment of versions that it has.
+    ///
+    /// # Errors
+    /// [`Refused`]; what served before serves on.
+    fn switch(&self, name: &FunctionName, switch: Switch) -> Result<Switched, Refused>;
+
+    /// A function's deployments that are remembered, newest first; none if there is no such function.
+    ///
+    /// # Errors
+    /// [`Refused`] when the state directory cannot be read.
+    fn deployments(&self, name: &FunctionName) -> Result<Vec<Deployment>, Refused>;
+
+    /// Gives a version more and more requests.
+    ///
+    /// # Errors
+    /// [`Refused`]; what served before serves on.
+    fn roll_out(
+        &self,
+        name: &FunctionName,
+        plan: RolloutPlan,
+        expected: Option<u64>,
+    ) -> Result<Rollout, Refused>;
+
+    /// A function's rollout under way.
+    fn rollout(&self, name: &FunctionName) -> Option<Rollout>;
+
+    /// Ends a function's rollout where it is; false if there is none.
+    ///
+    /// # Errors
+    /// [`Refused`] when the state directory cannot be written.
+    fn halt(&self, name: &FunctionName) -> Result<bool, Refused>;
+
+    /// All secrets by name, without their values.
+    fn secrets(&self) -> Vec<Secret>;
+
+    /// Sets a secret, or sets it anew.
+    ///
+    /// # Errors
+    /// [`Refused`] says why not.
+    fn set_secret(&self, name: &str, value: &str) -> Result<(), Refused>;
+
+    /// Forgets a secret; false if there is none.
+    ///
+    /// # Errors
+    /// [`Refused`] names the functions that need it.
+    fn remove_secret(&self, name: &str) -> Result<bool, Refused>;
+
+    /// By which a function's previews are reached.
+    fn preview_token(&self, name: &FunctionName) -> String;
+
+    /// Begins to profile a function's current revision; nothing if it was not there.
+    ///
+    /// # Errors
+    /// [`Refused`] when it has no code now, or is profiled already.
+    fn profile(&self, name: &FunctionName) -> Result<Option<Box<dyn Profiling>>, Refused>;
 }

@@ -52,6 +52,17 @@ fn host_allowed(host: &str, hosts: &[String]) -> bool {
     name == "localhost" || name.parse::<IpAddr>().is_ok() || hosts.contains(&name)
 }
 
+/// Refuses a body that does not say that it is JSON: a page of another site cannot send one that does.
+pub(super) fn check_json(headers: &HeaderMap) -> Result<(), Problem> {
+    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    if kind.split(';').next().is_some_and(|kind| kind.trim() == "application/json") {
+        return Ok(());
+    }
+    Err(Problem::new(415, "content-type", "The body has to be JSON")
+        .detail("Content-Type is not application/json")
+        .close())
+}
+
 /// Refuses who lacks the token that a path needs.
 pub(super) fn check_access(
     headers: &HeaderMap,

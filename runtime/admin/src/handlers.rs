@@ -18,8 +18,8 @@ use super::body::AdminBody;
 use super::control::{Refused, Removed};
 use super::problem::Problem;
 use super::routes::{Action, Need, route};
-use super::view::{FunctionView, base_url};
-use super::{guard, settings, upload};
+use super::view::FunctionView;
+use super::{guard, profile, secrets, settings, upload, versions};
 
 /// The API's description, as `docs/openapi.json` has it.
 const DESCRIPTION: &str = include_str!("../../../docs/openapi.json");
@@ -55,14 +55,14 @@ where
     let need = action.as_ref().map_or(Need::Full, Action::need);
     guard::check_access(&head.headers, &state.tokens, need)?;
     let action = action?;
-    if !matches!(action, Action::Deploy(_)) {
+    if !matches!(action, Action::Deploy(_) | Action::Change(..) | Action::SetSecret(_)) {
         // Nothing else takes a body. A small one is let go by, a large one closes the connection.
         let size = body.size_hint().upper().unwrap_or(u64::MAX);
         if size > node::ADMIN_BODY_BYTES as u64 {
             return Err(Problem::new(413, "body", "This path takes no body").close());
         }
     }
-    if matches!(action, Action::Deploy(_) | Action::Remove(_)) {
+    if action.changes() {
         check_restored(state)?;
     }
     let query = head.uri.query();
@@ -78,6 +78,17 @@ where
         Action::Deploy(name) => upload::deploy(state, name, query, &head.headers, body).await,
         Action::Remove(name) => remove(state, name).await,
         Action::Logs(name) => logs(state, name, query).await,
+        Action::Secrets => Ok(secrets::list(state)),
+        Action::SetSecret(name) => secrets::set(state, name, &head.headers, body).await,
+        Action::RemoveSecret(name) => secrets::remove(state, name).await,
+        Action::Versions(name) => versions::versions(state, name).await,
+        Action::Deployments(name) => versions::deployments(state, name).await,
+        Action::Deployment(name) => versions::deployment(state, name).await,
+        Action::Rollout(name) => versions::rollout(state, &name),
+        Action::Change(name, wish) => {
+            versions::change(state, name, wish, &head.headers, body).await
+        }
+        Action::Profile(name) => profile(state, name, query).await,
     }
 }
 
@@ -118,7 +129,7 @@ struct NodeInfo {
 fn node_info(state: &AdminState) -> Response<AdminBody> {
     let info = NodeInfo {
         version: env!("CARGO_PKG_VERSION"),
-        gateway: base_url(state.gateway),
+        gateway: state.gateway.clone(),
         ready: state.ready.load(Ordering::Acquire),
     };
     json(200, &info)
@@ -127,7 +138,7 @@ fn node_info(state: &AdminState) -> Response<AdminBody> {
 async fn list(state: &Arc<AdminState>) -> Result<Response<AdminBody>, Problem> {
     let control = state.control.clone();
     let functions = blocking(move || control.list()).await?;
-    let views: Vec<_> = functions.iter().map(|f| FunctionView::of(f, state.gateway)).collect();
+    let views: Vec<_> = functions.iter().map(|f| FunctionView::of(f, &state.gateway)).collect();
     Ok(json(200, &serde_json::json!({ "functions": views })))
 }
 
@@ -140,7 +151,7 @@ async fn inspect(
     let asked = name.clone();
     let found = blocking(move || control.inspect(&asked)).await?;
     let (function, history) = found.ok_or_else(|| no_function(&name))?;
-    let view = FunctionView::of(&function, state.gateway).with_details(summary, &history);
+    let view = FunctionView::of(&function, &state.gateway).with_details(summary, &history);
     Ok(json(200, &view))
 }
 
@@ -205,6 +216,23 @@ async fn logs(
     Ok(response)
 }
 
+/// Waits here for the profile's time. A client that goes away takes this future with it, and with that the profile.
+async fn profile(
+    state: &Arc<AdminState>,
+    name: FunctionName,
+    query: Option<&str>,
+) -> Result<Response<AdminBody>, Problem> {
+    let time = profile::time(query)?;
+    let control = state.control.clone();
+    let asked = name.clone();
+    let running = blocking(move || control.profile(&asked)).await?;
+    let running = running.ok_or_else(|| no_function(&name))?;
+    tracing::info!(function = %name, ?time, "a profile begins");
+    tokio::time::sleep(time).await;
+    let profile = blocking(move || running.finish()).await?;
+    Ok(json(200, &profile))
+}
+
 /// Passes lines on until the client or the function is gone.
 async fn feed(mut follower: Follower, lines: mpsc::Sender<Bytes>) {
     loop {
@@ -242,7 +270,7 @@ pub(super) async fn blocking<T: Send + 'static>(
     }
 }
 
-fn no_function(name: &FunctionName) -> Problem {
+pub(super) fn no_function(name: &FunctionName) -> Problem {
     Problem::new(404, "no-function", "No such function")
         .detail(format!("'{name}' is not deployed"))
         .hint("`mayfly list` shows what is")
@@ -252,7 +280,7 @@ fn no_function(name: &FunctionName) -> Problem {
 fn options() -> Response<AdminBody> {
     let mut response = whole(204, "text/plain; charset=utf-8", "");
     response.headers_mut().remove(header::CONTENT_TYPE);
-    let methods = HeaderValue::from_static("GET, HEAD, PUT, DELETE, OPTIONS");
+    let methods = HeaderValue::from_static("GET, HEAD, PUT, POST, DELETE, OPTIONS");
     response.headers_mut().insert(header::ALLOW, methods);
     response
 }

@@ -10,10 +10,13 @@ mod guard;
 mod handlers;
 mod node_control;
 mod problem;
+pub mod profile;
 mod routes;
+mod secrets;
 mod settings;
 mod tokens;
 mod upload;
+mod versions;
 mod view;
 
 use std::convert::Infallible;
@@ -28,17 +31,19 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use mayfly_core::auth::Tokens;
 use mayfly_core::limits::{Limits, node};
 use mayfly_observe::logs::LogSink;
 use mayfly_observe::metrics::Metrics;
 use mayfly_serve::accepting::Failures;
+use mayfly_serve::tls::Tls;
 use mayfly_serve::unread::{Lingering, ToTheEnd};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 
-pub use control::{Control, Function, Progress, Published, Refused, Removed, State};
+pub use control::{Control, Function, Profiling, Progress, Published, Refused, Removed, State};
 pub use handlers::handle;
 pub use node_control::NodeControl;
 pub use tokens::{TokenError, load_or_make, parse_token, read_token, read_token_file};
@@ -65,8 +70,8 @@ pub struct AdminState {
     pub unready: Box<dyn Fn() -> Option<String> + Send + Sync>,
     /// Whether everything that was deployed before is in the catalog; nothing may change until then.
     pub restored: Arc<AtomicBool>,
-    /// Where clients reach functions.
-    pub gateway: SocketAddr,
+    /// The URL below which clients reach functions.
+    pub gateway: String,
     /// Limits of a function whose deploy names none.
     pub limits: Limits,
     /// What no deploy may exceed.
@@ -102,6 +107,7 @@ pub struct Admin {
     listener: std::net::TcpListener,
     address: SocketAddr,
     connections: usize,
+    tls: Option<Tls>,
 }
 
 impl Admin {
@@ -113,7 +119,13 @@ impl Admin {
         let listener = std::net::TcpListener::bind(address)?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
-        Ok(Self { listener, address, connections: node::ADMIN_CONNECTIONS })
+        Ok(Self { listener, address, connections: node::ADMIN_CONNECTIONS, tls: None })
+    }
+
+    /// Over TLS, if it is given.
+    #[must_use]
+    pub fn with_tls(self, tls: Option<Tls>) -> Self {
+        Self { tls, ..self }
     }
 
     /// With so many connections at once.
@@ -139,9 +151,7 @@ impl Admin {
     ) -> std::io::Result<std::thread::JoinHandle<()>> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         std::thread::Builder::new().name("mayfly-admin".into()).spawn(move || {
-            if let Err(error) =
-                runtime.block_on(serve(self.listener, self.connections, state, stop))
-            {
+            if let Err(error) = runtime.block_on(serve(self, state, stop)) {
                 tracing::error!(%error, "the admin listener ended");
             }
             // A publish under way runs on; the process ends without it, which the state directory can take.
@@ -151,13 +161,13 @@ impl Admin {
 }
 
 async fn serve(
-    listener: std::net::TcpListener,
-    connections: usize,
+    admin: Admin,
     state: Arc<AdminState>,
     mut stop: watch::Receiver<bool>,
 ) -> std::io::Result<()> {
-    let listener = TcpListener::from_std(listener)?;
-    let room = Arc::new(Semaphore::new(connections));
+    let listener = TcpListener::from_std(admin.listener)?;
+    let room = Arc::new(Semaphore::new(admin.connections));
+    let handshakes = Arc::new(Semaphore::new(node::TLS_HANDSHAKES_AT_ONCE));
     let graceful = GracefulShutdown::new();
     let mut failures = Failures::of("admin");
     loop {
@@ -169,7 +179,8 @@ async fn serve(
             Ok((stream, _)) => {
                 // Beyond the cap a connection is closed at once: waiting would only hide it.
                 if let Ok(permit) = room.clone().try_acquire_owned() {
-                    connection(stream, state.clone(), &graceful, permit);
+                    let tls = admin.tls.clone().map(|tls| (tls, handshakes.clone()));
+                    connection(stream, tls, state.clone(), graceful.watcher(), permit);
                 }
             }
             // Out of descriptors, most likely.
@@ -183,13 +194,31 @@ async fn serve(
 
 fn connection(
     stream: TcpStream,
+    tls: Option<(Tls, Arc<Semaphore>)>,
     state: Arc<AdminState>,
-    graceful: &GracefulShutdown,
+    watcher: Watcher,
     permit: tokio::sync::OwnedSemaphorePermit,
 ) {
     let _ = stream.set_nodelay(true);
     // Ends a connection whose client takes nothing: the kernel counts a closed window as well as a lost host.
     let _ = socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(node::WRITE_IDLE_TIMEOUT));
+    tokio::spawn(async move {
+        let _permit = permit;
+        let Some((tls, handshakes)) = tls else {
+            return converse(stream, state, watcher).await;
+        };
+        let opened = Box::pin(tls.open(stream, &handshakes, |stream| stream)).await;
+        if let Some(stream) = opened {
+            converse(stream, state, watcher).await;
+        }
+    });
+}
+
+/// Serves the requests of a connection until it ends.
+async fn converse<S>(stream: S, state: Arc<AdminState>, watcher: Watcher)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let service = service_fn(move |request: Request<Incoming>| {
         let state = state.clone();
         async move {
@@ -208,12 +237,8 @@ fn connection(
         .max_headers(node::REQUEST_HEADERS)
         .max_header_size(node::REQUEST_HEAD_BYTES)
         .serve_connection(TokioIo::new(Lingering::new(stream)), service);
-    let watched = graceful.watch(connection);
-    tokio::spawn(async move {
-        // The client's own faults (a reset, a slow head) are no news.
-        let _ = watched.await;
-        drop(permit);
-    });
+    // The client's own faults (a reset, a slow head) are no news.
+    let _ = watcher.watch(connection).await;
 }
 
 #[cfg(test)]

@@ -3,22 +3,26 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use bytes::Bytes;
 use mayfly_core::FunctionName;
+use mayfly_core::deployment::Deployment;
 use mayfly_core::record::{Abi, RevisionRecord, Snapshot};
-use mayfly_host::catalog::{Catalog, Entry, Failed, Leaves, Loading, Overlaps, Takes, View};
+use mayfly_host::catalog::{
+    Catalog, Entry, Failed, Function as Catalogued, Leaves, Loading, Takes, View,
+};
 use mayfly_host::sandbox::cgi;
 use mayfly_publish::{
-    Change, PublishError, PublishErrorKind, PublishReport, PublishRequest, Publisher, Stage,
+    Change, PublishError, PublishErrorKind, PublishReport, PublishRequest, Publisher, Rollout,
+    RolloutPlan, Secret, Stage, Switch, Switched,
 };
 use mayfly_store::artifact::StoreError;
 use mayfly_store::artifact::mapped::Scratch;
 use mayfly_store::records::RecordsError;
 use tokio::runtime::Handle;
 
-use super::control::{Control, Function, Progress, Published, Refused, Removed, State};
+use super::control::{Control, Function, Profiling, Progress, Published, Refused, Removed, State};
+use super::profile::{self, Running};
 
 /// The node that serves.
 pub struct NodeControl {
@@ -50,21 +54,22 @@ impl Control for NodeControl {
     }
 
     fn remove(&self, name: &FunctionName) -> Result<Option<Removed>, Refused> {
-        let before = self.catalog.load().get(name.as_str()).cloned();
+        let before = self.catalog.load().function(name.as_str()).cloned();
         if !self.runtime.block_on(self.publisher.remove(name))? {
             return Ok(None);
         }
-        let under_way = match &before {
-            Some(Entry::Ready(revision)) => revision.tenant.unanswered.load(Ordering::Relaxed),
-            Some(Entry::Loading(_) | Entry::Preparing(_)) | None => 0,
-        };
-        let settings = before.as_ref().map(|entry| &entry.record().settings);
-        let wall = settings.map_or_else(Duration::default, |settings| settings.limits.wall());
+        let entries = || before.iter().flat_map(Catalogued::entries);
+        let under_way = entries().map(|entry| match entry {
+            Entry::Ready(revision) => revision.tenant.unanswered.load(Ordering::Relaxed),
+            Entry::Loading(_) | Entry::Preparing(_) => 0,
+        });
+        let walls = entries().map(|entry| entry.record().settings.limits.wall());
+        let routes = before.as_ref().map(|function| function.deployment.routes.clone());
         let configured = self.catalog.configured().iter().filter(|(_, to)| to == name);
         Ok(Some(Removed {
-            under_way,
-            wall,
-            routes: settings.map_or_else(Vec::new, |settings| settings.routes.clone()),
+            under_way: under_way.sum(),
+            wall: walls.max().unwrap_or_default(),
+            routes: routes.unwrap_or_default(),
             configured_routes: configured.map(|(route, _)| route.to_string()).collect(),
             returns: self.at_start.contains(name),
         }))
@@ -83,12 +88,68 @@ impl Control for NodeControl {
         &self,
         name: &FunctionName,
     ) -> Result<Option<(Function, Vec<RevisionRecord>)>, Refused> {
+        let found = self.catalog.load().function(name.as_str()).cloned();
+        let loading = found.iter().flat_map(Catalogued::entries).filter_map(|entry| match entry {
+            Entry::Loading(loading) => Some(loading.clone()),
+            Entry::Ready(_) | Entry::Preparing(_) => None,
+        });
+        self.wait_for(loading);
+        let view = self.catalog.load();
+        let Some(entry) = view.function(name.as_str()) else { return Ok(None) };
+        Ok(Some((function(&view, entry), self.publisher.history(name)?)))
+    }
+
+    fn switch(&self, name: &FunctionName, switch: Switch) -> Result<Switched, Refused> {
+        Ok(self.runtime.block_on(self.publisher.switch(name, switch))?)
+    }
+
+    fn deployments(&self, name: &FunctionName) -> Result<Vec<Deployment>, Refused> {
+        Ok(self.publisher.deployments(name)?)
+    }
+
+    fn roll_out(
+        &self,
+        name: &FunctionName,
+        plan: RolloutPlan,
+        expected: Option<u64>,
+    ) -> Result<Rollout, Refused> {
+        Ok(self.runtime.block_on(self.publisher.roll_out(name, plan, expected))?)
+    }
+
+    fn rollout(&self, name: &FunctionName) -> Option<Rollout> {
+        self.publisher.rollout(name)
+    }
+
+    fn halt(&self, name: &FunctionName) -> Result<bool, Refused> {
+        Ok(self.runtime.block_on(self.publisher.halt(name))?)
+    }
+
+    fn secrets(&self) -> Vec<Secret> {
+        self.publisher.secrets()
+    }
+
+    fn set_secret(&self, name: &str, value: &str) -> Result<(), Refused> {
+        Ok(self.runtime.block_on(self.publisher.set_secret(name, value))?)
+    }
+
+    fn remove_secret(&self, name: &str) -> Result<bool, Refused> {
+        Ok(self.runtime.block_on(self.publisher.remove_secret(name))?)
+    }
+
+    fn preview_token(&self, name: &FunctionName) -> String {
+        self.publisher.preview_key().token(name)
+    }
+
+    fn profile(&self, name: &FunctionName) -> Result<Option<Box<dyn Profiling>>, Refused> {
         if let Some(Entry::Loading(loading)) = self.catalog.load().get(name.as_str()) {
             self.wait_for([loading.clone()]);
         }
         let view = self.catalog.load();
         let Some(entry) = view.get(name.as_str()) else { return Ok(None) };
-        Ok(Some((function(&view, entry), self.publisher.history(name)?)))
+        let Entry::Ready(revision) = entry else { return Err(profile::unready(name)) };
+        let recording = self.publisher.record(revision)?;
+        let (publisher, catalog) = (self.publisher.clone(), self.catalog.clone());
+        Ok(Some(Box::new(Running { recording, publisher, catalog })))
     }
 }
 
@@ -101,33 +162,38 @@ impl NodeControl {
     }
 }
 
-fn function(view: &View, entry: &Entry) -> Function {
-    let record = entry.record().clone();
-    let overlaps = view.overlaps(&record.function);
-    match entry {
-        Entry::Ready(revision) => Function {
-            record,
-            is_model: mayfly_serve::inference::is_model(revision),
-            overlaps,
-            state: State::Ready,
-            in_flight: revision.tenant.in_flight.load(Ordering::Relaxed),
-            footprint: revision.tenant.footprint.seen(),
-        },
-        Entry::Loading(_) => idle(record, overlaps, State::Ready),
-        Entry::Preparing(preparing) => {
-            let state = match &preparing.failed {
-                None => State::Preparing { failed: None },
-                Some(Failed { why, again: true }) => State::Preparing { failed: Some(why.clone()) },
-                Some(Failed { why, again: false }) => State::Failed { why: why.clone() },
-            };
-            idle(record, overlaps, state)
+fn function(view: &View, function: &Catalogued) -> Function {
+    let main = function.main();
+    let record = main.record().clone();
+    let (is_model, footprint) = match main {
+        Entry::Ready(revision) => {
+            (mayfly_serve::inference::is_model(revision), revision.tenant.footprint.seen())
         }
+        Entry::Loading(_) | Entry::Preparing(_) => (false, None),
+    };
+    let in_flight = function.entries().map(|entry| match entry {
+        Entry::Ready(revision) => revision.tenant.in_flight.load(Ordering::Relaxed),
+        Entry::Loading(_) | Entry::Preparing(_) => 0,
+    });
+    Function {
+        is_model,
+        overlaps: view.overlaps(&record.function),
+        state: state(main),
+        in_flight: in_flight.sum(),
+        footprint,
+        deployment: (*function.deployment).clone(),
+        versions: function.entries().map(|entry| (entry.record().number, state(entry))).collect(),
+        record,
     }
 }
 
-/// A function without code in memory.
-fn idle(record: RevisionRecord, overlaps: Overlaps, state: State) -> Function {
-    Function { record, is_model: false, overlaps, state, in_flight: 0, footprint: None }
+fn state(entry: &Entry) -> State {
+    let Entry::Preparing(preparing) = entry else { return State::Ready };
+    match &preparing.failed {
+        None => State::Preparing { failed: None },
+        Some(Failed { why, again: true }) => State::Preparing { failed: Some(why.clone()) },
+        Some(Failed { why, again: false }) => State::Failed { why: why.clone() },
+    }
 }
 
 fn takes(Takes { route, from, within }: &Takes) -> String {
@@ -182,8 +248,8 @@ impl From<PublishReport> for Published {
         }
         notes.extend(report.takes.iter().map(takes));
         notes.extend(report.leaves.iter().map(leaves));
-        let PublishReport { record, replaced, init_log, kept, .. } = report;
-        Self { record, replaced, init_log, kept, notes }
+        let PublishReport { record, replaced, deployment, init_log, kept, .. } = report;
+        Self { record, replaced, deployment, init_log, kept, notes }
     }
 }
 
@@ -191,7 +257,9 @@ impl From<PublishError> for Refused {
     fn from(error: PublishError) -> Self {
         Self {
             status: error.status(),
-            stage: Some(error.stage.name().to_owned()),
+            kind: matches!(error.kind, PublishErrorKind::Stale { .. })
+                .then_some("stale-deployment"),
+            stage: (error.stage != Stage::Switch).then(|| error.stage.name().to_owned()),
             hint: error.hint(),
             init_log: error.log().map(str::to_owned),
             why: error.kind.to_string(),
@@ -210,6 +278,7 @@ impl From<RecordsError> for Refused {
     fn from(error: RecordsError) -> Self {
         Self {
             status: 500,
+            kind: None,
             stage: None,
             why: error.to_string(),
             hint: Some("look at the disk of the state directory, and at the node's log".into()),

@@ -98,8 +98,11 @@ impl Problem {
 
 impl From<Refused> for Problem {
     fn from(refused: Refused) -> Self {
-        let kind =
-            refused.stage.as_ref().map_or_else(|| "refused".into(), |s| format!("publish-{s}"));
+        let kind = match (refused.kind, &refused.stage) {
+            (Some(kind), _) => kind.to_owned(),
+            (None, Some(stage)) => format!("publish-{stage}"),
+            (None, None) => "refused".to_owned(),
+        };
         let mut problem = Self::new(refused.status, &kind, "Mayfly did not do that");
         if let Some(stage) = &refused.stage {
             problem.0.title = format!("The deploy failed at the stage '{stage}'");

@@ -20,6 +20,28 @@ pub(super) enum Action {
     Deploy(FunctionName),
     Remove(FunctionName),
     Logs(FunctionName),
+    Profile(FunctionName),
+    Versions(FunctionName),
+    Deployments(FunctionName),
+    /// What serves; its deployment, or its rollout.
+    Deployment(FunctionName),
+    Rollout(FunctionName),
+    Secrets,
+    SetSecret(String),
+    RemoveSecret(String),
+    /// What is to serve, in a body of JSON; what has no body is written without one.
+    Change(FunctionName, Wish),
+}
+
+/// How a function is to be served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Wish {
+    Traffic,
+    Back,
+    Tag(String),
+    Untag(String),
+    RollOut,
+    Halt,
 }
 
 /// Which token a path needs.
@@ -31,6 +53,18 @@ pub(super) enum Need {
 }
 
 impl Action {
+    /// Whether it changes what is deployed, or what functions get.
+    pub(super) fn changes(&self) -> bool {
+        matches!(
+            self,
+            Self::Deploy(_)
+                | Self::Remove(_)
+                | Self::Change(..)
+                | Self::SetSecret(_)
+                | Self::RemoveSecret(_)
+        )
+    }
+
     pub(super) fn need(&self) -> Need {
         match self {
             Self::Options | Self::Health | Self::Ready | Self::Description => Need::Nothing,
@@ -40,6 +74,15 @@ impl Action {
             | Self::Inspect(_)
             | Self::Deploy(_)
             | Self::Remove(_)
+            | Self::Versions(_)
+            | Self::Deployments(_)
+            | Self::Deployment(_)
+            | Self::Rollout(_)
+            | Self::Change(..)
+            | Self::Secrets
+            | Self::SetSecret(_)
+            | Self::RemoveSecret(_)
+            | Self::Profile(_)
             | Self::Logs(_) => Need::Full,
         }
     }
@@ -64,8 +107,27 @@ pub(super) fn route(method: &Method, path: &str) -> Result<Action, Problem> {
         ["v1", "openapi.json"] => get(Action::Description),
         ["v1", "node"] => get(Action::Node),
         ["v1", "functions"] => get(Action::List),
-        ["v1", "functions", name] => {
-            let name = function(name)?;
+        ["v1", "functions", name, ref below @ ..] => of_function(method, name, below),
+        ["v1", "secrets"] => get(Action::Secrets),
+        ["v1", "secrets", name] => match *method {
+            Method::PUT => Ok(Action::SetSecret(name.to_owned())),
+            Method::DELETE => Ok(Action::RemoveSecret(name.to_owned())),
+            _ => Err(not_allowed("PUT, DELETE")),
+        },
+        _ => Err(nowhere()),
+    }
+}
+
+/// The same below `/v1/functions/{name}`.
+fn of_function(method: &Method, text: &str, below: &[&str]) -> Result<Action, Problem> {
+    let name = || function(text);
+    let get = |action| match *method {
+        Method::GET | Method::HEAD => Ok(action),
+        _ => Err(not_allowed("GET, HEAD")),
+    };
+    match *below {
+        [] => {
+            let name = name()?;
             match *method {
                 Method::GET | Method::HEAD => Ok(Action::Inspect(name)),
                 Method::PUT => Ok(Action::Deploy(name)),
@@ -73,13 +135,51 @@ pub(super) fn route(method: &Method, path: &str) -> Result<Action, Problem> {
                 _ => Err(not_allowed("GET, HEAD, PUT, DELETE")),
             }
         }
-        ["v1", "functions", name, "logs"] => get(Action::Logs(function(name)?)),
-        _ => Err(Problem::new(404, "not-found", "The admin API has no such path")
-            .hint(
-                "GET /v1/openapi.json describes it; functions are called on the gateway's address",
-            )
-            .close()),
+        ["logs"] => get(Action::Logs(name()?)),
+        // No GET: a browser that looks ahead must not begin one.
+        ["profile"] => match *method {
+            Method::POST => Ok(Action::Profile(name()?)),
+            _ => Err(not_allowed("POST")),
+        },
+        ["versions"] => get(Action::Versions(name()?)),
+        ["deployments"] => get(Action::Deployments(name()?)),
+        ["deployment"] => {
+            let name = name()?;
+            match *method {
+                Method::GET | Method::HEAD => Ok(Action::Deployment(name)),
+                Method::PUT => Ok(Action::Change(name, Wish::Traffic)),
+                _ => Err(not_allowed("GET, HEAD, PUT")),
+            }
+        }
+        ["rollback"] => match *method {
+            Method::POST => Ok(Action::Change(name()?, Wish::Back)),
+            _ => Err(not_allowed("POST")),
+        },
+        ["tags", tag] => {
+            let (name, tag) = (name()?, tag.to_owned());
+            match *method {
+                Method::PUT => Ok(Action::Change(name, Wish::Tag(tag))),
+                Method::DELETE => Ok(Action::Change(name, Wish::Untag(tag))),
+                _ => Err(not_allowed("PUT, DELETE")),
+            }
+        }
+        ["rollout"] => {
+            let name = name()?;
+            match *method {
+                Method::GET | Method::HEAD => Ok(Action::Rollout(name)),
+                Method::PUT => Ok(Action::Change(name, Wish::RollOut)),
+                Method::DELETE => Ok(Action::Change(name, Wish::Halt)),
+                _ => Err(not_allowed("GET, HEAD, PUT, DELETE")),
+            }
+        }
+        _ => Err(nowhere()),
     }
+}
+
+fn nowhere() -> Problem {
+    Problem::new(404, "not-found", "The admin API has no such path")
+        .hint("GET /v1/openapi.json describes it; functions are called on the gateway's address")
+        .close()
 }
 
 fn function(name: &str) -> Result<FunctionName, Problem> {
@@ -99,6 +199,7 @@ mod tests {
     #[test]
     fn each_path_has_its_action() {
         let hello = || FunctionName::new("hello").unwrap();
+        let change = |wish| Action::Change(hello(), wish);
         for (method, path, action, need) in [
             (Method::GET, "/healthz", Action::Health, Need::Nothing),
             (Method::HEAD, "/readyz", Action::Ready, Need::Nothing),
@@ -114,6 +215,40 @@ mod tests {
             (Method::PUT, "/v1/functions/hello", Action::Deploy(hello()), Need::Full),
             (Method::DELETE, "/v1/functions/hello", Action::Remove(hello()), Need::Full),
             (Method::GET, "/v1/functions/hello/logs", Action::Logs(hello()), Need::Full),
+            (Method::GET, "/v1/secrets", Action::Secrets, Need::Full),
+            (Method::PUT, "/v1/secrets/KEY", Action::SetSecret("KEY".into()), Need::Full),
+            (Method::DELETE, "/v1/secrets/KEY", Action::RemoveSecret("KEY".into()), Need::Full),
+            (Method::GET, "/v1/functions/hello/versions", Action::Versions(hello()), Need::Full),
+            (
+                Method::GET,
+                "/v1/functions/hello/deployment",
+                Action::Deployment(hello()),
+                Need::Full,
+            ),
+            (Method::PUT, "/v1/functions/hello/deployment", change(Wish::Traffic), Need::Full),
+            (
+                Method::GET,
+                "/v1/functions/hello/deployments",
+                Action::Deployments(hello()),
+                Need::Full,
+            ),
+            (Method::POST, "/v1/functions/hello/rollback", change(Wish::Back), Need::Full),
+            (
+                Method::PUT,
+                "/v1/functions/hello/tags/pr-1",
+                change(Wish::Tag("pr-1".into())),
+                Need::Full,
+            ),
+            (
+                Method::DELETE,
+                "/v1/functions/hello/tags/a",
+                change(Wish::Untag("a".into())),
+                Need::Full,
+            ),
+            (Method::GET, "/v1/functions/hello/rollout", Action::Rollout(hello()), Need::Full),
+            (Method::PUT, "/v1/functions/hello/rollout", change(Wish::RollOut), Need::Full),
+            (Method::DELETE, "/v1/functions/hello/rollout", change(Wish::Halt), Need::Full),
+            (Method::POST, "/v1/functions/hello/profile", Action::Profile(hello()), Need::Full),
         ] {
             let found = route(&method, path).unwrap();
             assert_eq!((&found, found.need()), (&action, need), "{path}");
@@ -132,9 +267,16 @@ mod tests {
             (Method::PUT, "/v1/functions/metrics", 400),
             (Method::PUT, "/v1/functions/Hello", 400),
             (Method::POST, "/v1/functions/hello", 405),
+            (Method::GET, "/v1/functions/hello/profile", 405),
             (Method::POST, "/healthz", 405),
             (Method::OPTIONS, "/metrics", 405),
             (Method::PUT, "/v1/functions", 405),
+            (Method::GET, "/v1/secrets/KEY", 405),
+            (Method::GET, "/v1/functions/hello/rollback", 405),
+            (Method::GET, "/v1/functions/hello/tags/a", 405),
+            (Method::GET, "/v1/functions/hello/tags", 404),
+            (Method::POST, "/v1/functions/hello/deployment", 405),
+            (Method::PUT, "/v1/functions/hello/versions", 405),
             (Method::GET, "*", 404),
         ] {
             let response = route(&method, path).unwrap_err().response();

@@ -1,5 +1,5 @@
 //! A deploy's settings, from the query: `?limit=memory%3D256MiB&env=K%3DV&route=/api/...&arg=-v`, each as often as wanted;
-//! and `stream-body=true&pass-authorization=true`.
+//! and `stream-body=true&pass-authorization=true`. `?traffic=10&tag=pr-42` says what the version gets of the requests.
 //! With `keep=all` what is not named is as in the current revision, but for the kinds of `reset`.
 
 use mayfly_core::limits::Limits;
@@ -50,10 +50,21 @@ pub(super) fn change(
                 })?;
                 change.env.insert(key.into(), value.into());
             }
+            "secret" => change.secrets.push(value),
             "route" => change.routes.push(value),
             "arg" => change.args.push(value),
             "stream-body" => change.stream_body = Some(switch(&name, &value)?),
             "pass-authorization" => change.pass_authorization = Some(switch(&name, &value)?),
+            "traffic" => {
+                let percent = value.parse().map_err(|why| wrong(&escaped(&why)))?;
+                change.placement.percent = Some(percent);
+            }
+            "tag" => {
+                change.placement.tag = Some(value.parse().map_err(|why| wrong(&escaped(&why)))?);
+            }
+            "public" => change.placement.public = switch(&name, &value)?,
+            "message" => change.placement.remark.message = value,
+            "by" => change.placement.remark.by = value,
             "keep" if value == "all" => change.keeps = true,
             "keep" => return Err(wrong("keep takes 'all'")),
             "reset" => change.reset.push(Kind::from_name(&value).ok_or_else(|| {
@@ -61,14 +72,18 @@ pub(super) fn change(
                 wrong(&format!("reset takes one of {names}"))
             })?),
             _ => {
-                let known =
-                    "limit, env, route, arg, stream-body, pass-authorization, keep and reset";
+                let known = "limit, env, secret, route, arg, stream-body, pass-authorization, traffic, tag, public, message, by, \
+                             keep and reset";
                 return Err(unknown(&name, known));
             }
         }
     }
     change.clone().onto(None).map_err(|why| wrong(&why.to_string()).hint(why.hint()))?;
     Ok(change)
+}
+
+fn escaped(why: &dyn std::fmt::Display) -> String {
+    mayfly_observe::logs::escape(why.to_string().as_bytes()).to_string()
 }
 
 fn switch(name: &str, value: &str) -> Result<bool, Problem> {
@@ -144,6 +159,11 @@ mod tests {
             ("streambody=true", 400),
             ("keep=some", 422),
             ("reset=everything", 422),
+            ("traffic=101", 422),
+            ("traffic=ten", 422),
+            ("tag=7", 422),
+            ("tag=latest", 422),
+            ("public=1", 422),
         ] {
             assert_eq!(parse(query), Err(status), "{query}");
         }

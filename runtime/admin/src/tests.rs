@@ -6,16 +6,18 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::{BodyExt as _, Full};
 use mayfly_core::auth::Token;
+use mayfly_core::deployment::{Deployment, Tagged};
 use mayfly_core::record::{Abi, RevisionRecord, Settings, Snapshot, StageTime};
 use mayfly_core::{ArtifactKey, Digest, FunctionName, Mac, RequestId};
 use mayfly_host::catalog::{Overlaps, Takes};
 use mayfly_host::engine::pages::{Measured, Pages};
 use mayfly_observe::logs::{Format, LogConfig, Output, Requests, Stream};
-use mayfly_publish::Change;
+use mayfly_publish::{Change, Rollout, RolloutPlan, Secret, Step, Switch, Switched};
 use mayfly_store::artifact::mapped::Scratch;
 use parking_lot::Mutex;
 use serde_json::Value;
 
+use super::profile::Profile;
 use super::*;
 
 #[derive(Default)]
@@ -56,6 +58,7 @@ impl Control for Fake {
         if !wasm.starts_with(b"\0asm") {
             return Err(Refused {
                 status: 422,
+                kind: None,
                 stage: Some("validate".into()),
                 why: "env::x cannot be imported".into(),
                 hint: Some("build for wasm32-wasip1".into()),
@@ -69,7 +72,8 @@ impl Control for Fake {
         let record = record(name, history.len() as u64 + 1, &wasm, settings);
         history.insert(0, record.clone());
         let (replaced, init_log) = (None, "loaded\n".into());
-        Ok(Published { record, replaced, init_log, kept, notes: vec!["a note".into()] })
+        let deployment = whole(&record);
+        Ok(Published { record, replaced, deployment, init_log, kept, notes: vec!["a note".into()] })
     }
 
     fn remove(&self, name: &FunctionName) -> Result<Option<Removed>, Refused> {
@@ -86,6 +90,8 @@ impl Control for Fake {
     fn list(&self) -> Result<Vec<Function>, Refused> {
         let function = |h: &Vec<RevisionRecord>| Function {
             record: h[0].clone(),
+            deployment: whole(&h[0]),
+            versions: vec![(h[0].number, State::Ready)],
             is_model: false,
             overlaps: Overlaps::default(),
             state: State::Ready,
@@ -107,9 +113,100 @@ impl Control for Fake {
         let (route, from) = ("/hello/...".into(), FunctionName::new("site").unwrap());
         let takes = vec![Takes { route, from, within: "/...".into() }];
         let (record, overlaps) = (history[0].clone(), Overlaps { takes, lost: Vec::new() });
-        let function =
-            Function { record, is_model: true, overlaps, state, in_flight: 3, footprint };
+        let (deployment, versions) = (whole(&record), vec![(record.number, state.clone())]);
+        let function = Function {
+            record,
+            deployment,
+            versions,
+            is_model: true,
+            overlaps,
+            state,
+            in_flight: 3,
+            footprint,
+        };
         Ok(Some((function, history.clone())))
+    }
+
+    fn switch(&self, name: &FunctionName, switch: Switch) -> Result<Switched, Refused> {
+        let functions = self.0.lock();
+        let before = whole(&functions[name][0]);
+        let mut deployment = before.clone();
+        deployment.generation += 1;
+        match switch.step {
+            Step::Traffic { splits, sticky } => {
+                (deployment.splits, deployment.sticky) = (splits, sticky.unwrap_or_default());
+            }
+            Step::Tag { tag, version, public } => {
+                deployment.tags.insert(tag, Tagged { version, public });
+            }
+            Step::Back { to: Some(_) } | Step::Shares { .. } | Step::Untag(_) => {}
+            Step::Back { to: None } => {
+                return Err(Refused {
+                    status: 412,
+                    kind: Some("stale-deployment"),
+                    stage: None,
+                    why: format!("expected {:?}", switch.expected),
+                    hint: None,
+                    init_log: None,
+                });
+            }
+        }
+        deployment.remark = switch.remark;
+        Ok(Switched { deployment, before, took: Duration::from_micros(7) })
+    }
+
+    fn deployments(&self, name: &FunctionName) -> Result<Vec<Deployment>, Refused> {
+        Ok(self.0.lock().get(name).into_iter().flatten().map(whole).collect())
+    }
+
+    fn roll_out(
+        &self,
+        _: &FunctionName,
+        plan: RolloutPlan,
+        _: Option<u64>,
+    ) -> Result<Rollout, Refused> {
+        Ok(Rollout { id: 7, plan, from: 1, base: 1, at: 0, generation: 2, due_unix_s: 0 })
+    }
+
+    fn rollout(&self, _: &FunctionName) -> Option<Rollout> {
+        None
+    }
+
+    fn halt(&self, _: &FunctionName) -> Result<bool, Refused> {
+        Ok(false)
+    }
+
+    fn secrets(&self) -> Vec<Secret> {
+        let (name, users) = ("KEY".to_owned(), vec!["hello".to_owned()]);
+        vec![Secret { name, set_unix_s: 1_700_000_000, is_file: false, fault: None, users }]
+    }
+
+    fn set_secret(&self, _: &str, value: &str) -> Result<(), Refused> {
+        assert_eq!(value, "va\nlue");
+        Ok(())
+    }
+
+    fn remove_secret(&self, name: &str) -> Result<bool, Refused> {
+        Ok(name == "KEY")
+    }
+
+    fn profile(&self, name: &FunctionName) -> Result<Option<Box<dyn Profiling>>, Refused> {
+        let found = self.0.lock().contains_key(name);
+        Ok(found.then(|| Box::new(name.clone()) as Box<dyn Profiling>))
+    }
+
+    fn preview_token(&self, _: &FunctionName) -> String {
+        "a-token".into()
+    }
+}
+
+fn whole(record: &RevisionRecord) -> Deployment {
+    Deployment::whole(record.function.clone(), record.number, record.settings.routes.clone())
+}
+
+impl Profiling for FunctionName {
+    fn finish(self: Box<Self>) -> Result<Profile, Refused> {
+        Ok(Profile { function: self.to_string(), revision: 1, ..Profile::default() })
     }
 }
 
@@ -142,7 +239,7 @@ impl Api {
                 move || unready.lock().clone()
             }),
             restored: Arc::new(AtomicBool::new(true)),
-            gateway: "0.0.0.0:3000".parse().unwrap(),
+            gateway: super::base_url("0.0.0.0:3000".parse().unwrap(), false),
             limits: Limits::default(),
             limits_max,
             package_bytes: node::PACKAGE_BYTES,
@@ -252,7 +349,7 @@ async fn a_web_page_cannot_call() {
     let (status, headers, _) = api.raw(request.body(Full::default()).unwrap()).await;
     assert_eq!(
         (status, &headers["allow"]),
-        (204, &"GET, HEAD, PUT, DELETE, OPTIONS".parse().unwrap())
+        (204, &"GET, HEAD, PUT, POST, DELETE, OPTIONS".parse().unwrap())
     );
     for form in
         ["application/x-www-form-urlencoded", "text/plain", "multipart/form-data; boundary=x"]
@@ -292,7 +389,7 @@ async fn deploy_list_inspect_remove() {
     let first = &inspected["history"][1];
     assert_eq!(first["env_names"][0], "KEY");
     assert_eq!(first["created"], "2023-11-14T22:13:20Z");
-    assert!(!inspected.to_string().contains("secret"), "{inspected}");
+    assert!(!inspected.to_string().contains("\"secret\""), "{inspected}");
     let (status, removed) = api.call("DELETE", "/v1/functions/hello", &token).await;
     assert_eq!((status, &removed["under_way"], &removed["wall"]), (200, &2.into(), &"30s".into()));
     for method in ["DELETE", "GET"] {
@@ -410,7 +507,7 @@ async fn logs_are_read_and_followed() {
     assert_eq!(api.call("GET", "/v1/functions/a/logs", &token).await.0, 404);
     api.deploy("/v1/functions/a").await;
     let name = FunctionName::new("a").unwrap();
-    let source = api.state.logs.source(&name, &api.state.metrics.revision(&name, 1));
+    let source = api.state.logs.source(&name, &api.state.metrics.function(&name));
     let write = |text: &str| {
         let id = RequestId::from_random(1);
         api.state.logs.guest_line(&source, 1, id, Stream::Stderr, text.into(), false);
@@ -455,9 +552,112 @@ async fn the_description_names_every_path() {
             "/readyz",
             "/v1/functions",
             "/v1/functions/{name}",
+            "/v1/functions/{name}/deployment",
+            "/v1/functions/{name}/deployments",
             "/v1/functions/{name}/logs",
+            "/v1/functions/{name}/profile",
+            "/v1/functions/{name}/rollback",
+            "/v1/functions/{name}/rollout",
+            "/v1/functions/{name}/tags/{tag}",
+            "/v1/functions/{name}/versions",
             "/v1/node",
-            "/v1/openapi.json"
+            "/v1/openapi.json",
+            "/v1/secrets",
+            "/v1/secrets/{name}"
         ]
     );
+}
+
+#[tokio::test]
+async fn how_a_function_is_served_is_changed_by_json_that_means_what_it_says() {
+    let api = Api::new();
+    api.deploy("/v1/functions/hello").await;
+    let token = ("authorization", api.full.as_str());
+    let json = ("content-type", "application/json");
+    let deployment = "/v1/functions/hello/deployment";
+    let body = br#"{"splits":[{"version":1,"percent":87.5},{"version":2,"percent":"12.5"}],
+        "sticky":"cookie","message":"try it"}"#;
+    let (status, answer) = api.send("PUT", deployment, &[token, json], body).await;
+    let now = &answer["deployment"];
+    assert_eq!((status, &now["generation"], &now["sticky"]), (200, &2.into(), &"cookie".into()));
+    assert_eq!((&now["splits"][0]["percent"], &now["message"]), (&87.5.into(), &"try it".into()));
+    assert_eq!((&answer["before"]["generation"], &answer["us"]), (&1.into(), &7.into()));
+    assert_eq!(now["preview_token"], "a-token");
+    for (headers, body, expected) in [
+        (&[token][..], &br#"{"splits":[]}"#[..], 415),
+        (&[token, json], b"{", 422),
+        (&[token, json], br#"{"splits":[],"stiky":"cookie"}"#, 422),
+        (&[token, json], br#"{"splits":[{"version":1,"percent":101}]}"#, 422),
+        (&[token, json], br#"{"splits":[],"sticky":"ip"}"#, 422),
+        (&[token, json, ("if-match", "2")], br#"{"splits":[]}"#, 400),
+        (&[json], br#"{"splits":[]}"#, 401),
+        (&[token, json], &[b' '; 17 << 10], 400),
+    ] {
+        let (status, problem) = api.send("PUT", deployment, headers, body).await;
+        assert_eq!(status, expected, "{problem}");
+    }
+    let back = "/v1/functions/hello/rollback";
+    let expects = [token, json, ("if-match", "\"11\"")];
+    let (status, problem) = api.send("POST", back, &expects, b"").await;
+    assert_eq!((status, &problem["type"]), (412, &"urn:mayfly:admin:stale-deployment".into()));
+    assert_eq!(problem["detail"], "expected Some(11)");
+    let tag = "/v1/functions/hello/tags/";
+    let tagged = br#"{"version":1,"public":true}"#;
+    let (_, answer) = api.send("PUT", &format!("{tag}pr-1"), &[token, json], tagged).await;
+    let tags = &answer["deployment"]["tags"]["pr-1"];
+    assert_eq!(tags["url"], "http://127.0.0.1:3000/hello@pr-1");
+    let (status, problem) = api.send("PUT", &format!("{tag}7"), &[token, json], tagged).await;
+    assert!(status == 422 && problem["detail"].as_str().unwrap().contains("is no tag"));
+    let (_, versions) = api.call("GET", "/v1/functions/hello/versions", &[token]).await;
+    assert_eq!(versions["versions"][0]["percent"], 100.0);
+    let rollout = br#"{"version":2,"steps":[10,"100"],"every_s":60,"guard":"errors=1%"}"#;
+    let path = "/v1/functions/hello/rollout";
+    let (status, answer) = api.send("PUT", path, &[token, json], rollout).await;
+    assert_eq!((status, &answer["guard"]), (202, &"errors=1%".into()));
+    let bad = br#"{"version":2,"steps":[100],"every_s":60,"guard":"p50=1"}"#;
+    assert_eq!(api.send("PUT", path, &[token, json], bad).await.0, 422);
+    assert_eq!(api.call("DELETE", path, &[token]).await.0, 404);
+}
+
+#[tokio::test]
+async fn a_secrets_value_goes_in_and_never_out() {
+    let api = Api::new();
+    let token = ("authorization", api.full.as_str());
+    let bytes = ("content-type", "application/octet-stream");
+    let put = "/v1/secrets/KEY";
+    let (status, answer) = api.send("PUT", put, &[token, bytes], b"va\nlue").await;
+    assert_eq!((status, &answer["set"]), (200, &"KEY".into()));
+    for (headers, body, expected) in [
+        (&[token][..], &b"x"[..], 415),
+        (&[bytes], b"x", 401),
+        (&[token, bytes], b"\xff\xfe", 422),
+        (&[token, bytes], &[b'x'; (64 << 10) + 2], 422),
+    ] {
+        let (status, problem) = api.send("PUT", put, headers, body).await;
+        assert_eq!(status, expected, "{problem}");
+    }
+    let (_, list) = api.call("GET", "/v1/secrets", &[token]).await;
+    assert_eq!(list["secrets"][0]["functions"][0], "hello");
+    assert_eq!(api.call("DELETE", put, &[token]).await.0, 200);
+    assert_eq!(api.call("DELETE", "/v1/secrets/OTHER", &[token]).await.0, 404);
+}
+
+#[tokio::test]
+async fn a_profile_is_answered_when_its_time_is_over() {
+    let api = Api::new();
+    api.deploy("/v1/functions/f").await;
+    let full = [("authorization", api.full.as_str())];
+    let began = std::time::Instant::now();
+    let (status, profile) = api.call("POST", "/v1/functions/f/profile?for=150ms", &full).await;
+    assert_eq!((status, &profile["function"]), (200, &Value::from("f")));
+    assert!(began.elapsed() >= Duration::from_millis(150));
+    for (path, status) in [
+        ("/v1/functions/g/profile", 404),
+        ("/v1/functions/f/profile?for=1h", 400),
+        ("/v1/functions/f/profile?follow=1", 400),
+    ] {
+        assert_eq!(api.call("POST", path, &full).await.0, status, "{path}");
+    }
+    let metrics = [("authorization", api.metrics.as_str())];
+    assert_eq!(api.call("POST", "/v1/functions/f/profile", &metrics).await.0, 403);
 }

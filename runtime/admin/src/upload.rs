@@ -24,7 +24,7 @@ use super::control::{Control, Progress, Published, Refused};
 use super::handlers::{blocking, json};
 use super::problem::Problem;
 use super::view::PublishedView;
-use super::{AdminState, Uploads, guard, settings};
+use super::{AdminState, Uploads, guard, settings, versions};
 
 /// Lines of progress under way to a client: more than a publish has stages, so none is lost.
 const LINES: usize = 64;
@@ -41,7 +41,8 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     guard::check_content_type(headers)?;
-    let change = settings::change(query, &state.limits, &state.limits_max)?;
+    let mut change = settings::change(query, &state.limits, &state.limits_max)?;
+    change.placement.expected = versions::expected(headers)?;
     let declared = headers.get(header::CONTENT_LENGTH).and_then(|n| n.to_str().ok()?.parse().ok());
     let most = state.package_bytes;
     if declared.is_some_and(|bytes: u64| bytes > most) {
@@ -61,7 +62,8 @@ where
         return Ok(job.in_lines());
     }
     let published = blocking(move || job.run(Box::new(|_| ()))).await?;
-    Ok(json(200, &PublishedView::of(&published, state.gateway)))
+    let token = state.control.preview_token(&published.record.function);
+    Ok(json(200, &PublishedView::of(&published, &state.gateway, token)))
 }
 
 impl Uploads {
@@ -210,13 +212,14 @@ impl Job {
     /// Answers at once, with a line for each stage as it ends and one for the result.
     fn in_lines(self) -> Response<AdminBody> {
         let (lines, receiver) = mpsc::channel(LINES);
-        let gateway = self.state.gateway;
+        let gateway = self.state.gateway.clone();
+        let token = self.state.control.preview_token(&self.name);
         // Goes on when the client goes away: a deploy is not half done.
         tokio::task::spawn_blocking(move || {
             let each = lines.clone();
             match self.run(Box::new(move |stage: &StageTime| send(&each, stage))) {
                 Ok(published) => {
-                    let view = PublishedView::of(&published, gateway);
+                    let view = PublishedView::of(&published, &gateway, token);
                     send(&lines, &serde_json::json!({ "published": view }));
                 }
                 Err(refused) => {

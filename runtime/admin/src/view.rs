@@ -1,5 +1,7 @@
 //! What the API shows of a function. Values of variables stay inside: they may be secrets.
 
+mod deployment;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
@@ -11,6 +13,7 @@ use mayfly_observe::metrics::Summary;
 use serde::Serialize;
 
 use super::control::{Function, Published, State};
+pub(super) use deployment::{DeploymentView, RolloutView, VersionView};
 
 #[derive(Serialize)]
 pub(super) struct RevisionView<'a> {
@@ -23,6 +26,7 @@ pub(super) struct RevisionView<'a> {
     snapshot: &'a Snapshot,
     limits: BTreeMap<&'static str, String>,
     env_names: Vec<&'a str>,
+    secrets: &'a [String],
     args: &'a [String],
     routes: &'a [String],
     stream_body: bool,
@@ -47,6 +51,7 @@ pub(super) struct FunctionView<'a> {
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     lost: &'a [Lost],
     in_flight: usize,
+    deployment: DeploymentView<'a>,
     /// Of requests that were measured.
     #[serde(skip_serializing_if = "Option::is_none")]
     memory: Option<Measured>,
@@ -63,6 +68,7 @@ pub(super) struct PublishedView<'a> {
     name: &'a str,
     url: String,
     replaced: Option<u64>,
+    deployment: DeploymentView<'a>,
     /// What was not named and is as in the revision before.
     kept: &'a [String],
     notes: &'a [String],
@@ -82,6 +88,7 @@ impl<'a> RevisionView<'a> {
             snapshot: &record.snapshot,
             limits: record.settings.limits.entries().collect(),
             env_names: record.settings.env.keys().map(String::as_str).collect(),
+            secrets: &record.settings.secrets,
             args: &record.settings.args,
             routes: &record.settings.routes,
             stream_body: record.settings.stream_body,
@@ -91,13 +98,18 @@ impl<'a> RevisionView<'a> {
     }
 }
 
+/// A state in a word, and why it is that.
+fn state(state: &State) -> (&'static str, Option<&str>) {
+    match state {
+        State::Ready => ("ready", None),
+        State::Preparing { failed } => ("preparing", failed.as_deref()),
+        State::Failed { why } => ("failed", Some(why.as_str())),
+    }
+}
+
 impl<'a> FunctionView<'a> {
-    pub(super) fn of(function: &'a Function, gateway: SocketAddr) -> Self {
-        let (state, reason) = match &function.state {
-            State::Ready => ("ready", None),
-            State::Preparing { failed } => ("preparing", failed.as_deref()),
-            State::Failed { why } => ("failed", Some(why.as_str())),
-        };
+    pub(super) fn of(function: &'a Function, gateway: &str) -> Self {
+        let (state, reason) = state(&function.state);
         Self {
             name: function.record.function.as_str(),
             state,
@@ -107,6 +119,7 @@ impl<'a> FunctionView<'a> {
             takes: &function.overlaps.takes,
             lost: &function.overlaps.lost,
             in_flight: function.in_flight,
+            deployment: DeploymentView::of(&function.deployment, gateway),
             memory: function.footprint,
             revision: RevisionView::of(&function.record),
             metrics: None,
@@ -125,12 +138,14 @@ impl<'a> FunctionView<'a> {
 }
 
 impl<'a> PublishedView<'a> {
-    pub(super) fn of(published: &'a Published, gateway: SocketAddr) -> Self {
+    pub(super) fn of(published: &'a Published, gateway: &str, token: String) -> Self {
+        let deployment = DeploymentView::of(&published.deployment, gateway).with_token(token);
         let name = published.record.function.as_str();
         Self {
             name,
             url: url(gateway, name),
             replaced: published.replaced,
+            deployment,
             kept: &published.kept,
             notes: &published.notes,
             init_log: &published.init_log,
@@ -141,18 +156,18 @@ impl<'a> PublishedView<'a> {
 
 /// The URL of a listener for callers on this machine: an unspecified address is reached on loopback.
 #[must_use]
-pub fn base_url(mut gateway: SocketAddr) -> String {
-    if gateway.ip().is_unspecified() {
-        let loopback: std::net::IpAddr = if gateway.is_ipv4() {
+pub fn base_url(mut listener: SocketAddr, over_tls: bool) -> String {
+    if listener.ip().is_unspecified() {
+        let loopback: std::net::IpAddr = if listener.is_ipv4() {
             std::net::Ipv4Addr::LOCALHOST.into()
         } else {
             std::net::Ipv6Addr::LOCALHOST.into()
         };
-        gateway.set_ip(loopback);
+        listener.set_ip(loopback);
     }
-    format!("http://{gateway}")
+    format!("{}://{listener}", if over_tls { "https" } else { "http" })
 }
 
-fn url(gateway: SocketAddr, name: &str) -> String {
-    format!("{}/{name}", base_url(gateway))
+fn url(gateway: &str, name: &str) -> String {
+    format!("{gateway}/{name}")
 }

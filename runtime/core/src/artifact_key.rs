@@ -92,6 +92,16 @@ impl MacKey {
         Self(bytes)
     }
 
+    /// A secret for another purpose, from which this one cannot be found.
+    #[must_use]
+    pub fn derive(&self, purpose: &str) -> [u8; 32] {
+        let mut hmac = <Hmac<Sha256>>::new_from_slice(&self.0)
+            .unwrap_or_else(|_| unreachable!("HMAC takes keys of any length"));
+        // A file's proof begins with the 32 bytes of its key: no purpose is as long.
+        hmac.update(purpose.as_bytes());
+        hmac.finalize().into_bytes().into()
+    }
+
     /// The proof for a file of these bytes.
     #[must_use]
     pub fn sign(&self, key: &ArtifactKey, file: &[u8]) -> Mac {

@@ -2,8 +2,11 @@
 
 use std::fmt;
 
+use hmac::{Hmac, Mac as _};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
+
+use crate::FunctionName;
 
 /// What a caller may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +47,40 @@ impl Token {
 impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Token(..)")
+    }
+}
+
+/// Makes and knows the tokens by which previews of functions are reached: one for each function, always the same, so that
+/// a link can be handed on and opens nothing else. Its `Debug` shows nothing.
+#[derive(Clone)]
+pub struct PreviewKey([u8; 32]);
+
+impl PreviewKey {
+    /// From 32 secret bytes.
+    #[must_use]
+    pub fn new(secret: [u8; 32]) -> Self {
+        Self(secret)
+    }
+
+    /// A function's token: 32 hexadecimal digits.
+    #[must_use]
+    pub fn token(&self, function: &FunctionName) -> String {
+        let mut hmac = <Hmac<Sha256>>::new_from_slice(&self.0)
+            .unwrap_or_else(|_| unreachable!("HMAC takes keys of any length"));
+        hmac.update(function.as_str().as_bytes());
+        hex::encode(&hmac.finalize().into_bytes()[..16])
+    }
+
+    /// Whether this is a function's token; takes as long for a wrong one.
+    #[must_use]
+    pub fn opens(&self, function: &FunctionName, given: &[u8]) -> bool {
+        self.token(function).as_bytes().ct_eq(given).into()
+    }
+}
+
+impl fmt::Debug for PreviewKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PreviewKey(..)")
     }
 }
 

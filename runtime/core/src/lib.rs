@@ -2,11 +2,12 @@
 //!
 //! In reading order: what a function is called ([`name`]), what it may use ([`limits`]), how a request finds it
 //! ([`router`]), how an invocation ends ([`outcome`]), what is kept of a deploy
-//! ([`record`]), who may change it ([`auth`], [`artifact_key`]), and how tenants share what all use ([`shares`]).
+//! ([`record`]), which versions serve ([`deployment`]), who may change it ([`auth`], [`artifact_key`]), and how tenants share what all use ([`shares`]).
 #![forbid(unsafe_code)]
 
 pub mod artifact_key;
 pub mod auth;
+pub mod deployment;
 pub mod limits;
 pub mod name;
 pub mod outcome;
@@ -16,6 +17,7 @@ pub mod shares;
 pub mod units;
 
 pub use artifact_key::{ArtifactKey, ArtifactKeyParts, Mac, MacKey};
+pub use deployment::Deployment;
 pub use limits::Limits;
 pub use name::{Digest, DigestBuilder, FunctionName, RequestId};
 pub use outcome::{Outcome, Phase, Problem};

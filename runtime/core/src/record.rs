@@ -17,6 +17,9 @@ pub struct Settings {
     pub limits: Limits,
     /// The guest's whole environment (a command module gets CGI's variables besides).
     pub env: BTreeMap<String, String>,
+    /// Names of secrets that it gets as variables, at each request and never in init.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<String>,
     /// A command module's arguments, after its name.
     pub args: Vec<String>,
     /// Routes of its own, beside `/{name}/...`; as [`Route`] parses them.
@@ -60,6 +63,14 @@ pub enum SettingsError {
     /// An environment variable that cannot be given to a guest.
     #[error("environment variable '{name}': {why}")]
     Env {
+        /// Its name, cut to 64 characters.
+        name: String,
+        /// Which rule it breaks.
+        why: &'static str,
+    },
+    /// A secret that cannot be given to a guest.
+    #[error("secret '{name}': {why}")]
+    Secret {
         /// Its name, cut to 64 characters.
         name: String,
         /// Which rule it breaks.
@@ -123,7 +134,37 @@ impl Settings {
                 return refuse(name, "name and value have at most 4096 bytes together");
             }
         }
+        let refuse = |name: &str, why| {
+            Err(SettingsError::Secret { name: name.chars().take(64).collect(), why })
+        };
+        if self.secrets.len() > node::ENV_VARS {
+            return refuse("", "a function has at most 64 secrets");
+        }
+        for (at, name) in self.secrets.iter().enumerate() {
+            if let Err(why) = check_secret_name(name) {
+                return refuse(name, why);
+            }
+            if self.secrets[..at].contains(name) {
+                return refuse(name, "it is named twice");
+            }
+            if self.env.contains_key(name) {
+                return refuse(name, "it is a variable as well: take one of them out");
+            }
+        }
         Ok(())
+    }
+}
+
+/// Whether a text may be a secret's name, which is a variable's: `^[A-Za-z_][A-Za-z0-9_]{0,63}$`.
+///
+/// # Errors
+/// Which rule it breaks.
+pub fn check_secret_name(name: &str) -> Result<(), &'static str> {
+    let begins = name.bytes().next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_');
+    let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    match begins && plain && name.len() <= 64 {
+        true => Ok(()),
+        false => Err("a name has 1 to 64 letters, digits and '_', and begins with no digit"),
     }
 }
 

@@ -1,15 +1,20 @@
 //! Which function a path belongs to. Pure: no I/O, and no allocation but for a path with encoded characters.
 //!
 //! `/{name}/rest` reaches the function `{name}` with path `/rest`, as a route `/{name}/...` would. Functions may have
-//! routes of their own besides (`/api/...`, `/exact`). Among all that match a path, the longest wins.
+//! routes of their own besides (`/api/...`, `/exact`), also of one host (`api.example.com/...`). Among all that match a path,
+//! those of its host go first, and of those the longest.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 
 use crate::name::FunctionName;
 
-/// A path pattern: `/exact`, or `/prefix/...` for everything at and below `/prefix`.
+/// A path pattern: `/exact`, or `/prefix/...` for everything at and below `/prefix`; with a host before it, of that host
+/// only. `*.example.com` is every host below that one.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Route {
+    /// In lower case; empty for all hosts.
+    host: String,
     prefix: String,
     below: bool,
 }
@@ -23,22 +28,30 @@ pub struct RouteError {
 }
 
 impl Route {
-    /// Parses `/api/...` or `/exact`.
+    /// Parses `/api/...`, `/exact`, `api.example.com/...` or `*.example.com/v1/...`.
     ///
     /// # Errors
     /// [`RouteError`] says which rule it breaks.
     pub fn new(route: &str) -> Result<Self, RouteError> {
         let refuse = |why| Err(RouteError { route: route.into(), why });
-        let (prefix, below) = match route.strip_suffix("/...") {
-            Some(prefix) => (prefix, true),
-            None => (route, false),
-        };
-        if !route.starts_with('/') {
-            return refuse("it must start with '/', as in /api/...");
-        }
         if route.len() > 256 {
             return refuse("it has more than 256 characters");
         }
+        let Some(slash) = route.find('/') else {
+            return refuse(
+                "it must start with '/', as in /api/..., or with a host, as in api.example.com/...",
+            );
+        };
+        let (host, path) = route.split_at(slash);
+        if !is_host(host) {
+            return refuse(
+                "a host may contain only letters, digits, '-' and '.', without a port; '*.' may stand before it",
+            );
+        }
+        let (prefix, below) = match path.strip_suffix("/...") {
+            Some(prefix) => (prefix, true),
+            None => (path, false),
+        };
         let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~/".contains(&b);
         if !prefix.bytes().all(plain) {
             return refuse(
@@ -56,19 +69,20 @@ impl Route {
         if crate::name::RESERVED_NAMES.contains(&first) || first == ".well-known" {
             return refuse("its first segment is reserved for Mayfly's own paths");
         }
-        Ok(Self { prefix: prefix.into(), below })
+        Ok(Self { host: host.to_ascii_lowercase(), prefix: prefix.into(), below })
     }
 
     /// What a function has by its name: everything at and below `/{name}`.
     #[must_use]
     pub fn of_name(name: &FunctionName) -> Self {
-        Self { prefix: format!("/{name}"), below: true }
+        Self { host: String::new(), prefix: format!("/{name}"), below: true }
     }
 
     /// Whether each path that the other route matches is one that this one matches as well.
     #[must_use]
     pub fn covers(&self, other: &Self) -> bool {
-        self == other || (self.below && self.base(&other.prefix).is_some())
+        let inside = || self.below && self.base(&other.prefix).is_some();
+        self == other || (self.host == other.host && inside())
     }
 
     /// Bytes that it has to match, by which the longest is told.
@@ -80,7 +94,8 @@ impl Route {
     /// The function that its first segment names, if that is one's name.
     #[must_use]
     pub fn first_name(&self) -> Option<&str> {
-        split_name(&self.prefix).map(|(name, ..)| name)
+        let named = split_name(&self.prefix).filter(|_| self.host.is_empty());
+        named.map(|(name, ..)| name)
     }
 
     /// What is taken off a path that matches: the prefix, or nothing for the route `/`.
@@ -99,6 +114,7 @@ impl Route {
 
 impl std::fmt::Display for Route {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.host)?;
         f.write_str(&self.prefix)?;
         f.write_str(if self.below { "/..." } else { "" })
     }
@@ -115,15 +131,27 @@ pub struct Match<'r, 'p, T> {
     pub rest: &'p str,
 }
 
+/// Whether a text is what a route may have before its path: nothing, a name, or `*.` and a name.
+fn is_host(host: &str) -> bool {
+    let name = host.strip_prefix("*.").unwrap_or(host);
+    let label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+    };
+    host.is_empty() || name.split('.').all(label)
+}
+
 /// All routes of a node, longest first.
 #[derive(Debug)]
 pub struct Router<T> {
     routes: Vec<(Route, T)>,
+    /// Those of one host, by that.
+    hosts: HashMap<String, Vec<(Route, T)>>,
 }
 
 impl<T> Default for Router<T> {
     fn default() -> Self {
-        Self { routes: Vec::new() }
+        Self { routes: Vec::new(), hosts: HashMap::new() }
     }
 }
 
@@ -132,7 +160,31 @@ impl<T> Router<T> {
     #[must_use]
     pub fn new(mut routes: Vec<(Route, T)>) -> Self {
         routes.sort_by_key(|(route, _)| (std::cmp::Reverse(route.prefix.len()), route.below));
-        Self { routes }
+        let mut router = Self::default();
+        for (route, target) in routes {
+            match route.host.is_empty() {
+                true => router.routes.push((route, target)),
+                false => router.hosts.entry(route.host.clone()).or_default().push((route, target)),
+            }
+        }
+        router
+    }
+
+    /// Whether there are routes of one host.
+    #[must_use]
+    pub fn has_hosts(&self) -> bool {
+        !self.hosts.is_empty()
+    }
+
+    /// The longest route of a host (with or without a port) that matches a path; those of `*.` hosts after its own, the
+    /// nearest first.
+    #[must_use]
+    pub fn find_on<'p>(&self, host: &[u8], path: &'p str) -> Option<Match<'_, 'p, T>> {
+        let name = host.split(|b| *b == b':').next().unwrap_or_default();
+        let name = std::str::from_utf8(name).ok()?.trim_end_matches('.').to_ascii_lowercase();
+        let above = name.match_indices('.').map(|(dot, _)| format!("*{}", &name[dot..]));
+        let mut keys = std::iter::once(name.clone()).chain(above);
+        keys.find_map(|key| first(self.hosts.get(&key)?, path, 0))
     }
 
     /// The longest route that matches a path (without query).
@@ -144,29 +196,38 @@ impl<T> Router<T> {
     /// The same among the routes of at least so many bytes. They stand first, so shorter ones are not looked at.
     #[must_use]
     pub fn find_from<'p>(&self, path: &'p str, least: usize) -> Option<Match<'_, 'p, T>> {
-        let mut long_enough = self.routes.iter().take_while(|(route, _)| route.length() >= least);
-        long_enough.find_map(|(route, target)| {
-            let at = route.base(path)?;
-            Some(Match { target, base: &path[..at], rest: &path[at..] })
-        })
+        first(&self.routes, path, least)
     }
 
-    /// All of them, the longest first.
+    /// All of them, the longest first, and then those of one host.
     pub fn iter(&self) -> impl Iterator<Item = &(Route, T)> {
-        self.routes.iter()
+        self.routes.iter().chain(self.hosts.values().flatten())
     }
 
     /// How many there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.routes.len()
+        self.iter().count()
     }
 
     /// Whether there are none: the gateway then goes straight to names.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.routes.is_empty()
+        self.routes.is_empty() && self.hosts.is_empty()
     }
+}
+
+/// The first of the routes, which are sorted, that matches a path and has at least so many bytes.
+fn first<'r, 'p, T>(
+    routes: &'r [(Route, T)],
+    path: &'p str,
+    least: usize,
+) -> Option<Match<'r, 'p, T>> {
+    let mut long_enough = routes.iter().take_while(|(route, _)| route.length() >= least);
+    long_enough.find_map(|(route, target)| {
+        let at = route.base(path)?;
+        Some(Match { target, base: &path[..at], rest: &path[at..] })
+    })
 }
 
 /// Splits `/{name}/rest` into the name's text, `/{name}` and `/rest`.
@@ -178,6 +239,18 @@ pub fn split_name(path: &str) -> Option<(&str, &str, &str)> {
     FunctionName::check(name).ok()?;
     let (base, rest) = path.split_at(end + 1);
     Some((name, base, rest))
+}
+
+/// A path whose first segment names a version of a function, as `/hello@7/rest`: name, version or tag, `/hello@7`, `/rest`.
+/// No function's name and no route has that character.
+#[must_use]
+pub fn split_version(path: &str) -> Option<(&str, &str, &str, &str)> {
+    let after = path.strip_prefix('/')?;
+    let end = after.find('/').unwrap_or(after.len());
+    let (name, version) = after[..end].split_once('@')?;
+    FunctionName::check(name).ok()?;
+    let (base, rest) = path.split_at(end + 1);
+    Some((name, version, base, rest))
 }
 
 /// A path with its encoded unreserved characters decoded, as RFC 3986 (6.2.2.2) says that they mean the same: `/%7Ejane` is
@@ -279,6 +352,45 @@ mod tests {
 
     fn router(routes: &[&str]) -> Router<String> {
         Router::new(routes.iter().map(|r| (Route::new(r).unwrap(), (*r).to_owned())).collect())
+    }
+
+    #[test]
+    fn a_route_of_one_host_is_that_hosts_only() {
+        let router = router(&[
+            "api.example.com/...",
+            "api.example.com/x1/...",
+            "*.example.com/...",
+            "/x1/...",
+        ]);
+        let find =
+            |host: &str, path| router.find_on(host.as_bytes(), path).map(|m| m.target.as_str());
+        assert_eq!(find("api.example.com", "/v2/x"), Some("api.example.com/..."));
+        assert_eq!(find("API.example.com:8443", "/x1"), Some("api.example.com/x1/..."));
+        assert_eq!(find("a.b.example.com.", "/x"), Some("*.example.com/..."));
+        for other in ["example.com", "api.example.org", "", "[::1]:80", "apiXexample.com"] {
+            assert_eq!(find(other, "/x"), None, "{other}");
+        }
+        assert_eq!(router.find("/x"), None);
+        assert_eq!((router.len(), router.has_hosts()), (4, true));
+        let route = |text| Route::new(text).unwrap();
+        assert!(
+            route("a.b/x/...").covers(&route("A.b/x/y"))
+                && !route("/x/...").covers(&route("a.b/x/y"))
+        );
+        assert_eq!(route("A.b/x/...").to_string(), "a.b/x/...");
+        assert_eq!(route("a.b/hello/...").first_name(), None);
+        for wrong in ["a.b", "a.b:80/x", "a..b/x", "*/x", "*.*.b/x", "a b/x", "*./x", "-@/x"] {
+            assert!(Route::new(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_version_is_named_behind_an_at_sign_in_the_first_segment() {
+        assert_eq!(split_version("/f@7"), Some(("f", "7", "/f@7", "")));
+        assert_eq!(split_version("/f@pr-1/a@b"), Some(("f", "pr-1", "/f@pr-1", "/a@b")));
+        for other in ["/f", "/f/@7", "/@7", "f@7", "/F@7", "/v1@7"] {
+            assert_eq!(split_version(other), None, "{other}");
+        }
     }
 
     #[test]

@@ -139,6 +139,13 @@ mod tests {
         [10, 0, 0, n].into()
     }
 
+    /// So many clients with a counter each: which share one is another thing in each process, as their hashes are.
+    fn clients(pot: &Pot, count: usize) -> Vec<IpAddr> {
+        let mut counters = std::collections::HashSet::new();
+        let all = (0..=255).map(client);
+        all.filter(|client| counters.insert(pot.address(*client))).take(count).collect()
+    }
+
     /// Takes single units until there is none to be had.
     fn greedy(pot: &Arc<Pot>, function: Option<&Arc<Share>>, from: IpAddr) -> Grant {
         let mut grant = pot.grant(function.cloned(), from);
@@ -158,15 +165,17 @@ mod tests {
         let held: Vec<_> = grants.iter().map(Grant::amount).collect();
         // The address is over its three quarters from the third on.
         assert_eq!(held, [700, 350, 0, 0, 0]);
-        assert_eq!(greedy(&pot, Some(&functions[4]), client(2)).amount(), 175);
+        let other =
+            clients(&pot, 255).into_iter().find(|c| pot.address(*c) != pot.address(client(1)));
+        assert_eq!(greedy(&pot, Some(&functions[4]), other.unwrap()).amount(), 175);
     }
 
     #[test]
     fn who_has_nothing_gets_something_whatever_others_have() {
         let pot = Pot::new(64);
         let mut held = Vec::new();
-        for n in 0..14 {
-            held.push(greedy(&pot, Some(&Arc::default()), client(n)));
+        for client in clients(&pot, 14) {
+            held.push(greedy(&pot, Some(&Arc::default()), client));
         }
         let amounts: Vec<_> = held.iter().map(Grant::amount).collect();
         assert_eq!(amounts, [28, 14, 7, 3, 2, 1, 1, 1, 1, 1, 1, 1, 1, 1]);
@@ -177,10 +186,11 @@ mod tests {
     #[test]
     fn an_address_gets_three_quarters() {
         let pot = Pot::new(1600);
-        let first = greedy(&pot, None, client(1));
+        let clients = clients(&pot, 2);
+        let first = greedy(&pot, None, clients[0]);
         assert_eq!((first.amount(), pot.free()), (1050, 550));
-        assert_eq!(greedy(&pot, None, client(2)).amount(), 262);
-        assert_eq!(greedy(&pot, None, client(1)).amount(), 0);
+        assert_eq!(greedy(&pot, None, clients[1]).amount(), 262);
+        assert_eq!(greedy(&pot, None, clients[0]).amount(), 0);
         drop(first);
         assert_eq!(pot.free(), 1600);
     }

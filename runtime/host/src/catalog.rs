@@ -1,8 +1,9 @@
-//! Function name to current revision: the one value at which publishing and serving meet.
+//! Function name to what serves it: the one value at which publishing and serving meet.
 //!
 //! Readers load a pointer; a writer builds a new map and swaps it whole. An in-flight request keeps the revision
 //! it started with alive through its own `Arc`.
 
+mod function;
 mod loading;
 mod overlap;
 
@@ -11,15 +12,17 @@ use std::sync::Arc;
 
 use arc_swap::{ArcSwap, Guard};
 use mayfly_core::FunctionName;
+use mayfly_core::deployment::Deployment;
 use mayfly_core::record::RevisionRecord;
-use mayfly_core::router::{Match, Route, Router, split_name};
+use mayfly_core::router::{Match, Route, Router, split_name, split_version};
 use parking_lot::Mutex;
 
 use crate::revision::Revision;
+pub use function::{Function, Reached};
 pub use loading::Loading;
 pub use overlap::{Clash, ClashKind, Leaves, Lost, Overlaps, Takes};
 
-/// What a name leads to.
+/// What a version of a function is at this moment.
 #[derive(Debug, Clone)]
 pub enum Entry {
     /// A revision that answers.
@@ -49,7 +52,7 @@ pub struct Failed {
 }
 
 impl Entry {
-    /// What its name leads to, with or without code.
+    /// What it is, with or without code.
     #[must_use]
     pub fn record(&self) -> &RevisionRecord {
         match self {
@@ -63,7 +66,7 @@ impl Entry {
 /// One state of the catalog.
 #[derive(Debug, Default)]
 pub struct View {
-    functions: HashMap<FunctionName, Entry>,
+    functions: HashMap<FunctionName, Function>,
     routes: Router<FunctionName>,
     is_loading: bool,
 }
@@ -71,8 +74,10 @@ pub struct View {
 /// A found function and how its path was split.
 #[derive(Debug)]
 pub struct Found<'c, 'p> {
-    /// What the name leads to.
-    pub entry: &'c Entry,
+    /// The function.
+    pub function: &'c Function,
+    /// Which of its versions the path names, if it does.
+    pub preview: Option<&'c Entry>,
     /// The part of the path that the route took.
     pub base: &'p str,
     /// The part below it: empty, or starting with `/`.
@@ -85,32 +90,83 @@ impl View {
     /// Without other routes it is one look-up of a name; with some, those that are at least as long as the name's are
     /// looked at as well. A deploy of an equal one is refused, but a start may find one that the configuration gives to
     /// another function: what somebody wrote down then goes before what a name implies, and `mayfly list` shows it.
+    ///
+    /// Routes of the request's host go before all others.
+    ///
+    /// A path may name a version of a function, as `/hello@7/...`; `may_see` says whether its sender may have it. If not,
+    /// it is a path like any other.
     #[must_use]
-    pub fn find<'p>(&self, path: &'p str) -> Option<Found<'_, 'p>> {
+    pub fn find<'p, 'h>(
+        &self,
+        path: &'p str,
+        host: impl FnOnce() -> &'h [u8],
+        may_see: impl Fn(&FunctionName, Reached) -> bool,
+    ) -> Option<Found<'_, 'p>> {
+        let preview = || {
+            let (name, version, base, rest) = split_version(path)?;
+            let function = self.functions.get(name)?;
+            let reached = function.reach(version)?;
+            let preview = function.entry(reached.version);
+            may_see(&function.deployment.function, reached).then_some(Found {
+                function,
+                preview,
+                base,
+                rest,
+            })
+        };
+        // Who names a version, and may, must not reach what serves on a host.
+        if self.routes.has_hosts()
+            && let Some(found) = preview()
+        {
+            return Some(found);
+        }
+        if self.routes.has_hosts()
+            && let Some(Match { target, base, rest }) = self.routes.find_on(host(), path)
+        {
+            let function = self.functions.get(target)?;
+            return Some(Found { function, preview: None, base, rest });
+        }
         let named = split_name(path)
             .and_then(|(name, base, rest)| Some((self.functions.get(name)?, base, rest)));
+        if named.is_none()
+            && let Some(found) = preview()
+        {
+            return Some(found);
+        }
         if !self.routes.is_empty() {
             let least = named.map_or(0, |(_, base, _)| base.len());
             if let Some(Match { target, base, rest }) = self.routes.find_from(path, least) {
                 // One that the configuration names, and that is not deployed: its paths are nobody else's meanwhile.
-                let entry = self.functions.get(target)?;
-                return Some(Found { entry, base, rest });
+                let function = self.functions.get(target)?;
+                return Some(Found { function, preview: None, base, rest });
             }
         }
-        let (entry, base, rest) = named?;
-        Some(Found { entry, base, rest })
+        let (function, base, rest) = named?;
+        Some(Found { function, preview: None, base, rest })
     }
 
     /// One function by its name.
     #[must_use]
-    pub fn get(&self, name: &str) -> Option<&Entry> {
+    pub fn function(&self, name: &str) -> Option<&Function> {
         self.functions.get(name)
+    }
+
+    /// The main version of a function: the one with the most requests.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&Entry> {
+        self.functions.get(name).map(Function::main)
     }
 
     /// How many functions there are.
     #[must_use]
     pub fn count(&self) -> usize {
         self.functions.len()
+    }
+
+    /// How many versions of all functions can be reached; each costs a descriptor or two.
+    #[must_use]
+    pub fn count_versions(&self) -> usize {
+        self.functions.values().map(|function| function.entries().count()).sum()
     }
 
     /// Whether there are any whose code is not loaded yet.
@@ -121,15 +177,20 @@ impl View {
 
     /// Those whose code is not loaded yet.
     pub fn loading(&self) -> impl Iterator<Item = &Arc<Loading>> {
-        self.functions.values().filter_map(|entry| match entry {
+        self.entries().filter_map(|entry| match entry {
             Entry::Loading(loading) => Some(loading),
             Entry::Ready(_) | Entry::Preparing(_) => None,
         })
     }
 
     /// All functions, in no order.
-    pub fn iter(&self) -> impl Iterator<Item = (&FunctionName, &Entry)> {
+    pub fn iter(&self) -> impl Iterator<Item = (&FunctionName, &Function)> {
         self.functions.iter()
+    }
+
+    /// All versions of all functions, in no order.
+    pub fn entries(&self) -> impl Iterator<Item = &Entry> {
+        self.functions.values().flat_map(Function::entries)
     }
 }
 
@@ -165,27 +226,51 @@ impl Catalog {
         &self.configured
     }
 
-    /// Makes `name` lead to `entry` from the next request on.
+    /// Makes all requests of a function go to one version from the next one on.
     pub fn insert(&self, name: FunctionName, entry: Entry) {
-        self.extend([(name, entry)]);
+        let record = entry.record();
+        let routes = record.settings.routes.clone();
+        let deployment = Deployment::whole(name, record.number, routes);
+        self.deploy(deployment, [entry]);
+    }
+
+    /// Serves a function by a deployment from the next request on. `fresh` has those of its versions that are not in the
+    /// catalog under its name, or takes their place.
+    pub fn deploy(&self, deployment: Deployment, fresh: impl IntoIterator<Item = Entry>) {
+        let fresh: Vec<_> = fresh.into_iter().collect();
+        self.extend([(deployment, fresh)]);
     }
 
     /// The same for many at once: each change copies the map.
-    pub fn extend(&self, entries: impl IntoIterator<Item = (FunctionName, Entry)>) {
-        self.update(|functions| functions.extend(entries));
+    pub fn extend(&self, deployments: impl IntoIterator<Item = (Deployment, Vec<Entry>)>) {
+        self.update(|functions| {
+            for (deployment, fresh) in deployments {
+                let name = deployment.function.clone();
+                if let Some(function) = Function::new(deployment, fresh, functions.get(&name)) {
+                    functions.insert(name, function);
+                }
+            }
+        });
+    }
+
+    /// Puts another state of a version in its place, if its function has that version now; says whether it has.
+    pub fn replace(&self, name: &FunctionName, entry: Entry) -> bool {
+        let mut replaced = false;
+        self.update(|functions| {
+            let function = functions.get_mut(name);
+            replaced = function.is_some_and(|function| function.put(entry, |_| true));
+        });
+        replaced
     }
 
     /// Puts what came of a load in its place, unless a deploy or a removal was first; says whether it did.
     pub fn settle(&self, loading: &Arc<Loading>, entry: Entry) -> bool {
         let mut settled = false;
         self.update(|functions| {
-            let now = functions.get_mut(&loading.record.function);
-            if let Some(now) =
-                now.filter(|now| matches!(now, Entry::Loading(now) if Arc::ptr_eq(now, loading)))
-            {
-                *now = entry;
-                settled = true;
-            }
+            let is_it =
+                |now: &Entry| matches!(now, Entry::Loading(now) if Arc::ptr_eq(now, loading));
+            let function = functions.get_mut(&loading.record.function);
+            settled = function.is_some_and(|function| function.put(entry, is_it));
         });
         loading.done();
         settled
@@ -198,17 +283,20 @@ impl Catalog {
         removed
     }
 
-    fn update(&self, change: impl FnOnce(&mut HashMap<FunctionName, Entry>)) {
+    fn update(&self, change: impl FnOnce(&mut HashMap<FunctionName, Function>)) {
         let _writer = self.writer.lock();
         let mut functions = self.current.load().functions.clone();
         change(&mut functions);
         let mut routes = self.configured.clone();
-        for (name, entry) in &functions {
+        for (name, function) in &functions {
             // Without code as well: its paths would lead to other functions meanwhile.
-            let own = &entry.record().settings.routes;
+            let own = &function.deployment.routes;
             routes.extend(own.iter().filter_map(|r| Some((Route::new(r).ok()?, name.clone()))));
         }
-        let is_loading = functions.values().any(|entry| matches!(entry, Entry::Loading(_)));
+        let is_loading = functions
+            .values()
+            .flat_map(Function::entries)
+            .any(|entry| matches!(entry, Entry::Loading(_)));
         self.current.store(Arc::new(View { functions, routes: Router::new(routes), is_loading }));
     }
 }

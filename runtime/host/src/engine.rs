@@ -18,6 +18,8 @@ use mayfly_store::artifact::VerifiedArtifact;
 use wasmtime::Module;
 
 use memory::Arenas;
+use ticker::{Beats, Quick, Ticker};
+
 pub use pool::{PoolError, PoolPlan};
 
 /// What the operator decides about the engine.
@@ -77,7 +79,8 @@ struct Inner {
     plan: PoolPlan,
     arenas: Arenas,
     native_kernels: bool,
-    _ticker: Option<ticker::Ticker>,
+    ticker: Option<Arc<Ticker>>,
+    beats: Arc<Beats>,
 }
 
 impl Engine {
@@ -93,10 +96,11 @@ impl Engine {
         wasmtime_config.enable_compiler(false);
         let engine = wasmtime::Engine::new(&wasmtime_config)
             .map_err(|error| EngineError::Engine(format!("{error:#}")))?;
-        let ticker = config.ticker.then(|| ticker::Ticker::start(&engine)).transpose();
+        let beats = Arc::<Beats>::default();
+        let ticker = config.ticker.then(|| Ticker::start(&engine, beats.clone())).transpose();
         let ticker = ticker.map_err(|e| EngineError::Engine(format!("no ticker thread: {e}")))?;
-        let native_kernels = config.native_kernels;
-        Ok(Self(Arc::new(Inner { engine, plan, arenas, native_kernels, _ticker: ticker })))
+        let (ticker, native_kernels) = (ticker.map(Arc::new), config.native_kernels);
+        Ok(Self(Arc::new(Inner { engine, plan, arenas, native_kernels, ticker, beats })))
     }
 
     /// The wasmtime engine, to make stores with.
@@ -121,6 +125,12 @@ impl Engine {
     #[must_use]
     pub fn native_kernels(&self) -> bool {
         self.0.native_kernels
+    }
+
+    /// Lets the ticker go at a profile's pace; nothing if the node has as many profiles as it may.
+    #[must_use]
+    pub fn quicken(&self) -> Option<Quick> {
+        Quick::begin(&self.0.beats, self.0.ticker.as_ref())
     }
 
     /// Wasmtime's hash of everything that decides whether compiled code fits this engine.

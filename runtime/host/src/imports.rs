@@ -8,10 +8,11 @@ pub mod reactor;
 pub mod wasi;
 
 use wasmparser::{FuncType, ValType};
-use wasmtime::Linker;
+use wasmtime::{Caller, Linker};
 use wasmtime_wasi::I32Exit;
 
 use crate::kernels;
+use crate::profile::{Span, Unwatched, Watch};
 use crate::sandbox::Sandbox;
 
 /// Import module of WASI preview 1.
@@ -19,6 +20,9 @@ pub const WASI: &str = "wasi_snapshot_preview1";
 
 /// Import module of what a C linker or another toolchain left to the host.
 pub const ENV: &str = "env";
+
+/// Import module of native kernels.
+pub const KERNELS: &str = mayfly_abi::MODULE_KERNELS;
 
 /// Name and type of each function of one import module. A type is written as its parameters, a colon, its results:
 /// `i` is i32, `I` is i64.
@@ -99,7 +103,7 @@ pub const MODULES: [(&str, Functions); 5] = [
     (ENV, ENV_FUNCTIONS),
     (mayfly_abi::MODULE_HTTP, HTTP_FUNCTIONS),
     (mayfly_abi::MODULE_ASSET, ASSET_FUNCTIONS),
-    (mayfly_abi::MODULE_KERNELS, KERNEL_FUNCTIONS),
+    (KERNELS, KERNEL_FUNCTIONS),
 ];
 
 /// Why an import is not one of ours.
@@ -209,19 +213,53 @@ pub fn linker(
     engine: &wasmtime::Engine,
     native_kernels: bool,
 ) -> wasmtime::Result<Linker<Sandbox>> {
+    linker_with(engine, native_kernels, Unwatched)
+}
+
+/// The same for instances of a profile: each import tells its sandbox's probe when it begins and ends.
+///
+/// # Errors
+/// As above.
+pub fn watched_linker(
+    engine: &wasmtime::Engine,
+    native_kernels: bool,
+) -> wasmtime::Result<Linker<Sandbox>> {
+    linker_with(engine, native_kernels, Watched)
+}
+
+#[derive(Clone, Copy)]
+struct Watched;
+
+impl Watch<Sandbox> for Watched {
+    type Span = Option<Span>;
+
+    fn begin(
+        self,
+        caller: &Caller<'_, Sandbox>,
+        module: &'static str,
+        name: &'static str,
+    ) -> Self::Span {
+        let probe = caller.data().probe.clone()?;
+        Some(Span::begin(probe, caller, module, name))
+    }
+}
+
+fn linker_with(
+    engine: &wasmtime::Engine,
+    native_kernels: bool,
+    watch: impl Watch<Sandbox>,
+) -> wasmtime::Result<Linker<Sandbox>> {
     let mut linker = Linker::new(engine);
-    wasi::add_to_linker(&mut linker, Sandbox::wasi)?;
-    // Ours replace two of WASI's. A fresh draw costs no context, which most SDK guests never need.
+    wasi::add_to_linker(&mut linker, Sandbox::wasi, watch)?;
     linker.allow_shadowing(true);
-    linker.func_wrap(WASI, "random_get", reactor::random_get)?;
     // WASI's takes a code above 125 for a trap; programs exit with 255 and -1, and mean it.
     linker.func_wrap(WASI, "proc_exit", |code: i32| -> wasmtime::Result<()> {
         Err(I32Exit(code).into())
     })?;
     linker.allow_shadowing(false);
-    reactor::add_to_linker(&mut linker)?;
-    asset::add_to_linker(&mut linker)?;
-    kernels::add_to_linker(&mut linker, native_kernels, Sandbox::pause)?;
+    reactor::add_to_linker(&mut linker, watch)?;
+    asset::add_to_linker(&mut linker, watch)?;
+    kernels::add_to_linker(&mut linker, native_kernels, Sandbox::pause, watch)?;
     Ok(linker)
 }
 

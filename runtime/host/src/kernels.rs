@@ -24,6 +24,7 @@ use mayfly_kernels::{Gemm, Map, PIECE_MAX, Pieces, Plane, Refused, Winograd};
 use wasmtime::{Caller, Linker, Memory};
 
 use crate::imports::host::{Host, memory};
+use crate::profile::Watch;
 
 /// What `version` answers when kernels are on: revisions of v1 that only add imports raise it.
 const VERSION: i32 = 2;
@@ -185,13 +186,16 @@ pub fn add_to_linker<T: Host>(
     linker: &mut Linker<T>,
     enabled: bool,
     pause: impl Fn(&mut T) -> wasmtime::Result<bool> + Copy + Send + Sync + 'static,
+    watch: impl Watch<T>,
 ) -> wasmtime::Result<()> {
     let cpu = Cpu::get();
     linker.func_wrap(MODULE, "version", move || if enabled { VERSION } else { 0 })?;
     macro_rules! link {
         ($($name:literal: $open:ident)*) => {$(
             linker.func_wrap_async(MODULE, $name, move |mut caller, (address,): (u32,)| {
+                let span = watch.begin(&caller, MODULE, $name);
                 Box::new(async move {
+                    let _span = span;
                     let found = find(&mut caller, enabled)?;
                     let (bytes, data) = found.data_and_store_mut(&mut caller);
                     paced(cpu, &mut $open(bytes, address)?, &mut || pause(data)).await

@@ -1,7 +1,8 @@
 //! Everything that a guest runs in.
 //!
 //! In reading order: the [`engine`] and its instances' memory; who may have a slot ([`admission`]); where guest and client meet
-//! ([`exchange`]) and how long they may take ([`meter`]); one request's state ([`sandbox`]); what it may call
+//! ([`exchange`]) and how long they may take ([`meter`]), and where that went
+//! ([`profile`]); one request's state ([`sandbox`]); what it may call
 //! ([`imports`], [`kernels`]); its code, linked ([`program`]); a deploy as it is served ([`revision`]); and the map by
 //! which publishing and serving meet ([`catalog`]).
 #![deny(unsafe_code)]
@@ -18,6 +19,7 @@ pub mod imports;
 )]
 pub mod kernels;
 pub mod meter;
+pub mod profile;
 pub mod program;
 pub mod revision;
 pub mod sandbox;

@@ -1,16 +1,19 @@
 //! An immutable revision of a function as it is served: its record, its code, and what is counted of it.
 
 mod met;
+mod recording;
 mod tally;
+mod vitals;
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
 
+use arc_swap::ArcSwapOption;
 use mayfly_core::Limits;
 use mayfly_core::record::RevisionRecord;
 use mayfly_core::shares::Share;
 use mayfly_observe::logs::Source;
-use mayfly_observe::metrics::RevisionMetrics;
+use mayfly_observe::metrics::{RevisionMetrics, VersionCounters};
 use mayfly_oip::Model;
 use tokio::sync::{OnceCell, Semaphore};
 
@@ -18,7 +21,9 @@ use crate::admission::{Tenant, Usage};
 use crate::program::LoadedModule;
 use crate::sandbox::Terms;
 pub use met::{Due, Met};
+pub use recording::{Busy, Profiled, Recording};
 pub use tally::Tally;
+pub use vitals::{Counted, Vitals};
 
 /// What a revision has of the node's rooms, by kind.
 #[derive(Debug)]
@@ -66,8 +71,12 @@ pub struct Revision {
     pub met: Met,
     /// What it has of the node's rooms.
     pub shares: Shares,
+    /// What is counted of it alone, once it shares its function's requests with another version.
+    pub vitals: OnceLock<Box<Vitals>>,
     /// Whether the last invocation ran beyond its first tick: the next one starts off the I/O workers.
     pub slow: AtomicBool,
+    /// What invocations begin with while it is profiled; asked only if `terms.profiling` is on.
+    pub profiled: ArcSwapOption<Profiled>,
 }
 
 impl Revision {
@@ -91,8 +100,15 @@ impl Revision {
             tally: Tally::default(),
             met: Met::default(),
             shares: Shares::default(),
+            vitals: OnceLock::new(),
             slow: AtomicBool::new(false),
+            profiled: ArcSwapOption::empty(),
         })
+    }
+
+    /// Counts of it alone from now on, if it does not already.
+    pub fn watch(&self, counters: impl FnOnce() -> VersionCounters) {
+        self.vitals.get_or_init(|| Box::new(Vitals::new(counters())));
     }
 
     /// Caps of one invocation.

@@ -26,6 +26,7 @@ use wasmtime_wasi::{WasiCtxBuilder, WasiView as _};
 use crate::admission::Slot;
 use crate::exchange::{Caps, Exchange};
 use crate::meter::{Meter, Tick};
+use crate::profile::Probe;
 pub use assets::Assets;
 pub use inbound::{Forwarded, Inbound, default_port};
 use stdio::{CgiOut, GuestLog, LogStream, SharedCgi, Stdin};
@@ -43,6 +44,8 @@ pub struct Sandbox {
     pub terms: Arc<Terms>,
     /// The guest's one memory, once it is instantiated.
     pub memory: Option<Memory>,
+    /// Told by its imports when they begin and end, if they are linked so.
+    pub probe: Option<Arc<Probe>>,
     limiter: Limiter,
     logs: LogSink,
     log: Option<Arc<Mutex<GuestLog>>>,
@@ -67,6 +70,7 @@ impl Sandbox {
             meter,
             terms,
             memory: None,
+            probe: None,
             limiter,
             logs,
             log: None,
@@ -155,6 +159,9 @@ impl Sandbox {
         match self.terms.record.abi {
             Abi::Reactor => {
                 builder.envs(&self.terms.env);
+                if let Some(secrets) = self.terms.secrets() {
+                    builder.envs(&secrets);
+                }
                 builder.stdout(LogStream::new(self.log(), Stream::Stdout));
             }
             Abi::Command => {

@@ -142,6 +142,7 @@ impl LogSink {
     ) {
         let over = line.len() > node::LOG_LINE_BYTES;
         line.truncate(node::LOG_LINE_BYTES);
+        let line = source.without_hidden(line);
         let charged = line_cost(line.len());
         let time = SystemTime::now();
         let truncated = truncated || over;
@@ -187,12 +188,15 @@ impl LogSink {
     }
 
     /// The line of one invocation, if [`LogSink::wants`] it. Without a source the request reached no function.
-    pub fn invocation(&self, source: Option<&Arc<Source>>, record: InvocationRecord) {
+    pub fn invocation(&self, source: Option<&Arc<Source>>, mut record: InvocationRecord) {
         if !self.wants(record.level, record.status) {
             return;
         }
         // Who asks for all of them gets all of them that the queue takes.
         let charge = (self.0.requests == Requests::Errors).then_some(Charge::Record);
+        if let (Some(source), Some(detail)) = (source, record.detail.take()) {
+            record.detail = Some(source.words_without_hidden(detail));
+        }
         let charged =
             RECORD_COST + record.path.len() + record.detail.as_ref().map_or(0, String::len);
         let time = SystemTime::now();

@@ -87,6 +87,15 @@ pub struct Summary {
     pub call_p99_us: Option<f64>,
 }
 
+/// What is counted of one version among several that share a function's requests.
+#[derive(Debug, Clone)]
+pub struct VersionCounters {
+    /// Requests that it had.
+    pub requests: IntCounter,
+    /// Those that ended with a status of 500 and above.
+    pub errors: IntCounter,
+}
+
 /// The handles of one function, resolved. Clones share counters.
 #[derive(Clone)]
 pub struct RevisionMetrics {
@@ -161,19 +170,40 @@ impl Metrics {
         metrics
     }
 
-    /// The handles of a function; `number` becomes the gauge `mayfly_function_revision`. Called at publish.
-    pub fn revision(&self, function: &FunctionName, number: u64) -> RevisionMetrics {
+    /// The handles of a function. Called at publish.
+    pub fn function(&self, function: &FunctionName) -> RevisionMetrics {
         let series = Arc::clone(
             self.functions
                 .lock()
                 .entry(function.clone())
                 .or_insert_with(|| FunctionSeries::new(&self.family, function.as_str())),
         );
-        self.family
-            .revision
-            .with_label_values(&[function.as_str()])
-            .set(i64::try_from(number).unwrap_or(i64::MAX));
         RevisionMetrics { series }
+    }
+
+    /// Sets the gauges of a function's main version and deployment.
+    pub fn serves(&self, function: &FunctionName, version: u64, generation: u64) {
+        let number = |number| i64::try_from(number).unwrap_or(i64::MAX);
+        let name = &[function.as_str()];
+        self.family.revision.with_label_values(name).set(number(version));
+        self.family.deployment.with_label_values(name).set(number(generation));
+    }
+
+    /// The counters of one version among several that share a function's requests.
+    pub fn version(&self, function: &FunctionName, version: u64) -> VersionCounters {
+        let labels = &[function.as_str(), &*version.to_string()];
+        VersionCounters {
+            requests: self.family.version_requests.with_label_values(labels),
+            errors: self.family.version_errors.with_label_values(labels),
+        }
+    }
+
+    /// Takes a version's counters out of the registry: there are at most [`mayfly_core::limits::node::SPLITS`] for each
+    /// function.
+    pub fn forget_version(&self, function: &FunctionName, version: u64) {
+        let labels = &[function.as_str(), &*version.to_string()];
+        let _ = self.family.version_requests.remove_label_values(labels);
+        let _ = self.family.version_errors.remove_label_values(labels);
     }
 
     /// Counts a request that reached no function. `outcome_index` is [`Outcome::index`].
@@ -307,7 +337,8 @@ mod tests {
     fn an_invocation_is_counted_under_its_function() {
         let metrics = Metrics::new();
         let name = FunctionName::new("hello").unwrap();
-        let handles = metrics.revision(&name, 3);
+        let handles = metrics.function(&name);
+        metrics.serves(&name, 3, 4);
         handles.observe(Outcome::Answered.index(), 200, &times(40));
         handles.observe(Outcome::Answered.index(), 299, &times(40));
         handles.observe(Outcome::CpuLimit { limit: String::new() }.index(), 504, &times(90));
@@ -320,6 +351,7 @@ mod tests {
             r#"faas_init_duration_seconds_bucket{faas_name="hello",le="0.00002"} 3"#,
             r#"http_response_status_code="2xx"} 1"#,
             r#"mayfly_function_revision{faas_name="hello"} 3"#,
+            r#"mayfly_function_deployment{faas_name="hello"} 4"#,
         ] {
             assert!(text.contains(line), "{line} is not in\n{text}");
         }
@@ -344,9 +376,17 @@ mod tests {
     fn a_new_revision_counts_on_and_a_removed_function_leaves_nothing() {
         let metrics = Metrics::new();
         let name = FunctionName::new("gone").unwrap();
-        let first = metrics.revision(&name, 1);
+        let first = metrics.function(&name);
+        metrics.serves(&name, 1, 1);
+        metrics.version(&name, 1).requests.inc();
+        assert!(
+            metrics
+                .text()
+                .contains(r#"mayfly_version_requests_total{faas_name="gone",faas_version="1"} 1"#)
+        );
+        metrics.forget_version(&name, 1);
         first.observe(0, 200, &times(1));
-        metrics.revision(&name, 2).observe(0, 204, &times(1));
+        metrics.function(&name).observe(0, 204, &times(1));
         assert_eq!(metrics.summary("gone").unwrap().invocations, 2);
         metrics.remove(&name);
         // An invocation that was in flight ends after the removal, with a status not seen before.

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use bytes::Bytes;
 use mayfly_core::FunctionName;
 use mayfly_core::record::{RevisionRecord, Snapshot};
-use mayfly_host::catalog::Entry;
 use mayfly_host::descriptors;
 use mayfly_host::engine::EngineError;
 use mayfly_host::program::LoadedModule;
@@ -35,31 +34,39 @@ impl Shared {
                 .map_err(|error| PublishErrorKind::from(error).at(Stage::Activate))
         })
         .await?;
+        self.trial(record, &loaded).await?;
+        Ok(loaded)
+    }
+
+    /// Makes one instance.
+    pub(super) async fn trial(
+        &self,
+        record: &RevisionRecord,
+        loaded: &LoadedModule,
+    ) -> Result<(), PublishError> {
         let revision = self.revision(record.clone(), loaded.clone());
         if let Err(error) = self.trials.run(&revision, &self.logs).await {
             self.forget_metrics(&record.function);
             return Err(PublishErrorKind::from(error).at(Stage::Activate));
         }
-        Ok(loaded)
+        Ok(())
     }
 
-    /// Sets a function's metrics back to the revision that serves on; without one its log is forgotten with them.
+    /// Forgets the metrics and the log of a function that is not there after all.
     pub(super) fn forget_metrics(&self, name: &FunctionName) {
-        match self.catalog.load().get(name.as_str()) {
-            Some(Entry::Ready(current)) => drop(self.metrics.revision(name, current.record.number)),
-            Some(Entry::Loading(_) | Entry::Preparing(_)) => {}
-            None => {
-                self.metrics.remove(name);
-                self.logs.forget(name);
-            }
+        if self.catalog.load().function(name.as_str()).is_none() {
+            self.metrics.remove(name);
+            self.logs.forget(name);
         }
     }
 
     /// A revision from its record and its code, as it goes into the catalog.
     pub(super) fn revision(&self, record: RevisionRecord, module: LoadedModule) -> Arc<Revision> {
-        let metrics = self.metrics.revision(&record.function, record.number);
+        let metrics = self.metrics.function(&record.function);
         let log = self.logs.source(&record.function, &metrics);
-        Revision::new(record, module, metrics, log)
+        let revision = Revision::new(record, module, metrics, log);
+        self.give_secrets(&revision);
+        revision
     }
 
     /// At start: the code of a current revision, if it is still what we wrote and made for this very engine.

@@ -5,8 +5,10 @@
 
 use std::collections::BTreeMap;
 
+use mayfly_core::deployment::{Percent, Remark, Tag};
 use mayfly_core::limits::{LIMIT_KEYS, Limits};
 use mayfly_core::record::{Settings, SettingsError};
+use mayfly_core::router::Route;
 
 /// One kind of settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,6 +17,8 @@ pub enum Kind {
     Limits,
     /// Variables of its environment.
     Env,
+    /// Secrets that it gets.
+    Secrets,
     /// Arguments of a command.
     Args,
     /// Routes of its own.
@@ -25,7 +29,8 @@ pub enum Kind {
 
 impl Kind {
     /// All of them, in the order of their names' list in messages.
-    pub const ALL: [Self; 5] = [Self::Limits, Self::Env, Self::Args, Self::Routes, Self::Switches];
+    pub const ALL: [Self; 6] =
+        [Self::Limits, Self::Env, Self::Secrets, Self::Args, Self::Routes, Self::Switches];
 
     /// As in `--reset`.
     #[must_use]
@@ -33,6 +38,7 @@ impl Kind {
         match self {
             Self::Limits => "limits",
             Self::Env => "env",
+            Self::Secrets => "secrets",
             Self::Args => "args",
             Self::Routes => "routes",
             Self::Switches => "switches",
@@ -44,6 +50,21 @@ impl Kind {
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.name() == name)
     }
+}
+
+/// What a new version is given of its function's requests, and who says so.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Placement {
+    /// Its part; all of them if nothing is said. The others' parts shrink alike.
+    pub percent: Option<Percent>,
+    /// A second name for it, which is taken from another version if one has it.
+    pub tag: Option<Tag>,
+    /// Whether that name's preview needs no token.
+    pub public: bool,
+    /// The generation of the deployment that it is to follow; any if nothing is said.
+    pub expected: Option<u64>,
+    /// Who and why.
+    pub remark: Remark,
 }
 
 /// What a deploy names, and what holds for the rest.
@@ -61,6 +82,8 @@ pub struct Change {
     pub limits: Vec<String>,
     /// Variables; others are kept beside them.
     pub env: BTreeMap<String, String>,
+    /// Names of secrets; others are kept beside them.
+    pub secrets: Vec<String>,
     /// Arguments; any that are named stand for all.
     pub args: Vec<String>,
     /// Routes; any that are named stand for all.
@@ -69,6 +92,8 @@ pub struct Change {
     pub stream_body: Option<bool>,
     /// As in [`Settings`].
     pub pass_authorization: Option<bool>,
+    /// What the new version gets.
+    pub placement: Placement,
 }
 
 /// All settings as they are here: nothing is kept.
@@ -93,6 +118,7 @@ impl Change {
             match kind {
                 Kind::Limits => settings.limits = self.base.limits.clone(),
                 Kind::Env => settings.env = self.base.env.clone(),
+                Kind::Secrets => settings.secrets = self.base.secrets.clone(),
                 Kind::Args => settings.args = self.base.args.clone(),
                 Kind::Routes => settings.routes = self.base.routes.clone(),
                 Kind::Switches => {
@@ -105,6 +131,12 @@ impl Change {
         for limit in &self.limits {
             settings.limits.set(limit)?;
         }
+        // What is named now goes before what was: a variable that becomes a secret, and the other way round.
+        settings.secrets.retain(|name| !self.env.contains_key(name));
+        settings.env.retain(|name, _| !self.secrets.contains(name));
+        let more = self.secrets.into_iter().filter(|name| !settings.secrets.contains(name));
+        let more: Vec<_> = more.collect();
+        settings.secrets.extend(more);
         settings.env.extend(self.env);
         if !self.args.is_empty() {
             settings.args = self.args;
@@ -116,6 +148,10 @@ impl Change {
         settings.pass_authorization =
             self.pass_authorization.unwrap_or(settings.pass_authorization);
         settings.check()?;
+        // As they are compared: a host in lower case.
+        for route in &mut settings.routes {
+            *route = Route::new(route)?.to_string();
+        }
         if let Some(most) = &self.most {
             within(&settings.limits, most)?;
         }
@@ -137,6 +173,8 @@ impl Change {
         let variables = settings.env.keys().filter(|name| !self.env.contains_key(*name));
         let mut kept: Vec<_> = limits.collect();
         kept.extend(variables.map(|name| format!("variable {name}")));
+        let secrets = settings.secrets.iter().filter(|name| !self.secrets.contains(name));
+        kept.extend(secrets.map(|name| format!("secret {name}")));
         if self.args.is_empty() && !settings.args.is_empty() {
             kept.push(match settings.args.len() {
                 1 => "1 argument".to_owned(),
@@ -212,6 +250,24 @@ mod tests {
         assert_eq!(env, ["A1", "B3", "C4"]);
         assert_eq!((settings.routes, settings.args), (vec!["/v2api/...".into()], before().args));
         assert_eq!(kept, ["variable A", "2 arguments"]);
+    }
+
+    #[test]
+    fn a_variable_may_become_a_secret_and_the_other_way_round() {
+        let secret = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        let change = Change { secrets: secret(&["B", "KEY"]), ..keeping() };
+        let (settings, kept) = change.onto(Some(&before())).unwrap();
+        assert_eq!((&settings.secrets, settings.env.len()), (&secret(&["B", "KEY"]), 1));
+        assert!(kept.contains(&"variable A".to_owned()) && !kept.contains(&"secret B".to_owned()));
+        let env = [("B".to_owned(), "2".to_owned())].into();
+        let back = Change { env, ..keeping() };
+        let (settings, kept) = back.onto(Some(&settings)).unwrap();
+        assert_eq!((settings.secrets, settings.env["B"].as_str()), (secret(&["KEY"]), "2"));
+        assert!(kept.contains(&"secret KEY".to_owned()));
+        for wrong in [&["1A"][..], &["A-B"], &[""], &["A", "A "]] {
+            let change = Change { secrets: secret(wrong), ..Change::default() };
+            assert!(change.onto(None).is_err(), "{wrong:?}");
+        }
     }
 
     #[test]

@@ -1,7 +1,11 @@
 //! How a publish fails: at which stage, why, and what to do.
 
+mod hint;
+
 use std::fmt;
 
+use mayfly_core::FunctionName;
+use mayfly_core::deployment::{Deployment, DeploymentError, Tag};
 use mayfly_core::limits::node;
 use mayfly_core::record::SettingsError;
 use mayfly_host::engine::EngineError;
@@ -31,6 +35,8 @@ pub enum Stage {
     Store,
     /// Loaded, tried, recorded, routable.
     Activate,
+    /// Another deployment of versions that are there already; no stage of a publish.
+    Switch,
 }
 
 impl Stage {
@@ -44,6 +50,7 @@ impl Stage {
             Self::Compile => "compile",
             Self::Store => "store",
             Self::Activate => "activate",
+            Self::Switch => "switch",
         }
     }
 }
@@ -123,6 +130,75 @@ pub enum PublishErrorKind {
         /// Without those of this deploy.
         taken: usize,
     },
+    /// There is no such function.
+    #[error("'{0}' is not deployed")]
+    NoFunction(FunctionName),
+    /// Somebody else was first.
+    #[error("deployment {} serves, and not {expected}: {}", now.generation, made(now))]
+    Stale {
+        /// The generation that was expected.
+        expected: u64,
+        /// What serves.
+        now: Box<Deployment>,
+    },
+    /// A version that is not kept.
+    #[error("there is no version {version}; there {}", kept(versions))]
+    UnknownVersion {
+        /// The version.
+        version: u64,
+        /// Those that are kept, newest first.
+        versions: Vec<u64>,
+    },
+    /// A deployment that is not kept.
+    #[error("there is no deployment {generation}; there {}", kept(generations))]
+    UnknownDeployment {
+        /// The deployment.
+        generation: u64,
+        /// Those that are kept, newest first.
+        generations: Vec<u64>,
+    },
+    /// There is nothing to go back to.
+    #[error("no earlier deployment that is kept serves otherwise than this one")]
+    NothingBefore,
+    /// A tag that is not there.
+    #[error("there is no tag '{0}'")]
+    UnknownTag(Tag),
+    /// A first version that is to have less than all.
+    #[error(
+        "it is the function's first version: there is no other to have the rest of the requests"
+    )]
+    FirstHasAll,
+    /// Requests cannot be shared out so.
+    #[error(transparent)]
+    Deployment(#[from] DeploymentError),
+    /// A secret that is named and was not set.
+    #[error("the secret '{0}' is not set")]
+    SecretMissing(String),
+    /// A secret whose value is not to be had.
+    #[error("the secret '{name}': {why}")]
+    SecretFault {
+        /// Its name.
+        name: String,
+        /// Why.
+        why: String,
+    },
+    /// A secret that a function names.
+    #[error("the secret '{name}' is named by {}", users.join(", "))]
+    SecretInUse {
+        /// Its name.
+        name: String,
+        /// The functions.
+        users: Vec<String>,
+    },
+    /// A secret that is in the directory of secrets.
+    #[error("the secret '{0}' is a file of secrets.dir")]
+    SecretIsFile(String),
+    /// A secret that cannot be.
+    #[error("the secret cannot be set: {0}")]
+    Secret(&'static str),
+    /// A rollout cannot be so.
+    #[error("{0}")]
+    Rollout(&'static str),
     /// A setting is wrong.
     #[error(transparent)]
     Settings(#[from] SettingsError),
@@ -158,7 +234,41 @@ pub enum PublishErrorKind {
     Internal(String),
 }
 
+/// Who made a deployment, and when.
+fn made(deployment: &Deployment) -> String {
+    let by = match deployment.remark.by.as_str() {
+        "" => String::new(),
+        by => format!(" by {}", mayfly_observe::logs::escape(by.as_bytes())),
+    };
+    format!("made{by} at {}", mayfly_observe::clock::date(deployment.at_unix_s))
+}
+
+/// Numbers of what there is, the first few.
+fn kept(numbers: &[u64]) -> String {
+    const SHOWN: usize = 10;
+    let shown: Vec<_> = numbers.iter().take(SHOWN).map(u64::to_string).collect();
+    let more = if numbers.len() > SHOWN { ", ..." } else { "" };
+    match numbers.len() {
+        0 => "is none".into(),
+        1 => format!("is {}", shown[0]),
+        _ => format!("are {}{more}", shown.join(", ")),
+    }
+}
+
 impl PublishErrorKind {
+    /// Whether it is that routes or names are another function's.
+    #[must_use]
+    pub fn is_of_routes(&self) -> bool {
+        matches!(
+            self,
+            Self::RouteTaken { .. }
+                | Self::RouteConfigured { .. }
+                | Self::NameTaken { .. }
+                | Self::NameConfigured { .. }
+                | Self::TooManyRoutes { .. }
+        )
+    }
+
     /// This error at a stage.
     #[must_use]
     pub fn at(self, stage: Stage) -> PublishError {
@@ -177,9 +287,22 @@ impl PublishError {
             | PublishErrorKind::RouteTaken { .. }
             | PublishErrorKind::RouteConfigured { .. }
             | PublishErrorKind::NameTaken { .. }
-            | PublishErrorKind::NameConfigured { .. } => 409,
+            | PublishErrorKind::NameConfigured { .. }
+            | PublishErrorKind::SecretInUse { .. }
+            | PublishErrorKind::SecretIsFile(_)
+            | PublishErrorKind::NothingBefore => 409,
+            PublishErrorKind::NoFunction(_) | PublishErrorKind::UnknownTag(_) => 404,
+            PublishErrorKind::Stale { .. } => 412,
             PublishErrorKind::Refused(Refusal::TooLarge(_)) => 413,
             PublishErrorKind::Settings(_)
+            | PublishErrorKind::UnknownVersion { .. }
+            | PublishErrorKind::UnknownDeployment { .. }
+            | PublishErrorKind::FirstHasAll
+            | PublishErrorKind::SecretMissing(_)
+            | PublishErrorKind::SecretFault { .. }
+            | PublishErrorKind::Secret(_)
+            | PublishErrorKind::Deployment(_)
+            | PublishErrorKind::Rollout(_)
             | PublishErrorKind::Refused(_)
             | PublishErrorKind::Compile(CompileError::Refused(_))
             | PublishErrorKind::Preinit(
@@ -248,86 +371,6 @@ impl PublishError {
             ) if !log.is_empty() => Some(log),
             _ => None,
         }
-    }
-
-    /// What to do about it; nothing where the function's init said that itself.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
-        const OURS: &str =
-            "this is a bug in Mayfly or a fault of its machine: the node's log has more";
-        Some(match &self.kind {
-            PublishErrorKind::QueueFull => "try again in a moment".into(),
-            PublishErrorKind::Superseded => "nothing: the newer one serves".into(),
-            PublishErrorKind::TooManyFunctions { max: node::FUNCTIONS.. } => {
-                "remove functions that are not used".into()
-            }
-            PublishErrorKind::TooManyFunctions { .. } => {
-                "each is two open files: raise `ulimit -n` (LimitNOFILE), or remove functions".into()
-            }
-            PublishErrorKind::TooManyRoutes { .. } => {
-                "deploy with fewer routes, or remove functions that have some".into()
-            }
-            PublishErrorKind::RouteConfigured { .. } => {
-                "choose another route, or let the operator take it out of `routes` in mayfly.toml".into()
-            }
-            PublishErrorKind::RouteTaken { function, .. } => {
-                format!("choose another route, or `mayfly remove {function}` first")
-            }
-            PublishErrorKind::NameConfigured { .. } => {
-                "choose another name, or let the operator take that route out of `routes` in mayfly.toml".into()
-            }
-            PublishErrorKind::NameTaken { function, .. } => {
-                format!("choose another name, or deploy '{function}' without that route first")
-            }
-            PublishErrorKind::Settings(error) => error.hint(),
-            PublishErrorKind::Refused(refusal) => refusal.hint(),
-            PublishErrorKind::Preinit(PreinitError::Failed { hint, .. }) => return hint.clone(),
-            PublishErrorKind::Preinit(PreinitError::NeedsRequest { .. }) => {
-                "move that call from init into the handler".into()
-            }
-            PublishErrorKind::Compile(CompileError::Refused(_)) => {
-                "the module is valid, but over a limit of the compiler; split its largest functions".into()
-            }
-            PublishErrorKind::Compile(CompileError::Child(ChildError::Killed))
-            | PublishErrorKind::Preinit(PreinitError::Child(ChildError::Killed))
-            | PublishErrorKind::Probe(ProbeError::Child(ChildError::Killed)) => {
-                "try again when more of the machine's memory is free, or let it take less to compile and to prepare"
-                    .into()
-            }
-            PublishErrorKind::Probe(ProbeError::Child(ChildError::Wall(_))) => {
-                "the machine was too busy to look at the snapshot in time: deploy again when it is less so".into()
-            }
-            PublishErrorKind::Compile(CompileError::Child(error)) if error.is_limit() => {
-                "the module takes too much to compile: strip what it does not need, or build it with less inlining"
-                    .into()
-            }
-            PublishErrorKind::Preinit(PreinitError::Child(error)) if error.is_limit() => {
-                "init takes too much: do less in it, or use a smaller model".into()
-            }
-            PublishErrorKind::Probe(ProbeError::Equal(_) | ProbeError::Failed(_)) => {
-                "draw fresh seeds when an instance is restored, as the crate `mayfly` does; see docs/abi.md".into()
-            }
-            PublishErrorKind::Store(StoreError::Full { .. }) => {
-                "remove functions or free space on the disk".into()
-            }
-            PublishErrorKind::Records(error) if error.is_full() => "free space on the disk".into(),
-            PublishErrorKind::Engine(EngineError::Instantiate(_)) => {
-                "the module's start function failed; it runs in every new instance".into()
-            }
-            PublishErrorKind::Engine(EngineError::StartTimeout) => {
-                "it runs in every new instance, before any request: do not wait or compute in it".into()
-            }
-            PublishErrorKind::Engine(EngineError::PoolFull) => {
-                "try again in a moment".into()
-            }
-            _ => OURS.into(),
-        })
-    }
-
-    /// All of it in one line, for a log.
-    #[must_use]
-    pub fn with_hint(&self) -> String {
-        self.hint().map_or_else(|| self.to_string(), |hint| format!("{self}; {hint}"))
     }
 }
 

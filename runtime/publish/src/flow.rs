@@ -6,10 +6,9 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use mayfly_core::limits::node;
-use mayfly_core::record::{RevisionRecord, Settings, Snapshot, StageTime};
-use mayfly_core::router::Route;
+use mayfly_core::record::{Settings, Snapshot, StageTime};
 use mayfly_core::{ArtifactKey, Digest, FunctionName};
-use mayfly_host::catalog::{Clash, ClashKind, Entry, Leaves, Takes};
+use mayfly_host::catalog::Function;
 use mayfly_host::revision::Revision;
 use mayfly_host::sandbox::Assets;
 use mayfly_store::artifact::store::{Kind, Pins};
@@ -18,6 +17,7 @@ use mayfly_store::records::ArtifactRow;
 
 use super::activate::keep_assets;
 use super::build::Built;
+use super::change::Placement;
 use super::error::{PublishError, PublishErrorKind, Stage};
 use super::image::Layout;
 use super::report::{PublishReport, Times};
@@ -61,14 +61,16 @@ impl Wanted {
 }
 
 /// A deploy whose settings are known.
-struct Order {
-    name: FunctionName,
+pub(super) struct Order {
+    pub(super) name: FunctionName,
     wasm: Bytes,
-    settings: Settings,
+    pub(super) settings: Settings,
     /// What of them was kept, in words.
-    kept: Vec<String>,
+    pub(super) kept: Vec<String>,
+    /// What it gets of the requests.
+    pub(super) placement: Placement,
     /// The revision that this one takes the place of, number and all.
-    learned: Option<Arc<Revision>>,
+    pub(super) learned: Option<Arc<Revision>>,
 }
 
 /// Code on disk that was verified, and what is known of it.
@@ -78,9 +80,9 @@ pub(super) struct Stored {
     pub(super) row: ArtifactRow,
     /// Until a row refers to the image.
     _image: Option<Pins>,
-    log: String,
-    functions: (u64, u64),
-    reused: bool,
+    pub(super) log: String,
+    pub(super) functions: (u64, u64),
+    pub(super) reused: bool,
 }
 
 impl Shared {
@@ -126,10 +128,9 @@ impl Shared {
             }
             Wanted::Learned { revision, wasm } => {
                 let record = &revision.record;
-                let current = view.get(record.function.as_str()).map(Entry::record);
-                if !current
-                    .is_some_and(|now| now.number == record.number && now.wasm == record.wasm)
-                {
+                let function = view.function(record.function.as_str());
+                let now = function.and_then(|function| function.entry(record.number));
+                if now.is_none_or(|now| now.record().wasm != record.wasm) {
                     return Err(PublishErrorKind::Superseded.at(Stage::Queue));
                 }
                 let (name, settings) = (record.function.clone(), record.settings.clone());
@@ -138,15 +139,25 @@ impl Shared {
                     wasm,
                     settings,
                     kept: Vec::new(),
+                    placement: Placement::default(),
                     learned: Some(revision),
                 });
             }
         };
-        let current = view.get(name.as_str()).map(|entry| &entry.record().settings);
-        let settled = change.onto(current);
+        let placement = change.placement.clone();
+        let function = view.function(name.as_str());
+        self.place(&name, 0, &placement).map_err(|kind| kind.at(Stage::Validate))?;
+        // Who deploys to a tag again goes on from what has it.
+        let tagged =
+            placement.tag.as_ref().zip(function).and_then(|(tag, function)| {
+                function.entry(function.deployment.tags.get(tag)?.version)
+            });
+        let current = tagged.or(function.map(Function::main));
+        let settled = change.onto(current.map(|entry| &entry.record().settings));
         let (settings, kept) =
             settled.map_err(|error| PublishErrorKind::from(error).at(Stage::Validate))?;
-        Ok(Order { name, wasm, settings, kept, learned: None })
+        self.check_secrets(&settings).map_err(|kind| kind.at(Stage::Validate))?;
+        Ok(Order { name, wasm, settings, kept, placement, learned: None })
     }
 
     async fn validate(
@@ -154,7 +165,7 @@ impl Shared {
         order: &Order,
         times: &mut Times<'_>,
     ) -> Result<(Validated, Upload), PublishError> {
-        self.check_room(&order.name)?;
+        self.check_room(&order.name, 1)?;
         let (wasm, limits) = (order.wasm.clone(), order.settings.limits.clone());
         let work = blocking(Stage::Validate, move || {
             let module = validate(&wasm, &limits)
@@ -166,10 +177,16 @@ impl Shared {
         Ok((module, Upload { wasm: order.wasm.clone(), digest, key }))
     }
 
-    fn check_room(&self, name: &FunctionName) -> Result<(), PublishError> {
-        let view = self.catalog.load();
-        let max = self.functions;
-        if view.count() < max || view.get(name.as_str()).is_some() {
+    /// Whether the node may have so many versions of a function open: each costs descriptors.
+    pub(super) fn check_room(
+        &self,
+        name: &FunctionName,
+        versions: usize,
+    ) -> Result<(), PublishError> {
+        let (view, max) = (self.catalog.load(), self.functions);
+        let before = view.function(name.as_str()).map_or(0, |f| f.entries().count());
+        let (open, more) = (view.count_versions(), versions.saturating_sub(before));
+        if more == 0 || open + more <= max {
             return Ok(());
         }
         Err(PublishErrorKind::TooManyFunctions { max }.at(Stage::Validate))
@@ -255,120 +272,6 @@ impl Shared {
             Ok(Stored { artifact, image, row, _image: pins, log, functions, reused: false })
         })
         .await
-    }
-
-    async fn activate(
-        &self,
-        order: Order,
-        module: Validated,
-        upload: Upload,
-        stored: Stored,
-        mut times: Times<'_>,
-    ) -> Result<PublishReport, PublishError> {
-        let start = Instant::now();
-        let at = |kind: PublishErrorKind| kind.at(Stage::Activate);
-        let Order { name, settings, kept, learned, .. } = order;
-        let replaced = self.records.current_number(&name).map_err(|error| at(error.into()))?;
-        let mut record = RevisionRecord {
-            function: name.clone(),
-            number: replaced.unwrap_or(0) + 1,
-            wasm: upload.digest,
-            wasm_bytes: upload.wasm.len() as u64,
-            artifact: upload.key,
-            artifact_mac: stored.row.mac,
-            artifact_bytes: stored.artifact.bytes(),
-            image: stored.row.image,
-            abi: module.abi,
-            snapshot: stored.row.snapshot,
-            settings,
-            created_unix_s: RevisionRecord::now_unix_s(),
-            stages: Vec::new(),
-            learned_from: None,
-        };
-        if let Some(before) = &learned {
-            let before = &before.record;
-            (record.number, record.created_unix_s) = (before.number, before.created_unix_s);
-            record.learned_from = Some(before.learned_from.unwrap_or(before.wasm));
-        }
-        // Before the trial, because it takes time, and after it, because others have gone on meanwhile.
-        self.check_routes(&record)?;
-        let assets = assets_at_run_time(&record.snapshot, &module.assets);
-        let loaded = self.try_out(&record, stored.artifact, stored.image, assets).await?;
-        // The commit is the last step that can fail, so its own time is not in the record.
-        times.finish(Stage::Activate, start);
-        record.stages = times.so_far();
-        let _commit = self.commits.lock().await;
-        if let Err(error) = self.check_room(&name).and_then(|()| self.check_routes(&record)) {
-            self.forget_metrics(&name);
-            return Err(error);
-        }
-        if let Err(error) = self.records.commit(&record) {
-            self.forget_metrics(&name);
-            return Err(at(error.into()));
-        }
-        let view = self.catalog.load();
-        let before = view.get(name.as_str()).map(|entry| &entry.record().settings.routes[..]);
-        let revision = self.revision(record.clone(), loaded);
-        self.catalog.insert(name.clone(), Entry::Ready(revision));
-        let (takes, leaves) = self.overlaps(&name, before);
-        Ok(PublishReport {
-            record,
-            replaced,
-            kept,
-            takes,
-            leaves,
-            reused: stored.reused,
-            functions_cached: stored.functions.0,
-            functions_compiled: stored.functions.1,
-            init_log: stored.log,
-        })
-    }
-
-    /// Whether nobody else has the routes or the name's paths, and the node has room for the routes. Those of functions
-    /// without code count too.
-    fn check_routes(&self, record: &RevisionRecord) -> Result<(), PublishError> {
-        let at = |kind: PublishErrorKind| Err(kind.at(Stage::Activate));
-        let (name, own) = (&record.function, &record.settings.routes);
-        if let Some(Clash { owner, kind }) = self.catalog.clash(name, own) {
-            let (name, function) = (name.to_string(), owner.to_string());
-            return at(match kind {
-                ClashKind::Route(route) => PublishErrorKind::RouteTaken { route, function },
-                ClashKind::RouteConfigured(route) => {
-                    PublishErrorKind::RouteConfigured { route, function }
-                }
-                ClashKind::Name => PublishErrorKind::NameTaken { name, function },
-                ClashKind::NameConfigured => PublishErrorKind::NameConfigured { name, function },
-            });
-        }
-        let view = self.catalog.load();
-        let others = view.iter().filter(|(function, _)| *function != name);
-        let theirs: usize = others.map(|(_, entry)| entry.record().settings.routes.len()).sum();
-        let taken = self.catalog.configured().len() + theirs;
-        if !own.is_empty() && taken + own.len() > node::ROUTES {
-            return at(PublishErrorKind::TooManyRoutes { taken });
-        }
-        Ok(())
-    }
-
-    /// What a function that was just put into the catalog takes from others or leaves to them, by what it did not have
-    /// before.
-    fn overlaps(
-        &self,
-        name: &FunctionName,
-        before: Option<&[String]>,
-    ) -> (Vec<Takes>, Vec<Leaves>) {
-        let view = self.catalog.load();
-        let by_name = Route::of_name(name).to_string();
-        let is_new = |route: &String| match before {
-            Some(before) => *route != by_name && !before.contains(route),
-            None => true,
-        };
-        let takes = view.overlaps(name).takes;
-        let takes = takes.into_iter().filter(|takes| is_new(&takes.route)).collect();
-        let own = view.get(name.as_str()).map(|entry| entry.record().settings.routes.clone());
-        let new = own.unwrap_or_default().into_iter().filter(is_new);
-        let leaves = new.filter_map(|route| Some(view.leaves(name, &Route::new(&route).ok()?)));
-        (takes, leaves.filter(|leaves| !leaves.to.is_empty()).collect())
     }
 }
 

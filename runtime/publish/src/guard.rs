@@ -12,6 +12,7 @@
 mod bulk;
 mod check;
 mod graph;
+mod origins;
 mod parts;
 mod path;
 mod places;
@@ -21,6 +22,7 @@ pub mod work;
 use mayfly_core::limits::node;
 
 pub use check::{Unguarded, check};
+pub use origins::{Origin, Origins};
 pub use rewrite::{GuardError, guard, without_data};
 
 /// Instructions on the longest path from one check to the next.

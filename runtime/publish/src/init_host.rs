@@ -11,7 +11,8 @@ use bytes::Bytes;
 use mayfly_core::limits::{Limits, node};
 use mayfly_host::imports::host::{Host, Range, memory};
 use mayfly_host::imports::pieces::Timed;
-use mayfly_host::imports::{HTTP_FUNCTIONS, WASI, WASI_FUNCTIONS, asset, linkable};
+use mayfly_host::imports::{HTTP_FUNCTIONS, WASI, WASI_FUNCTIONS, asset, linkable, wasi};
+use mayfly_host::profile::Unwatched;
 use mayfly_host::sandbox::{Assets, Limiter};
 use parking_lot::Mutex;
 use tokio::io::AsyncWrite;
@@ -115,7 +116,7 @@ pub(super) fn store(engine: &Engine, assets: Assets, budget: Budget, log: &Log) 
 /// Links everything that a module may import.
 pub(super) fn linker(engine: &Engine, phase: Phase, native_kernels: bool) -> Result<Linker<Guest>> {
     let mut linker = Linker::new(engine);
-    mayfly_host::imports::wasi::add_to_linker(&mut linker, |guest: &mut Guest| &mut guest.wasi)?;
+    wasi::add_to_linker(&mut linker, |guest: &mut Guest| &mut guest.wasi, Unwatched)?;
     linker.allow_shadowing(true);
     if phase == Phase::Init {
         linker.func_wrap(WASI, "random_get", constant_random)?;
@@ -133,8 +134,8 @@ pub(super) fn linker(engine: &Engine, phase: Phase, native_kernels: bool) -> Res
         }
     }
     linker.func_wrap(mayfly_abi::MODULE_HTTP, "mark", |_: i32| {})?;
-    asset::add_to_linker(&mut linker)?;
-    mayfly_host::kernels::add_to_linker(&mut linker, native_kernels, Guest::look)?;
+    asset::add_to_linker(&mut linker, Unwatched)?;
+    mayfly_host::kernels::add_to_linker(&mut linker, native_kernels, Guest::look, Unwatched)?;
     Ok(linker)
 }
 

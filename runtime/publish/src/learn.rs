@@ -73,7 +73,7 @@ fn due(revision: &Revision, pause: Duration) -> Option<(Shapes, Due)> {
 impl Shared {
     fn all_due(&self, pause: Duration) -> Vec<(Arc<Revision>, Shapes, Due)> {
         let view = self.catalog.load();
-        let ready = view.iter().filter_map(|(_, entry)| match entry {
+        let ready = view.entries().filter_map(|entry| match entry {
             Entry::Ready(revision) => Some(revision),
             Entry::Loading(_) | Entry::Preparing(_) => None,
         });

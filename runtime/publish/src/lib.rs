@@ -15,14 +15,20 @@ pub mod rehearsal;
 pub mod report;
 pub mod restore;
 pub mod self_test;
+pub mod symbols;
 pub mod validate;
 
 mod activate;
 mod build;
 mod change;
+mod commit;
 mod flow;
 mod init_host;
 mod learn;
+mod profile;
+mod rollout;
+mod secrets;
+mod traffic;
 mod trial;
 mod turns;
 
@@ -31,6 +37,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
 use bytes::Bytes;
+use mayfly_core::auth::PreviewKey;
+use mayfly_core::deployment::Deployment;
 use mayfly_core::limits::node;
 use mayfly_core::record::{RevisionRecord, StageTime};
 use mayfly_core::{ArtifactKey, FunctionName};
@@ -46,10 +54,16 @@ use mayfly_store::records::{self, Records, RecordsError};
 use tokio::sync::{Mutex as Turn, Semaphore};
 
 use crate::child::{Children, Verb};
-pub use change::{Change, Kind};
+pub use change::{Change, Kind, Placement};
 pub use error::{PublishError, PublishErrorKind, Stage};
+pub use profile::ProfileError;
 pub use report::PublishReport;
 pub use restore::Restored;
+use rollout::Rollouts;
+pub use rollout::{Guard, Plan as RolloutPlan, Rollout};
+use secrets::Secrets;
+pub use secrets::{Secret, SecretsConfig};
+pub use traffic::{Step, Switch, Switched};
 use trial::Trials;
 use turns::Turns;
 
@@ -86,6 +100,8 @@ pub struct PublisherConfig {
     pub loaded_at_start: u64,
     /// How child processes are started.
     pub children: Children,
+    /// Where secrets come from.
+    pub secrets: SecretsConfig,
 }
 
 impl PublisherConfig {
@@ -95,7 +111,8 @@ impl PublisherConfig {
         let store_bytes = node::STORE_BYTES;
         let (state_dir, functions) = (state_dir.to_owned(), node::FUNCTIONS);
         let loaded_at_start = node::LOADED_AT_START;
-        Self { state_dir, store_bytes, functions, loaded_at_start, children: Children::default() }
+        let (children, secrets) = (Children::default(), SecretsConfig::default());
+        Self { state_dir, store_bytes, functions, loaded_at_start, children, secrets }
     }
 }
 
@@ -138,6 +155,8 @@ struct Shared {
     /// As many functions are loaded at once as there are cores: loading is hashing.
     loads: Semaphore,
     waiting: AtomicUsize,
+    rollouts: Rollouts,
+    secrets: Secrets,
     trials: Trials,
     names: Turns<FunctionName>,
     /// Whose file an artifact's key names is decided by one publish at a time, from its first look to its row.
@@ -163,6 +182,7 @@ impl Publisher {
         let database = config.state_dir.join("mayfly.redb");
         records::check_beside(&database, &config.state_dir.join("wasm"))?;
         let records = Records::open(&database)?;
+        let secrets = Secrets::open(&config.secrets, &config.state_dir, &records)?;
         let shared = Shared {
             programs: Arc::new(Programs::new(engine.clone())?),
             engine,
@@ -179,6 +199,8 @@ impl Publisher {
             rebuilds: Semaphore::new(1),
             loads: Semaphore::new(std::thread::available_parallelism().map_or(1, |n| n.get())),
             waiting: AtomicUsize::new(0),
+            rollouts: Rollouts::default(),
+            secrets,
             trials: Trials::default(),
             names: Turns::default(),
             keys: Turns::default(),
@@ -232,7 +254,21 @@ impl Publisher {
         joined(Stage::Store, work.await)
     }
 
-    /// A function's revisions that are remembered, newest first; empty if there is no such function.
+    /// By which previews are reached.
+    #[must_use]
+    pub fn preview_key(&self) -> PreviewKey {
+        self.shared.store.preview_key()
+    }
+
+    /// A function's deployments that are remembered, newest first; empty if there is no such function.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn deployments(&self, name: &FunctionName) -> Result<Vec<Deployment>, RecordsError> {
+        self.shared.records.deployments(name)
+    }
+
+    /// A function's versions that are remembered, newest first; empty if there is no such function.
     ///
     /// # Errors
     /// When the database fails.
@@ -268,6 +304,8 @@ impl Shared {
         let _commit = self.commits.lock().await;
         let at = |kind: PublishErrorKind| kind.at(Stage::Store);
         let found = self.records.remove(name).map_err(|error| at(error.into()))?;
+        self.forget_versions(name);
+        self.carry(name, None);
         self.catalog.remove(name);
         self.metrics.remove(name);
         // With the name's turn: a function of that name that comes later has a log of its own.

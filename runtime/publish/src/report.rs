@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::time::Instant;
 
+use mayfly_core::deployment::Deployment;
 use mayfly_core::record::{RevisionRecord, StageTime};
 use mayfly_host::catalog::{Leaves, Takes};
 use serde::Serialize;
@@ -12,10 +13,12 @@ use super::error::Stage;
 /// What a publish made.
 #[derive(Debug, Clone, Serialize)]
 pub struct PublishReport {
-    /// The revision that serves from now on.
+    /// The version that was made.
     pub record: RevisionRecord,
-    /// The one that it replaced.
+    /// The version that had the most requests before.
     pub replaced: Option<u64>,
+    /// By which its function is served now.
+    pub deployment: Deployment,
     /// What was not named and is as in the revision before, where that is not what it would be by default.
     pub kept: Vec<String>,
     /// What its new routes, or its name, take from others.

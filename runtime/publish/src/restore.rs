@@ -2,14 +2,18 @@
 //! before the node is ready, the others when they are asked for or when there is time. What is not there any more, or
 //! does not verify, or was made for another engine, is rebuilt in the background; 503 meanwhile.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use mayfly_core::FunctionName;
+use mayfly_core::deployment::Deployment;
 use mayfly_core::limits::node;
 use mayfly_core::record::RevisionRecord;
 use mayfly_host::catalog::{Entry, Failed, Loading, Lost, Preparing};
+use mayfly_host::revision::Revision;
 use mayfly_store::artifact::store::Kind;
-use mayfly_store::records::RecordsError;
+use mayfly_store::records::{RecordsError, Written};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
@@ -48,6 +52,7 @@ impl Publisher {
         drop(commit);
         let restored = Restored { ready, loading: large.len(), preparing: stale.len() };
         self.shared.warn_of_lost_routes();
+        self.shared.resume();
         for stale in stale {
             let shared = self.shared.clone();
             tokio::spawn(async move { shared.rebuild(stale).await });
@@ -78,7 +83,7 @@ impl Shared {
             // Housekeeping, and a disk that is full must not keep a node from serving what it has.
             tracing::warn!(%error, "rows of artifacts that nothing refers to are kept");
         }
-        let mut records = self.records.current()?;
+        let (deployments, mut records) = self.in_order()?;
         let left_out = records.split_off(self.functions.min(records.len()));
         let large = self.split_large(&mut records);
         let (records, loaded) = (Mutex::new(records), Mutex::new(Vec::new()));
@@ -103,9 +108,36 @@ impl Shared {
         found.large = large.into_iter().map(|record| self.later(record, runtime)).collect();
         entries.extend(found.large.iter().cloned().map(Entry::Loading));
         entries.extend(left_out.into_iter().map(|record| self.leave_out(record)));
-        self.catalog
-            .extend(entries.into_iter().map(|entry| (entry.record().function.clone(), entry)));
+        let mut by_function = HashMap::<FunctionName, Vec<Entry>>::new();
+        for entry in entries {
+            by_function.entry(entry.record().function.clone()).or_default().push(entry);
+        }
+        self.catalog.extend(deployments.iter().cloned().filter_map(|deployment| {
+            let entries = by_function.remove(&deployment.function)?;
+            Some((deployment, entries))
+        }));
+        for deployment in &deployments {
+            let name = &deployment.function;
+            self.metrics.serves(name, deployment.main(), deployment.generation);
+            self.watch(name);
+        }
         Ok(found)
+    }
+
+    /// What is deployed, and the records of all versions that can be reached: those that serve first, because there may be
+    /// more than the node has descriptors for.
+    fn in_order(&self) -> Result<(Vec<Deployment>, Vec<RevisionRecord>), RecordsError> {
+        let (mut deployments, mut mains, mut others) = (Vec::new(), Vec::new(), Vec::new());
+        for (deployment, records) in self.records.current()? {
+            let main = deployment.main();
+            let (serving, previews): (Vec<_>, Vec<_>) =
+                records.into_iter().partition(|record| record.number == main);
+            mains.extend(serving);
+            others.extend(previews);
+            deployments.push(deployment);
+        }
+        mains.extend(others);
+        Ok((deployments, mains))
     }
 
     /// Takes out of `records`, and sorts from small to large, those that are not loaded before the node is ready.
@@ -149,10 +181,14 @@ impl Shared {
         }
         drop((key, turn));
         let name = &loading.record.function;
+        let lacks = self.check_secrets(&loading.record.settings).err();
         let why = match loaded {
+            Ok(Ok(_)) if lacks.is_some() => lacks.map(|kind| kind.to_string()).unwrap_or_default(),
             Ok(Ok(revision)) => {
-                if !self.catalog.settle(&loading, Entry::Ready(revision)) {
-                    // A deploy or a removal was first, and so are its metrics.
+                if self.catalog.settle(&loading, Entry::Ready(revision)) {
+                    self.watch(name);
+                } else {
+                    // A removal may have been first, and so are its metrics.
                     self.forget_metrics(name);
                 }
                 return;
@@ -188,15 +224,24 @@ impl Shared {
 
     /// What a function's name leads to: its code, or that it has to be rebuilt.
     fn restore_one(&self, record: RevisionRecord) -> Entry {
+        if self.check_secrets(&record.settings).is_err() {
+            // Which one, and what to do, is said when it is tried to make it ready.
+            return Entry::Preparing(Arc::new(Preparing { record, failed: None }));
+        }
         let stale = match self.reload(&record) {
             Ok(module) => return Entry::Ready(self.revision(record, module)),
             Err(stale) => stale,
         };
-        tracing::warn!(function = %record.function, reason = %stale, "the function is compiled anew");
-        if self.count_reject(&stale) {
+        self.throw_away(&record, &stale);
+        Entry::Preparing(Arc::new(Preparing { record, failed: None }))
+    }
+
+    /// Says that a version is compiled anew, and removes code that is not what we wrote.
+    pub(super) fn throw_away(&self, record: &RevisionRecord, stale: &Stale) {
+        tracing::warn!(function = %record.function, version = record.number, reason = %stale, "it is compiled anew");
+        if self.count_reject(stale) {
             self.store.purge(Kind::Artifact, record.artifact.0);
         }
-        Entry::Preparing(Arc::new(Preparing { record, failed: None }))
     }
 
     /// Whether something is wrong with the code itself; the metrics count it then.
@@ -207,7 +252,7 @@ impl Shared {
     }
 
     /// Makes a function's code anew, and tries again while it is the current revision and the cause may pass.
-    async fn rebuild(self: Arc<Self>, mut preparing: Arc<Preparing>) {
+    pub(super) async fn rebuild(self: Arc<Self>, mut preparing: Arc<Preparing>) {
         let mut pause = node::REBUILD_RETRY;
         while let Some(failed) = self.try_rebuild(&preparing).await {
             if failed.failed.as_ref().is_none_or(|failed| !failed.again) {
@@ -228,11 +273,18 @@ impl Shared {
         let _turn = self.names.turn(name).await;
         let _slot = self.slots.acquire().await.ok()?;
         // A deploy or a removal, or both, may have come first; both need the turn.
-        if !self.catalog.load().get(name.as_str()).is_some_and(|now| is_still(now, preparing)) {
+        let is_still = {
+            let view = self.catalog.load();
+            let function = view.function(name.as_str());
+            function.is_some_and(|function| function.entries().any(|now| is_it(now, preparing)))
+        };
+        if !is_still {
             return None;
         }
-        let error = match self.rebuild_now(preparing.record.clone()).await {
-            Ok(()) => {
+        let error = match self.remake(preparing.record.clone()).await {
+            Ok(revision) => {
+                self.catalog.replace(name, Entry::Ready(revision));
+                self.watch(name);
                 tracing::info!(function = %name, "the function answers again");
                 return None;
             }
@@ -246,11 +298,16 @@ impl Shared {
         }
         let failed = Some(Failed { why: error.kind.to_string(), again });
         let failed = Arc::new(Preparing { record: preparing.record.clone(), failed });
-        self.catalog.insert(name.clone(), Entry::Preparing(failed.clone()));
+        self.catalog.replace(name, Entry::Preparing(failed.clone()));
         Some(failed)
     }
 
-    async fn rebuild_now(&self, mut record: RevisionRecord) -> Result<(), PublishError> {
+    /// Makes a version's code anew, and an instance of it; its record tells of the new code.
+    pub(super) async fn remake(
+        &self,
+        mut record: RevisionRecord,
+    ) -> Result<Arc<Revision>, PublishError> {
+        self.check_secrets(&record.settings).map_err(|kind| kind.at(Stage::Validate))?;
         let (store, digest) = (self.store.clone(), record.wasm);
         let limits = record.settings.limits.clone();
         let (module, wasm) = blocking(Stage::Validate, move || {
@@ -283,15 +340,15 @@ impl Shared {
         let assets = assets_at_run_time(&record.snapshot, &module.assets);
         let loaded = self.try_out(&record, stored.artifact, stored.image, assets).await?;
         let _commit = self.commits.lock().await;
+        let written = Written { revision: Some(&record), ..Written::default() };
         self.records
-            .commit(&record)
+            .commit(&written)
             .map_err(|error| PublishErrorKind::from(error).at(Stage::Store))?;
-        self.catalog.insert(record.function.clone(), Entry::Ready(self.revision(record, loaded)));
-        Ok(())
+        Ok(self.revision(record, loaded))
     }
 }
 
-fn is_still(now: &Entry, preparing: &Arc<Preparing>) -> bool {
+fn is_it(now: &Entry, preparing: &Arc<Preparing>) -> bool {
     matches!(now, Entry::Preparing(now) if Arc::ptr_eq(now, preparing))
 }
 

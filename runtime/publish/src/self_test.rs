@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use mayfly_host::engine::Engine;
 use mayfly_host::engine::memory::Hosted;
+use mayfly_host::engine::ticker::TICK_EPOCHS;
 use mayfly_host::program::LoadedModule;
 use mayfly_host::revision::Revision;
 use mayfly_host::sandbox::Sandbox;
@@ -79,7 +80,7 @@ async fn instantiate(
 ) -> wasmtime::Result<(Hosted<Sandbox>, Instance)> {
     let sandbox = Sandbox::rehearsal(revision.terms.clone(), logs.clone());
     let mut store = revision.module.host(sandbox)?;
-    store.set_epoch_deadline(PATIENCE_TICKS);
+    store.set_epoch_deadline(PATIENCE_TICKS * TICK_EPOCHS);
     let instance = store.instantiate(&revision.module.pre).await?;
     Ok((store, instance))
 }
@@ -91,7 +92,7 @@ async fn call(
 ) -> Result<(), SelfTestError> {
     let remembered = |error: wasmtime::Error| SelfTestError::Remembered(format!("{error:#}"));
     // Counted from now: the last slot may have waited for all others to be made.
-    store.set_epoch_deadline(PATIENCE_TICKS);
+    store.set_epoch_deadline(PATIENCE_TICKS * TICK_EPOCHS);
     for export in module.calls.iter() {
         let func =
             instance.get_module_export(&mut *store, export).and_then(wasmtime::Extern::into_func);

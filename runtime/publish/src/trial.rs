@@ -10,6 +10,7 @@ use mayfly_core::limits::node;
 use mayfly_host::admission::{GUEST_NICE, memory_is_short};
 use mayfly_host::engine::EngineError;
 use mayfly_host::engine::memory::OutOfArenas;
+use mayfly_host::engine::ticker::TICK_EPOCHS;
 use mayfly_host::meter::Tick;
 use mayfly_host::revision::Revision;
 use mayfly_host::sandbox::{Sandbox, Stop};
@@ -84,12 +85,12 @@ fn try_out(revision: &Revision, logs: LogSink) -> Result<(), EngineError> {
         Err(OutOfArenas::Lent) => return Err(EngineError::PoolFull),
         Err(error) => return Err(EngineError::Instantiate(error.to_string())),
     };
-    store.set_epoch_deadline(1);
+    store.set_epoch_deadline(TICK_EPOCHS);
     // By the clock: epochs come late when a host function takes its time.
     store.epoch_deadline_callback(|context| match context.data().meter.tick() {
         // No request's instance: it is not among those of which the greediest is chosen, but the first to end.
         Tick::GoOn | Tick::Yield if memory_is_short() => Err(OutOfMemory.into()),
-        Tick::GoOn | Tick::Yield => Ok(UpdateDeadline::Continue(1)),
+        Tick::GoOn | Tick::Yield => Ok(UpdateDeadline::Continue(TICK_EPOCHS)),
         Tick::Over(outcome) => Err(Stop(outcome).into()),
     });
     let instance = store.instantiate(&revision.module.pre);

@@ -6,7 +6,10 @@ mod frames;
 pub mod framing;
 mod gate;
 mod guarded_io;
+mod listeners;
 mod received;
+mod stream;
+mod watched;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -14,21 +17,28 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use hyper_util::server::graceful::GracefulShutdown;
 use mayfly_core::limits::node;
 use mayfly_core::shares::{Grant, Pot};
 use mayfly_host::descriptors::Descriptors;
-use tokio::net::TcpListener;
+use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, watch};
+
+use connection::Accepted;
+use listeners::{Listeners, listen};
 
 use crate::accepting::Failures;
 use crate::forwarded::Trusted;
 use crate::node::Node;
+use crate::tls::Tls;
 
 /// What the operator decides about the gateway.
 #[derive(Debug, Clone)]
 pub struct GatewayConfig {
     /// Where clients connect to.
     pub listen: SocketAddr,
+    /// TLS, if it is spoken: there, or at an address of its own.
+    pub tls: Option<GatewayTls>,
     /// Threads that serve connections, one per core if not given.
     pub workers: Option<usize>,
     /// Proxies whose word on a request's client is taken.
@@ -47,12 +57,22 @@ pub struct GatewayConfig {
     pub drain_timeout: Duration,
 }
 
+/// How a gateway speaks TLS.
+#[derive(Debug, Clone)]
+pub struct GatewayTls {
+    /// Where; if not given, the gateway's own address speaks nothing else.
+    pub listen: Option<SocketAddr>,
+    /// What is shown and asked.
+    pub terms: Tls,
+}
+
 impl GatewayConfig {
     /// The defaults of `mayfly_core::limits::node`, at this address.
     #[must_use]
     pub fn at(listen: SocketAddr) -> Self {
         Self {
             listen,
+            tls: None,
             workers: None,
             trusted: Trusted::default(),
             header_timeout: node::HEADER_TIMEOUT,
@@ -69,10 +89,10 @@ impl GatewayConfig {
 #[derive(Debug, thiserror::Error)]
 pub enum GatewayError {
     /// The address cannot be listened on.
-    #[error(
-        "cannot listen on {address}: {source}; change gateway.listen, or stop what listens there"
-    )]
+    #[error("cannot listen on {address}: {source}; change {key}, or stop what listens there")]
     Bind {
+        /// Of the configuration.
+        key: &'static str,
         /// The address asked for.
         address: SocketAddr,
         /// What the system says.
@@ -87,8 +107,9 @@ pub enum GatewayError {
 pub struct Gateway {
     config: GatewayConfig,
     node: Arc<Node>,
-    listener: std::net::TcpListener,
+    listeners: Listeners<std::net::TcpListener>,
     address: SocketAddr,
+    tls_address: Option<SocketAddr>,
 }
 
 /// A gateway whose workers run.
@@ -103,16 +124,32 @@ impl Gateway {
     /// # Errors
     /// [`GatewayError::Bind`] names the address and the key.
     pub fn bind(config: GatewayConfig, node: Arc<Node>) -> Result<Self, GatewayError> {
-        let address = config.listen;
-        let (listener, address) =
-            listen(address).map_err(|source| GatewayError::Bind { address, source })?;
-        Ok(Self { config, node, listener, address })
+        let open = |key, address| {
+            listen(address).map_err(|source| GatewayError::Bind { key, address, source })
+        };
+        let (main, address) = open("gateway.listen", config.listen)?;
+        let (tls, beside, tls_address) = match &config.tls {
+            None => (None, None, None),
+            Some(GatewayTls { listen: None, terms }) => (Some(terms.clone()), None, Some(address)),
+            Some(GatewayTls { listen: Some(other), terms }) => {
+                let (listener, address) = open("gateway.tls.listen", *other)?;
+                (None, Some((listener, terms.clone())), Some(address))
+            }
+        };
+        let listeners = Listeners { main, tls, beside };
+        Ok(Self { config, node, listeners, address, tls_address })
     }
 
     /// The address that is listened on, with the port that the system chose if none was given.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The one that speaks TLS, if there is any; it may be the same.
+    #[must_use]
+    pub fn tls_address(&self) -> Option<SocketAddr> {
+        self.tls_address
     }
 
     /// Starts the workers.
@@ -127,7 +164,7 @@ impl Gateway {
         let places = Pot::new(most);
         let mut workers = Vec::new();
         for i in 0..self.config.workers.unwrap_or(cores).max(1) {
-            let listener = self.listener.try_clone().map_err(GatewayError::Worker)?;
+            let listeners = self.listeners.try_clone().map_err(GatewayError::Worker)?;
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 // Polling the sockets every 61 turns, the default, lets yielding guests starve them.
@@ -140,11 +177,14 @@ impl Gateway {
                 open: open.clone(),
                 places: places.clone(),
                 stopped: stopped.clone(),
-                turns: Arc::new(Semaphore::new(node::H2_TURNS)),
+                turns: Turns {
+                    heads: Arc::new(Semaphore::new(node::H2_TURNS)),
+                    handshakes: Arc::new(Semaphore::new(node::TLS_HANDSHAKES_AT_ONCE)),
+                },
             };
             let thread = std::thread::Builder::new()
                 .name(format!("mayfly-io-{i}"))
-                .spawn(move || runtime.block_on(worker.run(listener)))
+                .spawn(move || runtime.block_on(worker.run(listeners)))
                 .map_err(GatewayError::Worker)?;
             workers.push(thread);
         }
@@ -163,21 +203,6 @@ impl Running {
     }
 }
 
-fn listen(address: SocketAddr) -> std::io::Result<(std::net::TcpListener, SocketAddr)> {
-    let domain = socket2::Domain::for_address(address);
-    let socket = socket2::Socket::new(domain, socket2::Type::STREAM, Some(socket2::Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
-    socket.set_nonblocking(true)?;
-    // Before it is bound: what is accepted has it of the listener. Without it the kernel takes up to 4 MiB for each client
-    // that reads slowly, which nobody counts: 900 of them kept both cores busy for a second.
-    socket.set_tcp_notsent_lowat(node::UNSENT_BYTES)?;
-    socket.bind(&address.into())?;
-    socket.listen(4096)?;
-    let listener = std::net::TcpListener::from(socket);
-    let address = listener.local_addr()?;
-    Ok((listener, address))
-}
-
 struct Worker {
     config: GatewayConfig,
     node: Arc<Node>,
@@ -186,14 +211,22 @@ struct Worker {
     /// The same, by their clients' addresses.
     places: Arc<Pot>,
     stopped: watch::Receiver<bool>,
-    /// Turns of its HTTP/2 connections in which heads are read.
-    turns: Arc<Semaphore>,
+    turns: Turns,
+}
+
+/// What few connections of a worker have at once.
+#[derive(Clone)]
+struct Turns {
+    /// Turns of HTTP/2 connections in which heads are read.
+    heads: Arc<Semaphore>,
+    /// Handshakes that are computed.
+    handshakes: Arc<Semaphore>,
 }
 
 impl Worker {
-    async fn run(self, listener: std::net::TcpListener) {
-        let listener = match TcpListener::from_std(listener) {
-            Ok(listener) => listener,
+    async fn run(self, listeners: Listeners<std::net::TcpListener>) {
+        let listeners = match listeners.into_async() {
+            Ok(listeners) => listeners,
             Err(error) => {
                 tracing::error!(%error, "a worker cannot use its listener");
                 return;
@@ -202,20 +235,20 @@ impl Worker {
         let beating = tokio::spawn(self.node.heartbeats.join().go_on());
         let mut stopped = self.stopped.clone();
         let mut failures = Failures::of("gateway");
-        let graceful = hyper_util::server::graceful::GracefulShutdown::new();
+        let graceful = GracefulShutdown::new();
         loop {
             tokio::select! {
                 biased;
                 _ = stopped.wait_for(|stopped| *stopped) => break,
-                accepted = listener.accept() => match accepted {
-                    Ok((stream, remote)) => self.serve(stream, remote, &graceful),
+                accepted = listeners.accept() => match accepted {
+                    Ok((stream, remote, tls)) => self.serve(stream, remote, tls, &graceful),
                     Err(error) => failures.wait(&error).await,
                 },
             }
         }
         // From here on the node says itself that it is not ready.
         beating.abort();
-        drop(listener);
+        drop(listeners);
         let drained = tokio::time::timeout(self.config.drain_timeout, graceful.shutdown()).await;
         if drained.is_err() {
             tracing::warn!("the drain timeout passed with connections open; they are cut");
@@ -224,9 +257,10 @@ impl Worker {
 
     fn serve(
         &self,
-        stream: tokio::net::TcpStream,
+        stream: TcpStream,
         remote: SocketAddr,
-        graceful: &hyper_util::server::graceful::GracefulShutdown,
+        tls: Option<Tls>,
+        graceful: &GracefulShutdown,
     ) {
         let functions = self.node.catalog.load().count();
         let most = self.config.connections.min(self.config.descriptors.connections(functions));
@@ -235,7 +269,16 @@ impl Worker {
             // Dropped at once: a client that is told nothing tries another node sooner.
             return;
         };
-        connection::spawn(stream, remote, &self.config, &self.node, graceful, guard, &self.turns);
+        let accepted = Accepted {
+            stream,
+            remote,
+            config: self.config.clone(),
+            node: self.node.clone(),
+            watcher: graceful.watcher(),
+            turns: self.turns.clone(),
+            guard,
+        };
+        accepted.spawn(tls);
     }
 }
 
@@ -295,31 +338,7 @@ impl Drop for Open {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write as _;
-
     use super::*;
-
-    #[test]
-    fn a_client_that_reads_nothing_is_not_written_for_in_advance() {
-        let (listener, address) = listen(([127, 0, 0, 1], 0).into()).unwrap();
-        let client =
-            socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-        client.set_recv_buffer_size(4096).unwrap();
-        client.connect(&address.into()).unwrap();
-        let (mut stream, _) = loop {
-            if let Ok(accepted) = listener.accept() {
-                break accepted;
-            }
-        };
-        stream.set_nonblocking(true).unwrap();
-        let (piece, mut written) = (vec![0; 16 << 10], 0);
-        while let Ok(n) = stream.write(&piece) {
-            written += n;
-        }
-        // What the client's window takes, and a buffer of the kernel's beyond the limit.
-        let most = node::UNSENT_BYTES as usize + (128 << 10);
-        assert!(written <= most, "{written} bytes");
-    }
 
     #[test]
     fn one_address_leaves_connections_to_others() {

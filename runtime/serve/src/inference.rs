@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
-use http::{HeaderValue, Method, Response};
+use http::{HeaderMap, HeaderValue, Method, Response};
 use mayfly_abi::EXPORT_TENSORS_V1;
 use mayfly_core::Outcome;
 use mayfly_host::catalog::Entry;
@@ -202,27 +202,46 @@ fn resource<'p>(
         | Resource::Config(model)
         | Resource::Stats(Some(model)) => model,
     };
-    Ok((resource, Some(find(node, model)?)))
+    Ok((resource, Some(find(node, model, &inbound.parts.headers)?)))
 }
 
-fn find(node: &Arc<Node>, model: ModelPath<'_>) -> Result<Arc<Revision>, Refusal> {
+/// The revision of a model: of the version that is named, or of one that shares its requests.
+fn find(
+    node: &Arc<Node>,
+    model: ModelPath<'_>,
+    headers: &HeaderMap,
+) -> Result<Arc<Revision>, Refusal> {
     let ModelPath { name, version } = model;
     let view = node.catalog.load();
-    let revision = match view.get(name) {
+    let Some(function) = view.function(name) else {
+        let name: String = name.chars().take(64).collect();
+        return Err(Refusal::of(Outcome::NotFound, format!("there is no model {name:?}")));
+    };
+    let entry = match version {
+        None if !function.has_others() => Some(function.main()),
+        None => invocation::choose(node, function, headers).map(|(entry, _)| entry),
+        Some(version) => function.reach(version).and_then(|reached| {
+            let may = reached.public
+                || function.serves(reached.version)
+                || invocation::has_token(node, &function.deployment.function, headers);
+            function.entry(reached.version).filter(|_| may)
+        }),
+    };
+    let revision = match entry {
         Some(Entry::Ready(revision)) => revision.clone(),
         Some(Entry::Loading(_) | Entry::Preparing(_)) => return Err(Outcome::Preparing.into()),
         None => {
-            let name: String = name.chars().take(64).collect();
-            return Err(Refusal::of(Outcome::NotFound, format!("there is no model {name:?}")));
+            let served = function.entries().map(|entry| entry.record().number);
+            let served = served.filter(|number| function.serves(*number));
+            let served: Vec<_> = served.map(|number| number.to_string()).collect();
+            let which = match &served[..] {
+                [one] => format!("the version {one}"),
+                all => format!("the versions {}", all.join(" and ")),
+            };
+            let why = format!("model {name:?} has {which} and no other");
+            return Err(Refusal::of(Outcome::NotFound, why));
         }
     };
-    let number = revision.record.number;
-    if version.is_some_and(|version| version != number.to_string()) {
-        return Err(Refusal::of(
-            Outcome::NotFound,
-            format!("model {name:?} has the version {number} and no other"),
-        ));
-    }
     if !is_model(&revision) {
         return Err(Refusal::of(
             Outcome::NotFound,

@@ -4,6 +4,7 @@
 //! task; one that runs beyond its tick goes on among the guest threads. Whatever happens, an invocation's `Ledger`
 //! writes down how it ended, once.
 
+mod choose;
 mod find;
 mod front;
 mod housed;
@@ -32,6 +33,7 @@ use mayfly_host::revision::Revision;
 use mayfly_host::sandbox::{Inbound, Sandbox};
 
 use crate::node::{Node, Task};
+pub use choose::{choose, has_token};
 pub use find::vet;
 use find::{find, loaded};
 use ledger::Ledger;
@@ -60,7 +62,13 @@ pub async fn handle(
         Err(Outcome::NotFound) if node.has_front_page && front::is_asked(&inbound.parts) => {
             front::page(ledger, &inbound.parts)
         }
-        Ok(revision) => admit(node, ledger, revision, inbound, body).await,
+        Ok((revision, mark)) => {
+            let mut response = admit(node, ledger, revision, inbound, body).await;
+            if let Some(mark) = mark {
+                mark.put(&mut response);
+            }
+            response
+        }
         Err(outcome) => respond::refuse(ledger, outcome),
     }
 }
@@ -171,7 +179,7 @@ impl Placed {
         let (mine, logs) = (exchange.clone(), node.logs.clone());
         let mut sandbox = Sandbox::new(inbound, mine, meter.clone(), revision.terms.clone(), logs);
         sandbox.put_into(slot);
-        let guest = Box::pin(life::run(node.clone(), revision.clone(), sandbox));
+        let guest = begin(node, &revision, sandbox);
         Run { node: node.clone(), revision, exchange, meter, guest, ledger }.drive(head_only).await
     }
 }
@@ -184,6 +192,19 @@ fn too_large(inbound: &Inbound, revision: &Revision) -> Option<Outcome> {
 }
 
 type Guest = Pin<Box<dyn Future<Output = Verdict> + Send>>;
+
+/// The guest's life, and while its function is profiled, a probe in it.
+fn begin(node: &Arc<Node>, revision: &Arc<Revision>, mut sandbox: Sandbox) -> Guest {
+    let (node, revision) = (node.clone(), revision.clone());
+    if revision.terms.profiling.is_on()
+        && let Some(profiled) = revision.profiled.load_full()
+    {
+        let probe = profiled.probe(&sandbox.meter);
+        sandbox.probe = Some(probe.clone());
+        return Box::pin(probe.over(life::run(node, revision, sandbox, Some(profiled))));
+    }
+    Box::pin(life::run(node, revision, sandbox, None))
+}
 
 /// An admitted invocation.
 struct Run {

@@ -1,8 +1,8 @@
 //! From a connection to a fresh instance and back.
 //!
 //! [`gateway`] takes requests off the wire; [`inference`] and [`invocation`] run them, with what all requests of a process
-//! share ([`node`]). Beside them: what proxies say of a request ([`forwarded`]), and what nobody reads of a body
-//! ([`unread`]).
+//! share ([`node`]). Beside them: what proxies say of a request ([`forwarded`]), what nobody reads of a body ([`unread`]),
+//! and TLS ([`tls`]).
 #![forbid(unsafe_code)]
 
 pub mod accepting;
@@ -12,4 +12,5 @@ mod hold;
 pub mod inference;
 pub mod invocation;
 pub mod node;
+pub mod tls;
 pub mod unread;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use mayfly_core::auth::PreviewKey;
 use mayfly_core::limits::node;
 use mayfly_host::admission::{Admission, GUEST_NICE};
 use mayfly_host::catalog::Catalog;
@@ -42,6 +43,8 @@ pub struct NodeConfig {
     pub has_front_page: bool,
     /// Between two pieces of a request's body.
     pub body_idle_timeout: Duration,
+    /// By which previews are reached; without it only those that need no token.
+    pub previews: Option<PreviewKey>,
 }
 
 impl Default for NodeConfig {
@@ -53,6 +56,7 @@ impl Default for NodeConfig {
             lists_models: true,
             has_front_page: true,
             body_idle_timeout: node::BODY_IDLE_TIMEOUT,
+            previews: None,
         }
     }
 }
@@ -85,6 +89,8 @@ pub struct Node {
     pub has_front_page: bool,
     /// Between two pieces of a request's body.
     pub body_idle_timeout: Duration,
+    /// By which previews are reached.
+    pub previews: Option<PreviewKey>,
     /// Told when a model's requests have shapes that should be made ready.
     pub met: Arc<Notify>,
     /// Takes large instances down.
@@ -121,6 +127,7 @@ impl Node {
             lists_models: config.lists_models,
             has_front_page: config.has_front_page,
             body_idle_timeout: config.body_idle_timeout,
+            previews: config.previews.clone(),
             met: Arc::default(),
             resets: Resets::start()?,
             draining: AtomicBool::new(false),

@@ -11,7 +11,7 @@ use mayfly_core::auth::Token;
 use mayfly_runtime::config::{NodeAddress, Process};
 use serde_json::Value;
 
-use super::connector::{self, Http, Remedy};
+use super::connector::{self, Http, Remedy, Trusted};
 use super::output::text;
 use super::{Connection, Failure, code};
 
@@ -44,21 +44,28 @@ impl Connection {
 
     /// A client for the open paths.
     pub(super) fn open_without_token(&self) -> Result<Client, Failure> {
-        let base = match &self.admin {
-            Some(url) => url.trim_end_matches('/').to_owned(),
-            None => base_url(configuration()?.admin),
+        let (base, own) = match &self.admin {
+            Some(url) => (url.trim_end_matches('/').to_owned(), None),
+            None => {
+                let NodeAddress { admin, certificate, .. } = configuration()?;
+                (base_url(admin, certificate.is_some()), certificate)
+            }
         };
         if !base.starts_with("http://") && !base.starts_with("https://") {
             let why =
                 format!("'{base}' is not an admin URL: write http://HOST:PORT or https://HOST");
             return Err(Failure::new(code::USAGE, why));
         }
-        Ok(Client { http: self.http(&base)?, base, token: None })
+        let http = match (&self.ca, own) {
+            (None, Some(own)) => connector::http(&base, Trusted::Very(&own))?,
+            _ => self.http(&base)?,
+        };
+        Ok(Client { http, base, token: None })
     }
 
     /// A client for a URL, which trusts what was named.
     pub(super) fn http(&self, url: &str) -> Result<Http, Failure> {
-        connector::http(url, self.ca.as_deref())
+        connector::http(url, self.ca.as_deref().map_or(Trusted::System, Trusted::Named))
     }
 
     fn find_token(&self) -> Result<Token, Failure> {
@@ -113,11 +120,19 @@ impl Client {
             .method(&method)
             .uri(format!("{}{path}", self.base))
             .header(header::ACCEPT, accept);
-        if let Some(token) = &self.token {
-            request = request.header(header::AUTHORIZATION, format!("Bearer {}", token.reveal()));
-        }
         if method == Method::PUT {
             request = request.header(header::CONTENT_TYPE, "application/wasm");
+        }
+        self.ask(request, body).await
+    }
+
+    async fn ask(
+        &self,
+        mut request: http::request::Builder,
+        body: Bytes,
+    ) -> Result<Response<Incoming>, Failure> {
+        if let Some(token) = &self.token {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {}", token.reveal()));
         }
         let request =
             request.body(Full::new(body)).map_err(|why| Failure::new(code::USAGE, why))?;
@@ -131,6 +146,37 @@ impl Client {
             return Err(self.is_the_gateway());
         }
         Err(refusal(status, &problem))
+    }
+
+    /// Asks for a change by a JSON document, if the deployment that serves is the one that is expected; gives the answer.
+    pub(super) async fn change(
+        &self,
+        method: Method,
+        path: &str,
+        expected: Option<u64>,
+        body: Bytes,
+    ) -> Result<Value, Failure> {
+        let json_type = "application/json";
+        let mut request = Request::builder()
+            .method(&method)
+            .uri(format!("{}{path}", self.base))
+            .header(header::ACCEPT, json_type)
+            .header(header::CONTENT_TYPE, json_type);
+        if let Some(generation) = expected {
+            request = request.header(header::IF_MATCH, format!("\"{generation}\""));
+        }
+        let answer = self.ask(request, body).await?;
+        json(answer.into_body()).await
+    }
+
+    /// Puts bytes, and gives the answer.
+    pub(super) async fn put_bytes(&self, path: &str, body: Bytes) -> Result<Value, Failure> {
+        let request = Request::builder()
+            .method(Method::PUT)
+            .uri(format!("{}{path}", self.base))
+            .header(header::ACCEPT, "application/json")
+            .header(header::CONTENT_TYPE, "application/octet-stream");
+        json(self.ask(request, body).await?.into_body()).await
     }
 
     /// Gets a JSON document.

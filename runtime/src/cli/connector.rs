@@ -24,8 +24,20 @@ const CONNECT: Duration = Duration::from_secs(5);
 /// What requests go by.
 pub(super) type Http = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
 
-/// A client for a URL that trusts the certificates of a file, or else the system's.
-pub(super) fn http(url: &str, trusted: Option<&Path>) -> Result<Http, Failure> {
+/// Whom a client believes to be the node.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Trusted<'a> {
+    /// Whoever has a certificate of an authority of the system's.
+    System,
+    /// Whoever has one of the authorities in this file, or one that is in it.
+    Named(&'a Path),
+    /// Whoever has the first one in this file, whatever names are in it: it is the node's own configuration that says so,
+    /// and the address is this machine's, which few certificates name.
+    Very(&'a Path),
+}
+
+/// A client for a URL.
+pub(super) fn http(url: &str, trusted: Trusted<'_>) -> Result<Http, Failure> {
     let mut connector = HttpConnector::new();
     connector.set_connect_timeout(Some(CONNECT));
     connector.set_nodelay(true);
@@ -39,17 +51,24 @@ pub(super) fn http(url: &str, trusted: Option<&Path>) -> Result<Http, Failure> {
     Ok(Client::builder(TokioExecutor::new()).build(https))
 }
 
-fn tls(url: &str, trusted: Option<&Path>) -> Result<ClientConfig, Failure> {
+fn tls(url: &str, trusted: Trusted<'_>) -> Result<ClientConfig, Failure> {
     let failed = |why: &dyn std::fmt::Display| Failure::new(code::CONFIG, why.to_string());
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|why| failed(&why))?;
     let builder = match trusted {
-        Some(file) => return pinned::config(builder, read(file)?).map_err(|why| failed(&why)),
+        Trusted::Named(file) => {
+            return pinned::config(builder, read(file)?, true).map_err(|why| failed(&why));
+        }
+        Trusted::Very(file) => {
+            let mut first = read(file)?;
+            first.truncate(1);
+            return pinned::config(builder, first, false).map_err(|why| failed(&why));
+        }
         // The system's are 140 files or so, and most nodes are on this machine and speak plainly.
-        None if !is_tls(url) => builder.with_root_certificates(RootCertStore::empty()),
-        None => builder.with_native_roots().map_err(|why| {
+        Trusted::System if !is_tls(url) => builder.with_root_certificates(RootCertStore::empty()),
+        Trusted::System => builder.with_native_roots().map_err(|why| {
             failed(&format_args!(
                 "the system's certificates cannot be read: {why}\nhint: install the package ca-certificates, or name \
                  a file with --ca or MAYFLY_CA"
@@ -120,11 +139,13 @@ mod tests {
         {
             let file = tempfile::NamedTempFile::new().unwrap();
             std::fs::write(file.path(), content).unwrap();
-            let refused = http("https://localhost", Some(file.path())).err().unwrap().text;
+            let refused =
+                http("https://localhost", Trusted::Named(file.path())).err().unwrap().text;
             assert!(refused.contains(&*file.path().to_string_lossy()), "{refused}");
             assert!(refused.contains(why), "{refused}");
         }
-        let refused = http("https://localhost", Some(Path::new("/none"))).err().unwrap().text;
+        let refused =
+            http("https://localhost", Trusted::Named(Path::new("/none"))).err().unwrap().text;
         assert!(refused.starts_with("--ca /none: "), "{refused}");
     }
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use http::{Method, StatusCode};
 use mayfly_core::FunctionName;
+use mayfly_core::deployment::{Percent, Tag};
 use mayfly_core::limits::node;
 use mayfly_core::units::{format_size, human_size, parse_size};
 use mayfly_publish::Kind;
@@ -14,6 +15,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
 use super::client::{Client, lines, refusal};
+use super::deployment;
 use super::model::{self, ModelArgs, Packed};
 use super::output::{self, number, text};
 use super::{Connection, Failure, Printing, code};
@@ -21,9 +23,9 @@ use super::{Connection, Failure, Printing, code};
 /// Bytes of a request's target at most: hyper takes 65,534.
 const TARGET_BYTES: usize = 60 << 10;
 
-/// Deploy a module or an ONNX model, or a new revision of it.
+/// Deploy a module or an ONNX model, or a new version of it.
 ///
-/// What was deployed before serves until the new revision is ready, and goes on serving if the deploy fails. Without a path,
+/// What was deployed before serves until the new version is ready, and goes on serving if the deploy fails. Without a path,
 /// the function of this directory is built and deployed, with the settings of its function.toml.
 #[derive(Debug, Args)]
 pub(crate) struct Deploy {
@@ -39,6 +41,9 @@ pub(crate) struct Deploy {
     /// A variable of the guest's environment; may be repeated.
     #[arg(long, short, value_name = "KEY=VALUE")]
     env: Vec<String>,
+    /// A secret of the node that it gets as a variable of this name; may be repeated; see `mayfly secret`.
+    #[arg(long, value_name = "NAME")]
+    secret: Vec<String>,
     /// An argument of a command module, after its name, as in --arg=-v; may be repeated.
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     arg: Vec<String>,
@@ -54,8 +59,8 @@ pub(crate) struct Deploy {
     /// A command module gets the header Authorization, as HTTP_AUTHORIZATION; else it does not.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pass_authorization: Option<bool>,
-    /// Start from the node's defaults, in all or in these kinds, instead of keeping what is not named: limits, env, args,
-    /// routes, switches; as in --reset or --reset=env,routes.
+    /// Start from the node's defaults, in all or in these kinds, instead of keeping what is not named: limits, env, secrets,
+    /// args, routes, switches; as in --reset or --reset=env,routes.
     #[arg(
         long,
         value_name = "KIND",
@@ -66,6 +71,8 @@ pub(crate) struct Deploy {
     )]
     reset: Vec<Reset>,
     #[command(flatten)]
+    placing: Placing,
+    #[command(flatten)]
     model: ModelArgs,
     #[command(flatten)]
     printing: Printing,
@@ -73,12 +80,31 @@ pub(crate) struct Deploy {
     connection: Connection,
 }
 
-/// What is not kept of the revision before.
+/// What a new version gets of its function's requests.
+#[derive(Debug, Args)]
+struct Placing {
+    /// So much of the function's requests for the new version; the others' parts shrink alike. With 0 it is ready, and
+    /// previews reach it [default: 100].
+    #[arg(long, value_name = "PERCENT")]
+    traffic: Option<Percent>,
+    /// A second name for the new version, for previews: /hello@pr-42; taken from another version if one has it.
+    #[arg(long)]
+    tag: Option<Tag>,
+    /// The preview of --tag needs no token.
+    #[arg(long, requires = "tag")]
+    public: bool,
+    /// Why; it is shown by `mayfly deployments`.
+    #[arg(long, short, value_name = "TEXT")]
+    message: Option<String>,
+}
+
+/// What is not kept of the version before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Reset {
     All,
     Limits,
     Env,
+    Secrets,
     Args,
     Routes,
     Switches,
@@ -90,6 +116,7 @@ impl Reset {
             Self::All => None,
             Self::Limits => Some(Kind::Limits),
             Self::Env => Some(Kind::Env),
+            Self::Secrets => Some(Kind::Secrets),
             Self::Args => Some(Kind::Args),
             Self::Routes => Some(Kind::Routes),
             Self::Switches => Some(Kind::Switches),
@@ -112,7 +139,11 @@ impl Deploy {
             true => self.pack(&file, &name, &client).await?,
             false => (std::mem::take(&mut file), Vec::new()),
         };
-        let target = self.target(&name)?;
+        let mut target = self.target(&name)?;
+        for (field, said) in deployment::remark(self.placing.message.as_deref()) {
+            let said = said.as_str().unwrap_or_default();
+            target += &format!("&{field}={}", utf8_percent_encode(said, NON_ALPHANUMERIC));
+        }
         if human {
             output::line(format_args!("{name}: {} ({size})", self.path().display()))?;
             notes.iter().try_for_each(|note| output::line(format_args!("  note: {note}")))?;
@@ -253,15 +284,23 @@ impl Deploy {
         }
         let said = |switch: Option<bool>| Vec::from_iter(switch.map(|on| on.to_string()));
         let (stream, pass) = (said(self.stream_body), said(self.pass_authorization));
+        let placing = &self.placing;
+        let traffic = Vec::from_iter(placing.traffic.map(|percent| percent.to_string()));
+        let tag = Vec::from_iter(placing.tag.as_ref().map(ToString::to_string));
+        let public = Vec::from_iter(placing.public.then(|| "true".to_owned()));
         let parameters = [
             ("keep", &kept),
             ("reset", &reset),
             ("env", &self.env),
+            ("secret", &self.secret),
             ("arg", &self.arg),
             ("limit", &self.limit),
             ("route", &self.route),
             ("stream-body", &stream),
             ("pass-authorization", &pass),
+            ("traffic", &traffic),
+            ("tag", &tag),
+            ("public", &public),
         ];
         let all: Vec<_> = parameters
             .iter()
@@ -323,5 +362,24 @@ fn show(published: &Value) -> Result<(), Failure> {
     output::line(format_args!("  code       {}", human_size(number(revision, "/artifact_bytes"))))?;
     output::line(format_args!("  snapshot   {}", output::snapshot(revision)))?;
     let (url, number) = (text(published, "/url"), number(revision, "/number"));
-    output::line(format_args!("revision {number} answers at {url}"))
+    let now = &published["deployment"];
+    let splits = now["splits"].as_array().map_or(&[][..], Vec::as_slice);
+    let own = splits.iter().find(|split| split["version"] == number);
+    let percent = own.and_then(|split| split["percent"].as_f64()).unwrap_or_default();
+    let mut tags = now["tags"].as_object().into_iter().flatten();
+    let tagged = tags.rfind(|(_, tagged)| tagged["version"] == number);
+    if percent >= 100.0 && tagged.is_none() {
+        return output::line(format_args!("version {number} answers at {url}"));
+    }
+    let (preview, public) = match tagged {
+        Some((_, tagged)) => (text(tagged, "/url").to_owned(), tagged["public"] == true),
+        None => (format!("{url}@{number}"), false),
+    };
+    match percent > 0.0 {
+        true => output::line(format_args!(
+            "version {number} answers {percent} % of {url}, and {preview}"
+        ))?,
+        false => output::line(format_args!("version {number} is ready: {preview}"))?,
+    }
+    if public { Ok(()) } else { deployment::preview(now, &preview) }
 }

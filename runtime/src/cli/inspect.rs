@@ -6,7 +6,7 @@ use mayfly_core::units::human_size;
 use serde_json::Value;
 
 use super::output::{self, line, number, text};
-use super::{Connection, Failure, Printing, model};
+use super::{Connection, Failure, Printing, deployment, model};
 
 /// Show one function.
 #[derive(Debug, Args)]
@@ -34,12 +34,15 @@ impl Inspect {
         }
         let revision = &function["revision"];
         line(format_args!(
-            "{} revision {} ({}), {}",
+            "{} version {} ({}), {}",
             self.name,
             number(revision, "/number"),
             text(&function, "/state"),
             text(&function, "/url")
         ))?;
+        let now = &function["deployment"];
+        let shares = deployment::splits(now);
+        line(format_args!("  deployment {}: {shares}", number(now, "/generation")))?;
         if !text(&function, "/reason").is_empty() {
             line(format_args!("  no code    {}", text(&function, "/reason")))?;
         }
@@ -50,7 +53,7 @@ impl Inspect {
         line("history:")?;
         let history: Vec<_> =
             function["history"].as_array().into_iter().flatten().map(row).collect();
-        line(output::table(&["REVISION", "CREATED", "WASM", "SIZE"], &history))
+        line(output::table(&["VERSION", "CREATED", "WASM", "SIZE"], &history))
     }
 }
 
@@ -71,6 +74,9 @@ fn show_revision(revision: &Value) -> Result<(), Failure> {
     };
     line(format_args!("  routes     {}", words("routes")))?;
     line(format_args!("  variables  {}", words("env_names")))?;
+    if revision["secrets"].as_array().is_some_and(|secrets| !secrets.is_empty()) {
+        line(format_args!("  secrets    {}", words("secrets")))?;
+    }
     // A program may be one of them: shown as one line, cut.
     let args: String = words("args").chars().take(100).collect();
     line(format_args!("  arguments  {}", mayfly_observe::logs::escape(args.as_bytes())))?;

@@ -7,7 +7,7 @@ use mayfly_core::units::human_size;
 use serde_json::Value;
 
 use super::output::{self, number, text};
-use super::{Connection, Failure, Printing};
+use super::{Connection, Failure, Printing, deployment};
 
 /// List the deployed functions.
 #[derive(Debug, Args)]
@@ -30,7 +30,7 @@ impl List {
         }
         let rows: Vec<_> = functions.iter().copied().map(row).collect();
         output::line(output::table(
-            &["NAME", "REVISION", "STATE", "ABI", "WASM", "SIZE", "CREATED", "URL"],
+            &["NAME", "VERSION", "STATE", "ABI", "WASM", "SIZE", "CREATED", "URL"],
             &rows,
         ))?;
         overlaps(&functions).into_iter().try_for_each(output::line)
@@ -69,6 +69,16 @@ fn overlaps(functions: &[&Value]) -> Vec<String> {
     lines
 }
 
+/// The version that has all requests, or what each has.
+fn version(function: &Value) -> String {
+    let splits = function["deployment"]["splits"].as_array().map_or(&[][..], Vec::as_slice);
+    let serving = splits.iter().filter(|split| split["percent"].as_f64().is_some_and(|p| p > 0.0));
+    match serving.count() {
+        0 | 1 => number(function, "/revision/number").to_string(),
+        _ => deployment::splits(&function["deployment"]),
+    }
+}
+
 fn row(function: &Value) -> Vec<String> {
     let revision = &function["revision"];
     let own: Vec<_> =
@@ -76,7 +86,7 @@ fn row(function: &Value) -> Vec<String> {
     let url = [&[text(function, "/url")], &own[..]].concat().join(" ");
     vec![
         text(function, "/name").into(),
-        number(revision, "/number").to_string(),
+        version(function),
         text(function, "/state").into(),
         text(revision, "/abi").into(),
         text(revision, "/wasm").chars().take(12).collect(),

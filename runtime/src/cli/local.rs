@@ -12,6 +12,7 @@ use mayfly_observe::logs::{Format, LogConfig, LogSink, Output, Requests};
 use mayfly_observe::metrics::Metrics;
 use mayfly_observe::telemetry;
 use mayfly_publish::{Change, PublishReport, PublishRequest, Publisher};
+use mayfly_runtime::certificates::Certificates;
 use mayfly_runtime::config::Config;
 use mayfly_runtime::dev::listener;
 use mayfly_runtime::dev::manifest::Model;
@@ -68,7 +69,8 @@ impl Local {
             .map_err(|why| failed(&why))?;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let descriptors = Descriptors::plan(config.gateway.connections, cores);
-        let parts = Parts::make(&config, metrics, &logs, &runtime, descriptors);
+        let parts =
+            Parts::make(&config, &Certificates::default(), metrics, &logs, &runtime, descriptors);
         let parts = parts.map_err(|why| failed(&format_args!("{why:#}")))?;
         let started = runtime.block_on(parts.start(&config));
         started.map_err(|why| failed(&format_args!("{why:#}")))?;
@@ -89,12 +91,12 @@ impl Local {
 
     /// Where clients connect to, as a URL.
     pub(super) fn gateway(&self) -> String {
-        mayfly_admin::base_url(self.parts.gateway_address)
+        mayfly_admin::base_url(self.parts.gateway_address, false)
     }
 
     /// Where the verbs connect to, as a URL.
     pub(super) fn admin(&self) -> String {
-        mayfly_admin::base_url(self.parts.admin_address)
+        mayfly_admin::base_url(self.parts.admin_address, false)
     }
 
     /// Deploys what a build made, with the settings of its file and no others.

@@ -15,7 +15,7 @@ use mayfly_runtime::dev::junit;
 use mayfly_runtime::dev::project::Project;
 
 use super::build::{build, open};
-use super::connector::{self, Http};
+use super::connector::{self, Http, Trusted};
 use super::dev::state;
 use super::local::Local;
 use super::{Failure, code, output};
@@ -113,7 +113,7 @@ struct Runner<'a> {
 impl Runner<'_> {
     /// One after the other, so that what each takes is its own.
     fn all(&self, cases: &[Case]) -> Result<Vec<junit::Result>, Failure> {
-        let http = connector::http(&self.node.gateway(), None)?;
+        let http = connector::http(&self.node.gateway(), Trusted::System)?;
         let mut results = Vec::with_capacity(cases.len());
         for case in cases {
             let began = Instant::now();

@@ -1,7 +1,7 @@
 //! The table of all keys.
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use mayfly_core::{FunctionName, units};
 use mayfly_observe::logs::{Format, Requests};
 
 use super::Config;
+use super::tls::{self, ClientAuth, SniKeys};
 
 /// How a key is given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +25,9 @@ pub enum Kind {
     List,
     /// A table; flag and variable have `key=value`. A later layer adds to an earlier one.
     Pairs,
+    /// An array of tables, whose fields [`Key::value`] names; a flag has one's fields with blanks between them and may be
+    /// repeated, a variable has commas. A later layer replaces an earlier one.
+    Tables,
 }
 
 /// A value as it is printed.
@@ -34,6 +38,7 @@ pub(super) enum Printed {
     Bare(String),
     List(Vec<String>),
     Pairs(Vec<(String, String)>),
+    Tables(Vec<Vec<(&'static str, String)>>),
 }
 
 /// One key.
@@ -84,10 +89,14 @@ impl Key {
     #[must_use]
     pub fn default(&self) -> String {
         match (self.get)(&Config::default()) {
+            Printed::Text(text) if text.is_empty() => "none".into(),
             Printed::Text(text) | Printed::Bare(text) => text,
             Printed::List(items) if items.is_empty() => "none".into(),
             Printed::Pairs(pairs) if pairs.is_empty() => "none".into(),
-            Printed::List(_) | Printed::Pairs(_) => "see docs/limits.md".into(),
+            Printed::Tables(tables) if tables.is_empty() => "none".into(),
+            Printed::List(_) | Printed::Pairs(_) | Printed::Tables(_) => {
+                "see docs/limits.md".into()
+            }
         }
     }
 }
@@ -146,8 +155,17 @@ fn pair(text: &str) -> Result<(&str, &str), String> {
         .ok_or_else(|| format!("'{text}' is not key=value"))
 }
 
-fn path(text: &str) -> Result<PathBuf, String> {
+pub(super) fn path(text: &str) -> Result<PathBuf, String> {
     if text.is_empty() { Err("the path is empty".into()) } else { Ok(text.into()) }
+}
+
+/// Nothing is none: a later layer may take an earlier one's back.
+fn or_none<T>(text: &str, parse: impl Fn(&str) -> Result<T, String>) -> Result<Option<T>, String> {
+    if text.is_empty() { Ok(None) } else { parse(text).map(Some) }
+}
+
+fn file(value: Option<&PathBuf>) -> Printed {
+    Printed::Text(value.map_or_else(String::new, |path| path.display().to_string()))
 }
 
 fn choice<T: Copy>(text: &str, of: &[(&str, T)]) -> Result<T, String> {
@@ -163,8 +181,14 @@ fn chosen<T: Copy + PartialEq>(value: T, of: &[(&str, T)]) -> Printed {
 }
 
 const FORMATS: [(&str, Format); 2] = [("human", Format::Human), ("json", Format::Json)];
+const CLIENT_AUTH: [(&str, ClientAuth); 2] =
+    [("required", ClientAuth::Required), ("optional", ClientAuth::Optional)];
 const REQUESTS: [(&str, Requests); 3] =
     [("errors", Requests::Errors), ("all", Requests::All), ("none", Requests::Off)];
+
+fn shown(path: Option<&Path>) -> Option<String> {
+    path.map(|path| path.display().to_string())
+}
 
 fn or_auto(value: Option<String>) -> Printed {
     Printed::Text(value.unwrap_or_else(|| "auto".into()))
@@ -183,7 +207,7 @@ fn limit_pairs(limits: &Limits) -> Printed {
 }
 
 /// A host's name, lower-cased: letters, digits, dots and dashes.
-fn host(text: &str) -> Result<String, String> {
+pub(super) fn host(text: &str) -> Result<String, String> {
     let good = |b: u8| b.is_ascii_alphanumeric() || b == b'.' || b == b'-';
     if text.is_empty() || text.len() > 253 || !text.bytes().all(good) {
         return Err(format!("'{text}' is not a host's name (without port or scheme)"));
@@ -219,6 +243,21 @@ pub const KEYS: &[Key] = &[
         |c, v| c.server_timing = switch(v)?, Printed::Bare(c.server_timing.to_string())),
     key!("gateway.listen", One, "IP:PORT", "address that clients call",
         |c, v| c.gateway.listen = address(v)?, Printed::Text(c.gateway.listen.to_string())),
+    key!("gateway.tls.cert", One, "FILE", "certificate and those above it, as PEM; with it the gateway speaks TLS",
+        |c, v| c.gateway.tls.pair.cert = or_none(v, path)?, file(c.gateway.tls.pair.cert.as_ref())),
+    key!("gateway.tls.key", One, "FILE", "its private key, as PEM, which others must not be able to read",
+        |c, v| c.gateway.tls.pair.key = or_none(v, path)?, file(c.gateway.tls.pair.key.as_ref())),
+    key!("gateway.tls.listen", One, "IP:PORT", "address for TLS beside the plain one; none: gateway.listen speaks TLS",
+        |c, v| c.gateway.tls.listen = or_none(v, address)?,
+        Printed::Text(c.gateway.tls.listen.map_or_else(String::new, |listen| listen.to_string()))),
+    key!("gateway.tls.sni", Tables, "host=NAME cert=FILE key=FILE", "certificates for clients that name a certain host, as in *.example",
+        |c, v| c.gateway.tls.sni.push(tls::sni(v)?),
+        Printed::Tables(c.gateway.tls.sni.iter().map(entry).collect())),
+    key!("gateway.tls.client-ca", One, "FILE", "authorities whose clients' certificates functions are told of, as PEM",
+        |c, v| c.gateway.tls.client_ca = or_none(v, path)?, file(c.gateway.tls.client_ca.as_ref())),
+    key!("gateway.tls.client-auth", One, "auto|required|optional", "whether clients must have such a certificate; auto is required, where there is client-ca",
+        |c, v| c.gateway.tls.client_auth = auto(v, |t| choice(t, &CLIENT_AUTH))?,
+        c.gateway.tls.client_auth.map_or_else(|| or_auto(None), |auth| chosen(auth, &CLIENT_AUTH))),
     key!("gateway.trusted-proxies", List, "IP|CIDR", "proxies whose Forwarded and X-Forwarded-* are believed, as in 10.0.0.0/8",
         |c, v| c.gateway.trusted_proxies.push(network(v)?),
         Printed::List(c.gateway.trusted_proxies.iter().map(IpNet::to_string).collect())),
@@ -246,6 +285,10 @@ pub const KEYS: &[Key] = &[
         |c, v| c.admin.listen = address(v)?, Printed::Text(c.admin.listen.to_string())),
     key!("admin.hosts", List, "NAME", "names accepted in Host, beside localhost and IP addresses",
         |c, v| c.admin.hosts.push(host(v)?), Printed::List(c.admin.hosts.clone())),
+    key!("admin.tls.cert", One, "FILE", "certificate and those above it, as PEM; with it the admin API speaks TLS",
+        |c, v| c.admin.tls.cert = or_none(v, path)?, file(c.admin.tls.cert.as_ref())),
+    key!("admin.tls.key", One, "FILE", "its private key, as PEM, which others must not be able to read",
+        |c, v| c.admin.tls.key = or_none(v, path)?, file(c.admin.tls.key.as_ref())),
     key!("engine.slots", One, "N", "instances at once; auto is what memory and address space allow",
         |c, v| c.engine.slots = auto(v, |t| number(t, 1, 100_000))?, count_or_auto(c.engine.slots)),
     key!("engine.memory-budget", One, "SIZE", "memory for the whole process; near it the greediest function is ended; auto is 4/5 of the machine's or the cgroup's",
@@ -255,6 +298,10 @@ pub const KEYS: &[Key] = &[
         |c, v| c.engine.guest_threads = auto(v, |t| number(t, 1, THREADS))?, count_or_auto(c.engine.guest_threads)),
     key!("engine.native-kernels", Switch, "BOOL", "whether guests get the host's arithmetic kernels",
         |c, v| c.engine.native_kernels = switch(v)?, Printed::Bare(c.engine.native_kernels.to_string())),
+    key!("secrets.key-file", One, "FILE", "the key that seals secrets, 32 bytes, mode 0600; auto is secrets.key in the state directory",
+        |c, v| c.secrets.key_file = auto(v, path)?, or_auto(shown(c.secrets.key_file.as_deref()))),
+    key!("secrets.dir", One, "DIR", "a directory with a file for each secret, as Kubernetes and Vault's agent write them; auto is none",
+        |c, v| c.secrets.dir = auto(v, path)?, or_auto(shown(c.secrets.dir.as_deref()))),
     key!("log.format", One, "human|json", "how lines are written",
         |c, v| c.log.format = choice(v, &FORMATS)?, chosen(c.log.format, &FORMATS)),
     key!("log.level", One, "LEVEL", "what Mayfly itself logs: error, warn, info, debug, trace, or a tracing filter",
@@ -279,6 +326,11 @@ pub const KEYS: &[Key] = &[
         },
         Printed::Pairs(c.deploy.iter().map(|(name, file)| (name.to_string(), file.display().to_string())).collect())),
 ];
+
+fn entry(of: &SniKeys) -> Vec<(&'static str, String)> {
+    let (cert, key) = (of.cert.display().to_string(), of.key.display().to_string());
+    vec![("host", of.host.clone()), ("cert", cert), ("key", key)]
+}
 
 fn function(name: &str) -> Result<FunctionName, String> {
     FunctionName::new(name).map_err(|why| format!("'{name}': {why}"))

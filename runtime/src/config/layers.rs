@@ -44,6 +44,7 @@ impl Given {
         // A list is replaced.
         match self.key.name {
             "admin.hosts" => config.admin.hosts.clear(),
+            "gateway.tls.sni" => config.gateway.tls.sni.clear(),
             "gateway.trusted-proxies" => config.gateway.trusted_proxies.clear(),
             _ => {}
         }
@@ -87,7 +88,7 @@ impl Args for ConfigArgs {
                 Kind::Switch => {
                     arg.num_args(0..=1).require_equals(true).default_missing_value("true")
                 }
-                Kind::List | Kind::Pairs => arg.action(ArgAction::Append),
+                Kind::List | Kind::Pairs | Kind::Tables => arg.action(ArgAction::Append),
             })
         })
     }
@@ -131,7 +132,7 @@ pub(super) fn collect(
             origin: Origin::Variable(&names.env),
             values: match key.kind {
                 Kind::One | Kind::Switch => vec![text],
-                Kind::List | Kind::Pairs => split(&text),
+                Kind::List | Kind::Pairs | Kind::Tables => split(&text),
             },
         });
     }
@@ -191,10 +192,7 @@ pub(super) fn collect_only(
     let mut given = Vec::new();
     if let Some((path, table)) = table {
         for (key, _) in wanted() {
-            let (first, rest) = key.name.split_once('.').unwrap_or((key.name, ""));
-            let value = table.get(first);
-            let value = if rest.is_empty() { value } else { value.and_then(|t| t.get(rest)) };
-            let Some(value) = value else { continue };
+            let Some(value) = find(&table, key.name) else { continue };
             let origin = Origin::File(path.clone());
             let values = texts(key, value).map_err(|why| ConfigError::Value {
                 key: key.name.into(),
@@ -209,6 +207,13 @@ pub(super) fn collect_only(
         given.push(Given { key, origin: Origin::Variable(&names.env), values: vec![text] });
     }
     Ok((given, broken))
+}
+
+/// What a table has under a name with dots between tables.
+fn find<'t>(table: &'t toml::Table, name: &str) -> Option<&'t toml::Value> {
+    let mut parts = name.split('.');
+    let first = table.get(parts.next()?)?;
+    parts.try_fold(first, |value, part| value.get(part))
 }
 
 fn walk(
@@ -251,8 +256,27 @@ fn texts(key: &Key, value: &toml::Value) -> Result<Vec<String>, String> {
         (Kind::Pairs, _) => Err(format!("write a table, [{}], with {} in it", key.name, key.value)),
         (Kind::List, toml::Value::Array(items)) => items.iter().map(text).collect(),
         (Kind::List, _) => Err("write an array of strings".into()),
+        (Kind::Tables, toml::Value::Array(items)) => {
+            items.iter().map(|item| row(key, item)).collect()
+        }
+        (Kind::Tables, _) => Err(format!("write [[{}]] with {}", key.name, key.value)),
         (Kind::One | Kind::Switch, value) => Ok(vec![text(value)?]),
     }
+}
+
+/// One table of an array as a flag has it.
+fn row(key: &Key, item: &toml::Value) -> Result<String, String> {
+    let fields = || key.value.split(' ').filter_map(|field| Some(field.split_once('=')?.0));
+    let wanted = || fields().collect::<Vec<_>>().join(", ");
+    let table = item.as_table().ok_or_else(|| format!("write tables with {} in them", wanted()))?;
+    if let Some(other) = table.keys().find(|name| !fields().any(|field| field == *name)) {
+        return Err(format!("there is no '{other}' in an entry: it has {}", wanted()));
+    }
+    let given = fields().map(|field| {
+        let value = table.get(field).ok_or_else(|| format!("an entry lacks '{field}'"))?;
+        Ok(format!("{field}={}", text(value)?))
+    });
+    given.collect::<Result<Vec<_>, String>>().map(|given| given.join(" "))
 }
 
 fn text(value: &toml::Value) -> Result<String, String> {

@@ -21,6 +21,14 @@ pub(super) fn to_toml(config: &Config) -> String {
                 let items: Vec<_> = items.iter().map(|item| quote(item)).collect();
                 writeln!(out, "{name} = [{}]", items.join(", "))
             }
+            Printed::Tables(tables) => {
+                let field = |(name, value): &(&str, String)| format!("{name} = {}", quote(value));
+                let row = |row: &Vec<_>| {
+                    format!("{{ {} }}", row.iter().map(field).collect::<Vec<_>>().join(", "))
+                };
+                let rows: Vec<_> = tables.iter().map(row).collect();
+                writeln!(out, "{name} = [{}]", rows.join(", "))
+            }
             Printed::Pairs(pairs) => {
                 let line = |(key, value): &(String, String)| {
                     format!("{} = {}\n", bare_or_quoted(key), quote(value))

@@ -182,6 +182,71 @@ fn proxies_are_addresses_and_networks_and_a_later_list_replaces() {
 }
 
 #[test]
+fn keys_of_tls_go_together() {
+    let good = "[gateway.tls]\ncert = \"a\"\nkey = \"b\"\n[[gateway.tls.sni]]\nhost = \"Shop.Example\"\ncert = \"c d\"\nkey = \"e\"\n";
+    let config = resolve(good, &[], &[]).unwrap();
+    let entry = SniKeys { host: "shop.example".into(), cert: "c d".into(), key: "e".into() };
+    assert_eq!(config.gateway.tls.sni, [entry]);
+    // A later layer replaces, and takes back.
+    let flags = [
+        "--gateway-tls-sni=host=a.example cert=a key=b",
+        "--gateway-tls-sni=host=*.b.example cert=a key=b",
+    ];
+    let hosts: Vec<_> = resolve(good, &[], &flags).unwrap().gateway.tls.sni;
+    assert_eq!(
+        hosts.iter().map(|entry| &*entry.host).collect::<Vec<_>>(),
+        ["a.example", "*.b.example"]
+    );
+    let none = [
+        ("MAYFLY_GATEWAY_TLS_CERT", ""),
+        ("MAYFLY_GATEWAY_TLS_KEY", ""),
+        ("MAYFLY_GATEWAY_TLS_SNI", ""),
+    ];
+    assert_eq!(resolve(good, &none, &[]).unwrap(), Config::default());
+    let both = ["--gateway-tls-cert=a", "--gateway-tls-key=b"];
+    for (file, more, expect) in [
+        ("", &["--gateway-tls-cert=a"][..], "gateway.tls.cert is set and gateway.tls.key is not"),
+        ("", &["--admin-tls-key=a"], "admin.tls.key is set and admin.tls.cert is not"),
+        (
+            "",
+            &["--gateway-tls-listen=0.0.0.0:1"],
+            "gateway.tls.listen is set and gateway.tls.cert is not",
+        ),
+        ("", &["--gateway-tls-client-ca=a"], "gateway.tls.client-ca is set"),
+        (
+            good,
+            &["--gateway-tls-listen=127.0.0.1:3000"],
+            "gateway.tls.listen and gateway.listen are both",
+        ),
+        (
+            good,
+            &["--gateway-tls-client-auth=some"],
+            "'some' is not one of required, optional, or 'auto'",
+        ),
+        (good, &["--gateway-tls-client-auth=required"], "gateway.tls.client-ca is not set"),
+        ("", &["--gateway-tls-sni=a"], "write host=NAME cert=FILE key=FILE"),
+        ("", &["--gateway-tls-sni=host=a:1 cert=a key=b"], "'a:1' is not a host's name"),
+        ("", &[both[0], both[1], flags[0], flags[0]], "gateway.tls.sni has 'a.example' twice"),
+        ("[[gateway.tls.sni]]\nhost = \"a\"\ncert = \"b\"", &[], "an entry lacks 'key'"),
+        (
+            "[[gateway.tls.sni]]\nhots = \"a\"",
+            &[],
+            "there is no 'hots' in an entry: it has host, cert, key",
+        ),
+        ("[gateway.tls]\nsni = \"a\"", &[], "write [[gateway.tls.sni]] with host=NAME"),
+        ("[gateway.tls]\ncerts = \"a\"", &[], "did you mean 'gateway.tls.cert'?"),
+    ] {
+        let error = error(file, &[], more);
+        assert!(error.contains(expect), "{error}\nlacks\n{expect}");
+    }
+    // The node's own verbs find it.
+    let file = "[admin.tls]\ncert = \"a.pem\"\n";
+    let fake = Fake { files: [("mayfly.toml", file)].into(), ..Fake::default() };
+    let (found, _) = NodeAddress::resolve(&fake).unwrap();
+    assert_eq!(found.certificate.as_deref(), Some(Path::new("a.pem")));
+}
+
+#[test]
 fn a_named_file_must_be_there() {
     let missing = Fake { vars: [("MAYFLY_CONFIG", "x.toml")].into(), ..Fake::default() };
     let error = Config::resolve(&args(&[]), &missing).unwrap_err().to_string();
@@ -222,6 +287,12 @@ fn every_key_works_as_file_variable_and_flag() {
         ("state-dir", "elsewhere"),
         ("server-timing", "true"),
         ("gateway.listen", "0.0.0.0:80"),
+        ("gateway.tls.cert", "a.pem"),
+        ("gateway.tls.key", "a.key"),
+        ("gateway.tls.listen", "0.0.0.0:443"),
+        ("gateway.tls.sni", "host=*.b.example cert=b.pem key=b.key"),
+        ("gateway.tls.client-ca", "ca.pem"),
+        ("gateway.tls.client-auth", "optional"),
         ("gateway.trusted-proxies", "10.1.2.0/24"),
         ("gateway.list-models", "false"),
         ("gateway.front-page", "false"),
@@ -235,10 +306,14 @@ fn every_key_works_as_file_variable_and_flag() {
         ("gateway.drain-timeout", "7s"),
         ("admin.listen", "[::1]:99"),
         ("admin.hosts", "a.example"),
+        ("admin.tls.cert", "a.pem"),
+        ("admin.tls.key", "a.key"),
         ("engine.slots", "7"),
         ("engine.memory-budget", "7GiB"),
         ("engine.guest-threads", "7"),
         ("engine.native-kernels", "false"),
+        ("secrets.key-file", "x.key"),
+        ("secrets.dir", "/run/secrets"),
         ("log.format", "json"),
         ("log.level", "debug"),
         ("log.requests", "all"),
@@ -250,10 +325,22 @@ fn every_key_works_as_file_variable_and_flag() {
     assert!(values.iter().map(|(name, _)| *name).eq(KEYS.iter().map(|key| key.name)));
     for (key, (_, value)) in KEYS.iter().zip(values) {
         let flag = format!("--{}={value}", key.flag());
-        let by_flag = Config::resolve(&args(&[&flag]), &Fake::default()).unwrap();
+        // A certificate wants its key, and what else TLS has wants both.
+        let with: &[&str] = match key.name {
+            "gateway.tls.cert" => &["--gateway-tls-key=x"],
+            "gateway.tls.key" => &["--gateway-tls-cert=x"],
+            "admin.tls.cert" => &["--admin-tls-key=x"],
+            "admin.tls.key" => &["--admin-tls-cert=x"],
+            name if name.starts_with("gateway.tls.") => {
+                &["--gateway-tls-cert=x", "--gateway-tls-key=x"]
+            }
+            _ => &[],
+        };
+        let by_flag =
+            Config::resolve(&args(&[&[&*flag], with].concat()), &Fake::default()).unwrap();
         assert_ne!(by_flag, Config::default(), "{}", key.name);
         let env: &'static str = key.env().leak();
-        assert_eq!(resolve("", &[(env, value)], &[]).unwrap(), by_flag, "{}", key.name);
+        assert_eq!(resolve("", &[(env, value)], with).unwrap(), by_flag, "{}", key.name);
         let file: &'static str = by_flag.to_toml().leak();
         assert_eq!(resolve(file, &[], &[]).unwrap(), by_flag, "{}", key.name);
     }

@@ -61,6 +61,8 @@ pub struct Deploy {
     pub limits: Option<BTreeMap<String, String>>,
     /// Variables of the guest's environment.
     pub env: Option<BTreeMap<String, String>>,
+    /// Secrets of the node that it gets as variables.
+    pub secrets: Option<Vec<String>>,
     /// A command module's arguments.
     pub args: Option<Vec<Argument>>,
     /// Whether a command gets a body without a length as it comes.
@@ -210,6 +212,7 @@ impl Deploy {
             settings.limits.set(&limit).map_err(|why| format!("deploy.limits: {why}"))?;
         }
         settings.env.extend(self.env.clone().unwrap_or_default());
+        settings.secrets.extend(self.secrets.clone().unwrap_or_default());
         settings.routes.extend(self.routes.clone().unwrap_or_default());
         settings.stream_body = self.stream_body.unwrap_or(settings.stream_body);
         settings.pass_authorization =

@@ -6,6 +6,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use mayfly_host::engine::ticker::TICK_EPOCHS;
 use mayfly_host::revision::Revision;
 use mayfly_host::sandbox::Sandbox;
 use mayfly_observe::logs::LogSink;
@@ -38,7 +39,7 @@ pub async fn repeats(
 async fn draw(revision: &Arc<Revision>, logs: &LogSink) -> wasmtime::Result<i64> {
     let sandbox = Sandbox::rehearsal(revision.terms.clone(), logs.clone());
     let mut store = revision.module.host(sandbox)?;
-    store.set_epoch_deadline(PATIENCE_TICKS);
+    store.set_epoch_deadline(PATIENCE_TICKS * TICK_EPOCHS);
     let instance = store.instantiate(&revision.module.pre).await?;
     let probe = instance.get_typed_func::<(), i64>(&mut *store, mayfly_abi::EXPORT_SEED_PROBE)?;
     probe.call_async(&mut *store, ()).await

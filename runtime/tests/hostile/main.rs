@@ -15,5 +15,6 @@ mod mutants;
 #[path = "../middle/pauses.rs"]
 mod pauses;
 mod rig;
+mod secured;
 mod slow;
 mod smuggling;

@@ -1,6 +1,6 @@
 //! One node with two gateways for all tests of this binary: a patient one, and one whose clocks run out in a second.
 
-use std::io::{Read as _, Write as _};
+use std::io::Write as _;
 use std::net::{SocketAddr, TcpStream};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -13,8 +13,10 @@ use mayfly_observe::metrics::Metrics;
 use mayfly_publish::child::Children;
 use mayfly_publish::{PublishError, PublishRequest, Publisher};
 use mayfly_runtime::assemble::{Parts, assemble};
-use mayfly_serve::gateway::{Gateway, GatewayConfig, Running};
+use mayfly_serve::gateway::{Gateway, GatewayConfig, GatewayTls, Running};
 use mayfly_serve::node::Node;
+
+use crate::secured;
 
 /// Clocks of the impatient gateway, and of every body.
 pub const SHORT: Duration = Duration::from_secs(1);
@@ -29,6 +31,10 @@ pub struct Rig {
     pub patient: SocketAddr,
     /// Clocks of [`SHORT`].
     pub impatient: SocketAddr,
+    /// The same two over TLS.
+    pub secured: [SocketAddr; 2],
+    /// Who speaks it.
+    pub tls_client: Arc<rustls::ClientConfig>,
     runtime: tokio::runtime::Runtime,
     _gateways: [Running; 2],
     _state: tempfile::TempDir,
@@ -54,8 +60,12 @@ impl Rig {
         let metrics = parts.metrics.clone();
         let (node, publisher) = assemble(parts).unwrap();
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        let patient = Gateway::bind(GatewayConfig::at(any), node.clone()).unwrap();
+        let (terms, tls_client) = secured::terms();
+        let tls = Some(GatewayTls { listen: Some(any), terms });
+        let config = GatewayConfig { tls: tls.clone(), ..GatewayConfig::at(any) };
+        let patient = Gateway::bind(config, node.clone()).unwrap();
         let config = GatewayConfig {
+            tls,
             header_timeout: SHORT,
             keep_alive_timeout: SHORT,
             write_idle_timeout: SHORT,
@@ -63,6 +73,7 @@ impl Rig {
         };
         let impatient = Gateway::bind(config, node.clone()).unwrap();
         let addresses = [patient.address(), impatient.address()];
+        let secured = [&patient, &impatient].map(|gateway| gateway.tls_address().unwrap());
         let gateways = [patient.start().unwrap(), impatient.start().unwrap()];
         let rig = Self {
             node,
@@ -70,6 +81,8 @@ impl Rig {
             publisher,
             patient: addresses[0],
             impatient: addresses[1],
+            secured,
+            tls_client,
             runtime,
             _gateways: gateways,
             _state: state,
@@ -182,7 +195,7 @@ pub fn talk(address: SocketAddr, bytes: &[u8]) -> Vec<Reply> {
 }
 
 /// Everything up to the end or the reset. Panics if the connection stays open.
-pub fn read_to_end(socket: &mut TcpStream) -> Vec<u8> {
+pub fn read_to_end(socket: &mut impl std::io::Read) -> Vec<u8> {
     let (mut all, mut buffer) = (Vec::new(), [0; 16 << 10]);
     loop {
         match socket.read(&mut buffer) {

@@ -259,7 +259,7 @@ fn revision(harness: &Harness, name: &str) -> Arc<Revision> {
     assert!(assets.insert("big".into(), Bytes::from(vec![1; HUGE])));
     let mut module = revision.module.clone();
     module.assets = Some(Arc::new(assets));
-    let metrics = harness.node.metrics.revision(&revision.record.function, revision.record.number);
+    let metrics = harness.node.metrics.function(&revision.record.function);
     let record = RevisionRecord::clone(&revision.record);
     Revision::new(record, module, metrics, revision.terms.log.clone())
 }

@@ -14,6 +14,7 @@ mod logs;
 mod memory;
 mod own;
 mod pauses;
+mod profile;
 mod proxied;
 mod samples;
 mod straight;

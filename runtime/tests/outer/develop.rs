@@ -158,7 +158,7 @@ fn a_save_is_served_however_it_is_written() {
     std::fs::create_dir_all(path.join("deep/deeper")).unwrap();
     std::fs::write(path.join("deep/deeper/new.c"), "").unwrap();
     dev.until("deep/deeper/new.c changed");
-    dev.until("revision");
+    dev.until("version");
     // The output lies in the tree and is written by each build: that starts none.
     std::thread::sleep(Duration::from_millis(1500));
     assert_eq!(dev.count("build "), before + 1, "{:#?}", dev.seen);
@@ -174,7 +174,7 @@ fn a_build_that_fails_leaves_what_serves_and_says_why() {
     std::fs::write(dev.path().join("broken"), "").unwrap();
     dev.until("| main.c:1: no");
     dev.until("error: the build failed: sh ended with exit code 1");
-    dev.until("revision 1 still serves");
+    dev.until("version 1 still serves");
     assert_eq!(dev.get("/greet"), (200, "first".into()));
     std::fs::remove_file(dev.path().join("broken")).unwrap();
     save_by_rename(&dev.path(), "second");
@@ -206,7 +206,7 @@ fn a_save_during_a_build_ends_it_with_all_that_it_started() {
 fn two_hundred_saves_in_ten_seconds_are_few_builds_and_the_last_is_served() {
     let mut dev = Dev::start(project("cp source.wasm out.wasm"));
     dev.answers("first");
-    let before = dev.count("revision");
+    let before = dev.count("version");
     let began = Instant::now();
     for n in 0..200u32 {
         let due = began + n * Duration::from_millis(50);
@@ -214,7 +214,7 @@ fn two_hundred_saves_in_ten_seconds_are_few_builds_and_the_last_is_served() {
         save_by_rename(&dev.path(), &format!("save {n}"));
     }
     dev.answers("save 199");
-    let builds = dev.count("revision") - before;
+    let builds = dev.count("version") - before;
     // Three at the pace of the clock; a machine that stalls for longer than the quiet makes a pause of its own.
     assert!(builds <= 4, "{builds} builds: {:#?}", dev.seen);
 }
@@ -223,9 +223,9 @@ fn two_hundred_saves_in_ten_seconds_are_few_builds_and_the_last_is_served() {
 fn a_build_that_writes_its_own_sources_comes_to_rest() {
     let mut dev = Dev::start(project("date +%N > made.c; cp source.wasm out.wasm"));
     dev.until("made.c changed during three builds in a row");
-    let before = dev.count("revision");
+    let before = dev.count("version");
     std::thread::sleep(Duration::from_secs(2));
-    assert_eq!(dev.count("revision"), before, "{:#?}", dev.seen);
+    assert_eq!(dev.count("version"), before, "{:#?}", dev.seen);
     save_by_rename(&dev.path(), "second");
     dev.answers("second");
 }
@@ -241,7 +241,7 @@ fn without_events_the_sources_are_looked_at() {
     let text = std::fs::read_to_string(&file).unwrap();
     std::fs::write(&file, text.replace("/api/...", "/v9/...")).unwrap();
     dev.until("function.toml changed");
-    dev.until("revision");
+    dev.until("version");
     assert_eq!(dev.get("/v9/x"), (200, "second".into()));
     assert_eq!(dev.get("/api/x").0, 404);
 }
@@ -351,7 +351,7 @@ fn tests_in_the_functions_language_come_first_and_find_mayfly() {
 fn a_deploy_without_a_path_is_of_the_directory() {
     let node = Node::start(project("cp source.wasm out.wasm"));
     let told = node.ok(&["deploy", "-e", "KEY=value"]);
-    assert!(told.contains("revision 1 answers at"), "{told}");
+    assert!(told.contains("version 1 answers at"), "{told}");
     assert_eq!(node.get("/api/x"), (200, "first".into()));
     assert!(node.ok(&["inspect", "greet"]).contains("memory=16MiB"));
     // The file says nothing of variables: the one that was set stays.

@@ -5,7 +5,9 @@ mod develop;
 mod kill;
 mod lengths;
 mod node;
+mod profile;
 mod proxied;
+mod secured;
 mod wasi;
 mod words;
 
@@ -53,7 +55,7 @@ fn a_failed_deploy_says_why_and_leaves_the_old_one() {
     }
     assert_eq!(node.get("/f"), (200, "first".into()));
     let second = node.file("second.wasm", &module("second"));
-    assert!(node.ok(&["deploy", &second, "--name", "f"]).contains("revision 2"));
+    assert!(node.ok(&["deploy", &second, "--name", "f"]).contains("version 2"));
     assert_eq!(node.get("/f"), (200, "second".into()));
 }
 

@@ -15,7 +15,10 @@ pub(crate) struct Node {
     dir: Option<TempDir>,
     process: Child,
     gateway: String,
+    /// Where it speaks TLS, if it does so beside.
+    beside: Option<String>,
     admin: String,
+    admin_url: String,
 }
 
 /// A command module that answers `body` and writes [`GREETING`] to its log.
@@ -41,8 +44,10 @@ pub(crate) fn module(body: &str) -> Vec<u8> {
     wat::parse_str(text).unwrap()
 }
 
-fn mayfly(dir: &TempDir, arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_mayfly"));
+pub(crate) fn mayfly(dir: &TempDir, arguments: &[&str]) -> Command {
+    // Another build's, for what is measured.
+    let binary = std::env::var_os("MAYFLY_BIN");
+    let mut command = Command::new(binary.unwrap_or(env!("CARGO_BIN_EXE_mayfly").into()));
     // Variables of whoever runs the tests must not reach the node.
     command.env_clear().current_dir(dir).args(arguments);
     command
@@ -80,12 +85,20 @@ impl Node {
         // Its log must not fill the pipe.
         let mut log = process.stderr.take().unwrap();
         std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
-        let address = |after: &str| {
-            let rest = line.split_once(after).unwrap().1;
-            rest.split([',', '\n']).next().unwrap().to_owned()
+        let url = |after: &str| {
+            let rest = line.split_once(after)?.1;
+            Some(rest.split([',', ' ', '\n']).next()?.to_owned())
         };
-        let (gateway, admin) = (address("functions on http://"), address("admin API on http://"));
-        Self { dir: Some(dir), process, gateway, admin }
+        let address = |url: String| url.split_once("://").unwrap().1.to_owned();
+        let admin_url = url("admin API on ").unwrap();
+        Self {
+            dir: Some(dir),
+            process,
+            gateway: address(url("functions on ").unwrap()),
+            beside: url(" and https").map(address),
+            admin: address(admin_url.clone()),
+            admin_url,
+        }
     }
 
     fn dir(&self) -> &TempDir {
@@ -115,8 +128,17 @@ impl Node {
         variables: &[(&str, &str)],
     ) -> std::process::Output {
         let mut command = mayfly(self.dir(), arguments);
-        command.env("MAYFLY_ADMIN", format!("http://{}", self.admin));
+        command.env("MAYFLY_ADMIN", &self.admin_url);
         command.envs(variables.iter().copied()).output().unwrap()
+    }
+
+    /// Runs a verb in the node's directory that is told nothing but these variables.
+    pub(crate) fn run_here(
+        &self,
+        arguments: &[&str],
+        variables: &[(&str, &str)],
+    ) -> std::process::Output {
+        mayfly(self.dir(), arguments).envs(variables.iter().copied()).output().unwrap()
     }
 
     /// Runs a verb that must succeed; gives its stdout.
@@ -130,6 +152,13 @@ impl Node {
     /// Runs a verb that may fail, because the node is about to die; says whether it succeeded.
     pub(crate) fn try_run(&self, arguments: &[&str]) -> bool {
         self.run(arguments).status.success()
+    }
+
+    /// Runs a verb that is not waited for.
+    pub(crate) fn spawn(&self, arguments: &[&str]) -> Child {
+        let mut command = mayfly(self.dir(), arguments);
+        command.env("MAYFLY_ADMIN", format!("http://{}", self.admin));
+        command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
     }
 
     /// kill -9.
@@ -176,6 +205,32 @@ impl Node {
     /// Where clients connect to.
     pub(crate) fn address(&self) -> &str {
         &self.gateway
+    }
+
+    /// Where it speaks TLS beside that.
+    pub(crate) fn beside(&self) -> &str {
+        self.beside.as_deref().unwrap()
+    }
+
+    /// Where the admin API is.
+    pub(crate) fn admin(&self) -> &str {
+        &self.admin
+    }
+
+    /// CPU time that its threads have taken.
+    pub(crate) fn cpu(&self) -> Duration {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.process.id())).unwrap();
+        let spent = |task: std::io::Result<std::fs::DirEntry>| -> Option<u64> {
+            let text = std::fs::read_to_string(task.ok()?.path().join("schedstat")).ok()?;
+            text.split(' ').next()?.parse().ok()
+        };
+        Duration::from_nanos(tasks.filter_map(spent).sum())
+    }
+
+    /// Has it look at its certificates.
+    pub(crate) fn hang_up(&self) {
+        let pid = rustix::process::Pid::from_child(&self.process);
+        rustix::process::kill_process(pid, rustix::process::Signal::HUP).unwrap();
     }
 
     /// All metrics.

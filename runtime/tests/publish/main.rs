@@ -11,4 +11,6 @@ mod measure;
 mod node;
 mod rebuild;
 mod restart;
+mod secrets;
 mod start;
+mod versions;

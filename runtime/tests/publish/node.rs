@@ -14,7 +14,7 @@ use mayfly_host::sandbox::Inbound;
 use mayfly_observe::logs::Requests;
 use mayfly_observe::metrics::Metrics;
 use mayfly_publish::child::Children;
-use mayfly_publish::{PublishError, PublishReport, PublishRequest, Publisher};
+use mayfly_publish::{PublishError, PublishReport, PublishRequest, Publisher, SecretsConfig};
 use mayfly_runtime::assemble::{Parts, assemble};
 use mayfly_serve::invocation;
 use mayfly_serve::node::Node;
@@ -77,6 +77,22 @@ impl TestNode {
         Self::of(parts)
     }
 
+    /// One that has descriptors for so many versions.
+    pub fn open_few(state: &Path, functions: usize) -> Self {
+        let mut parts = Parts::quiet(engine(), state, Requests::Off).unwrap();
+        parts.publishing.children = Children::of(MAYFLY);
+        parts.publishing.functions = functions;
+        Self::of(parts)
+    }
+
+    /// With secrets from elsewhere.
+    pub fn open_secret(state: &Path, secrets: SecretsConfig) -> Self {
+        let mut parts = Parts::quiet(engine(), state, Requests::Off).unwrap();
+        parts.publishing.children = Children::of(MAYFLY);
+        parts.publishing.secrets = secrets;
+        Self::of(parts)
+    }
+
     fn of(parts: Parts) -> Self {
         let (node, publisher) = assemble(parts).unwrap();
         let (catalog, metrics) = (node.catalog.clone(), node.metrics.clone());
@@ -106,14 +122,31 @@ impl TestNode {
 
     /// Status and body of a GET.
     pub async fn get(&self, path: &str) -> (u16, String) {
-        let request = http::Request::builder().uri(path).header("host", "test").body(()).unwrap();
+        let (status, _, body) = self.ask(path, &[]).await;
+        (status, body)
+    }
+
+    /// Status, headers and body of a GET with some headers.
+    pub async fn ask(
+        &self,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> (u16, http::HeaderMap, String) {
+        let mut request = http::Request::builder().uri(path);
+        if headers.iter().all(|(name, _)| *name != "host") {
+            request = request.header("host", "test");
+        }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(()).unwrap();
         let address = SocketAddr::from(([127, 0, 0, 1], 80));
         let inbound =
             Inbound::new(request.into_parts().0, address, address, RequestId::from_random(7));
         let response = invocation::handle(&self.node, inbound, None).await;
-        let status = response.status().as_u16();
-        let body = response.into_body().collect().await.unwrap().to_bytes();
-        (status, String::from_utf8_lossy(&body).into_owned())
+        let (head, body) = response.into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        (head.status.as_u16(), head.headers, String::from_utf8_lossy(&body).into_owned())
     }
 
     /// Waits until a function answers.

@@ -62,14 +62,28 @@ caps! {
     /// Bytes of the memory budget for each connection, however many `gateway.connections` allows: about twice what one takes
     /// at most.
     CONNECTION_BYTES: u64 = 128 << 10, written_size;
+    /// Until TLS is agreed on, from the connection's first byte; common clients give up after 5 to 10 s.
+    TLS_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5), written_duration;
+    /// Handshakes of a worker that are computed before others have their turn: each takes 0.1 to 1 ms.
+    TLS_HANDSHAKES_AT_ONCE: usize = 2, written_count;
+    /// Bytes that a TLS connection holds encrypted for a client that does not take them: two records.
+    TLS_BUFFER_BYTES: usize = 32 << 10, written_size;
+    /// How often files of certificates and keys are looked at for changes.
+    TLS_RELOAD: Duration = Duration::from_secs(5), written_duration;
+    /// Bytes of a file of certificates or of a key; the web's 140 authorities are 220 KiB.
+    TLS_FILE_BYTES: u64 = 1 << 20, written_size;
+    /// Entries in `gateway.tls.sni`: their files are looked at each time.
+    TLS_NAMES: usize = 1_000, written_count;
+    /// Bytes of a client certificate's subject in its header; of a longer one there is none.
+    TLS_SUBJECT_BYTES: usize = 4 << 10, written_size;
     /// Addresses and networks in `gateway.trusted-proxies`: each new connection's is compared with all of them.
     TRUSTED_PROXIES: usize = 1_000, written_count;
     /// Proxies that a request may have passed, by `Forwarded` or `X-Forwarded-For`; one with more is 400.
     FORWARDED_HOPS: usize = 64, written_count;
     /// Descriptors of a node without connections, functions and workers: databases, listeners, event queues.
     OWN_DESCRIPTORS: usize = 32, written_count;
-    /// Descriptors of a worker of the gateway: its listener and its event queue.
-    WORKER_DESCRIPTORS: usize = 4, written_count;
+    /// Descriptors of a worker of the gateway: its listener, one for TLS beside it, and its event queue.
+    WORKER_DESCRIPTORS: usize = 5, written_count;
     /// Descriptors left for the admin API, publishes and the database; a quarter of all, if that is less.
     RESERVED_DESCRIPTORS: usize = 384, written_count;
     /// Time a request waits for a free slot before 503.
@@ -225,8 +239,35 @@ caps! {
     /// Steps that making one instance may take for globals, tables and segments that are no constants: 1 to 3 ms that
     /// nothing interrupts.
     STARTUP_STEPS: u64 = 100_000, written_count;
-    /// Revisions of a function that are remembered.
+    /// Versions of a function that are remembered, beside those that a recent deployment or a tag names.
     HISTORY: usize = 50, written_count;
+    /// Deployments of a function that are remembered.
+    DEPLOYMENTS: usize = 50, written_count;
+    /// The last deployments of a function whose versions' code is never thrown away for want of room: going back to one of
+    /// them compiles nothing.
+    DEPLOYMENTS_KEPT_READY: usize = 3, written_count;
+    /// Versions that share a function's requests.
+    SPLITS: usize = 4, written_count;
+    /// Tags of a function; each keeps a version's code in memory.
+    TAGS: usize = 16, written_count;
+    /// Bytes of what a deployment's maker says of it.
+    MESSAGE_BYTES: usize = 512, written_size;
+    /// Bytes of who made a deployment.
+    BY_BYTES: usize = 128, written_size;
+    /// Bytes of the name of a header or cookie by which requests are shared out.
+    STICKY_NAME_BYTES: usize = 64, written_size;
+    /// Steps of a rollout.
+    ROLLOUT_STEPS: usize = 20, written_count;
+    /// Between two steps of a rollout at the least.
+    ROLLOUT_PAUSE_LEAST: Duration = Duration::from_secs(1), written_duration;
+    /// Between two steps of a rollout at most.
+    ROLLOUT_PAUSE_MOST: Duration = Duration::from_secs(7 * 24 * 3600), written_duration;
+    /// How often a rollout is looked at.
+    ROLLOUT_LOOK: Duration = Duration::from_millis(500), written_duration;
+    /// Requests of a new version before its failures are compared.
+    GUARD_REQUESTS_ERRORS: u64 = 20, written_count;
+    /// Requests of a new version, and of the one before, before their times are compared.
+    GUARD_REQUESTS: u64 = 200, written_count;
     /// Bytes of compiled functions kept for one body of code, so that its next model compiles in seconds.
     CODE_CACHE_BYTES: usize = 256 << 20, written_size;
     /// Bytes of the artifact store before the oldest unused artifact goes.
@@ -237,6 +278,18 @@ caps! {
     ENV_VARS: usize = 64, written_count;
     /// Bytes of one environment variable, name and value.
     ENV_VAR_BYTES: usize = 4 << 10, written_size;
+    /// Secrets of a node.
+    SECRETS: usize = 1_000, written_count;
+    /// Bytes of one secret.
+    SECRET_BYTES: usize = 64 << 10, written_size;
+    /// Bytes from which on a secret is taken out of its functions' log lines: shorter ones are found everywhere.
+    SECRET_HIDDEN_BYTES: usize = 8, written_size;
+    /// A longer line of a secret is looked for in pieces of so many bytes: the log cuts lines.
+    SECRET_PIECE_BYTES: usize = 1 << 10, written_size;
+    /// Such lines and pieces of all secrets of a function.
+    SECRET_PIECES: usize = 8_192, written_count;
+    /// How often the directory of secrets is looked at.
+    SECRETS_LOOK: Duration = Duration::from_secs(2), written_duration;
     /// Arguments of a function, beside its name.
     ARGS: usize = 64, written_count;
     /// Bytes of all arguments of a function.
@@ -257,6 +310,19 @@ caps! {
     BULK_PIECE_BYTES: u32 = 1 << 20, written_size;
     /// How often guests that run are asked to let others run.
     TICK: Duration = Duration::from_millis(10), written_duration;
+    /// How often they are asked while a function is profiled: what one sample stands for. To wake a thread for it
+    /// took 36 us on a busy virtual machine.
+    PROFILE_TICK: Duration = Duration::from_millis(2), written_duration;
+    /// How long a profile takes at the most.
+    PROFILE_MOST: Duration = Duration::from_secs(60), written_duration;
+    /// Profiles of a node at once, each of another function.
+    PROFILES: usize = 4, written_count;
+    /// Different stacks of a profile; further ones are counted together.
+    PROFILE_STACKS: usize = 10_000, written_count;
+    /// Innermost frames of a stack that a profile has; the engine gives no more.
+    PROFILE_FRAMES: usize = 20, written_count;
+    /// Bytes of a function's name in a profile; what is over is cut.
+    PROFILE_NAME_BYTES: usize = 256, written_size;
     /// How often each of the gateway's workers says that it gets round to its work.
     WORKER_HEARTBEAT: Duration = Duration::from_millis(250), written_duration;
     /// Without that for so long, a node is not ready: whoever balances load sends requests elsewhere.
@@ -267,6 +333,8 @@ caps! {
     RANDOM_BYTES: u64 = 64 * KIB, written_size;
     /// Granularity of the guest's monotonic clock: a finer one is an oracle for timing attacks.
     CLOCK_GRANULARITY: Duration = Duration::from_millis(1), written_duration;
+    /// Bytes of one request body to the admin API that is read as JSON.
+    ADMIN_JSON_BYTES: usize = 16 << 10, written_size;
     /// Bytes of one request body to the admin API that is not a module.
     ADMIN_BODY_BYTES: usize = 1 << 20, written_size;
     /// Shapes of a model that plans were made ready for because requests had them; the one that was not asked for the

@@ -10,6 +10,7 @@ use super::registry::{Key, Large};
 use super::{Admission, Tenant};
 use crate::engine::pages::PAGE;
 use crate::engine::scan;
+use crate::engine::ticker::nudge;
 use crate::meter::Meter;
 
 /// The right to hold one instance; given back when dropped.
@@ -57,7 +58,7 @@ impl Slot {
         if pressure.is_tight() && meter.fate.hold() {
             // It stops at its very next check: of hundreds that grow at once, each would take some MiB until the thread
             // that watches memory has seen it. Whoever holds little is let go on at once.
-            self.admission.engine.wasmtime().increment_epoch();
+            nudge(self.admission.engine.wasmtime());
             if !pressure.is_tight() {
                 // Whoever would have let it go on has done so already.
                 meter.fate.release();

@@ -89,9 +89,9 @@ impl Catalog {
         }
         let view = self.load();
         let others = view.iter().filter(|(owner, _)| *owner != name);
-        others.into_iter().find_map(|(owner, entry)| {
+        others.into_iter().find_map(|(owner, function)| {
             let clash = |kind| Some(Clash { owner: owner.clone(), kind });
-            let theirs = &entry.record().settings.routes;
+            let theirs = &function.deployment.routes;
             if let Some(route) = theirs.iter().find(|route| own.contains(route.as_str())) {
                 return clash(ClashKind::Route(route.clone()));
             }
@@ -143,8 +143,8 @@ impl View {
     fn routes_of(&self, name: &FunctionName) -> BTreeSet<Route> {
         let configured =
             self.routes.iter().filter(|(_, owner)| owner == name).map(|(route, _)| route.clone());
-        let record = self.functions.get(name.as_str()).map(super::Entry::record);
-        let deployed = record.map_or(&[][..], |record| &record.settings.routes[..]);
+        let function = self.functions.get(name.as_str());
+        let deployed = function.map_or(&[][..], |function| &function.deployment.routes[..]);
         configured.chain(deployed.iter().filter_map(|route| Route::new(route).ok())).collect()
     }
 
@@ -210,8 +210,8 @@ mod tests {
 
     fn found(catalog: &Catalog, path: &str) -> Option<(String, String, String)> {
         let view = catalog.load();
-        let found = view.find(path)?;
-        let function = found.entry.record().function.to_string();
+        let found = view.find(path, || &[], |_, _| false)?;
+        let function = found.function.deployment.function.to_string();
         Some((function, found.base.into(), found.rest.into()))
     }
 

@@ -7,18 +7,20 @@ use wasmtime::{Caller, Linker, Memory, Result};
 
 use super::host::{Host, Range, memory};
 use super::pieces::copy_in;
+use crate::profile::Watch;
 
 /// Adds the family, for any host.
 ///
 /// # Errors
 /// Only if a name is defined twice.
-pub fn add_to_linker<T: Host>(linker: &mut Linker<T>) -> Result<()> {
+pub fn add_to_linker<T: Host>(linker: &mut Linker<T>, watch: impl Watch<T>) -> Result<()> {
     linker.func_wrap(MODULE_ASSET, "asset_len", asset_len)?;
     linker.func_wrap_async(
         MODULE_ASSET,
         "asset_read",
-        |caller, (name, name_len, offset, ptr, len): (u32, u32, u64, u32, u32)| {
-            Box::new(asset_read(caller, Range(name, name_len), offset, Range(ptr, len)))
+        move |caller, (name, name_len, offset, ptr, len): (u32, u32, u64, u32, u32)| {
+            let span = watch.begin(&caller, MODULE_ASSET, "asset_read");
+            Box::new(asset_read(caller, Range(name, name_len), offset, Range(ptr, len), span))
         },
     )?;
     Ok(())
@@ -36,6 +38,7 @@ async fn asset_read<T: Host>(
     name: Range,
     offset: u64,
     Range(ptr, len): Range,
+    _span: impl Send,
 ) -> Result<i32> {
     let memory = memory(&mut caller)?;
     let Some(asset) = asset(&caller, memory, name)? else {

@@ -11,9 +11,11 @@ use mayfly_core::limits::node;
 use rand::RngCore as _;
 use wasmtime::{Caller, Linker, Memory, Result};
 
+use super::WASI;
 use super::host::{Range, memory};
 use super::pieces::pause;
 use crate::exchange::{BodyError, WriteError, write_all};
+use crate::profile::Watch;
 use crate::sandbox::head::{self, for_guest};
 use crate::sandbox::stdio::{too_large, write_failed};
 use crate::sandbox::{Inbound, Sandbox, Stop};
@@ -22,29 +24,61 @@ use crate::sandbox::{Inbound, Sandbox, Stop};
 ///
 /// # Errors
 /// Only if a name is defined twice.
-pub fn add_to_linker(linker: &mut Linker<Sandbox>) -> Result<()> {
-    linker.func_wrap(MODULE_HTTP, "request_head", request_head)?;
+pub fn add_to_linker(linker: &mut Linker<Sandbox>, watch: impl Watch<Sandbox>) -> Result<()> {
+    linker.func_wrap(
+        MODULE_HTTP,
+        "request_head",
+        move |caller: Caller<'_, Sandbox>, ptr: u32, cap: u32| {
+            let _span = watch.begin(&caller, MODULE_HTTP, "request_head");
+            request_head(caller, ptr, cap)
+        },
+    )?;
     linker.func_wrap_async(
         MODULE_HTTP,
         "request_body_read",
-        |caller, (ptr, cap): (u32, u32)| Box::new(request_body_read(caller, ptr, cap)),
+        move |caller, (ptr, cap): (u32, u32)| {
+            let span = watch.begin(&caller, MODULE_HTTP, "request_body_read");
+            Box::new(request_body_read(caller, ptr, cap, span))
+        },
     )?;
     linker.func_wrap_async(
         MODULE_HTTP,
         "response_start",
-        |caller, (head, head_len, body, body_len): (u32, u32, u32, u32)| {
-            Box::new(response_start(caller, Range(head, head_len), Range(body, body_len)))
+        move |caller, (head, head_len, body, body_len): (u32, u32, u32, u32)| {
+            let span = watch.begin(&caller, MODULE_HTTP, "response_start");
+            Box::new(response_start(caller, Range(head, head_len), Range(body, body_len), span))
         },
     )?;
-    linker.func_wrap_async(MODULE_HTTP, "response_write", |caller, (ptr, len): (u32, u32)| {
-        Box::new(response_write(caller, Range(ptr, len)))
-    })?;
+    linker.func_wrap_async(
+        MODULE_HTTP,
+        "response_write",
+        move |caller, (ptr, len): (u32, u32)| {
+            let span = watch.begin(&caller, MODULE_HTTP, "response_write");
+            Box::new(response_write(caller, Range(ptr, len), span))
+        },
+    )?;
+    link_random(linker, watch)?;
     linker.func_wrap(MODULE_HTTP, "mark", mark)?;
     Ok(())
 }
 
+/// WASI's is replaced: a fresh draw costs no context, which most SDK guests never need.
+fn link_random(linker: &mut Linker<Sandbox>, watch: impl Watch<Sandbox>) -> Result<()> {
+    linker.allow_shadowing(true);
+    linker.func_wrap(
+        WASI,
+        "random_get",
+        move |caller: Caller<'_, Sandbox>, ptr: u32, len: u32| {
+            let _span = watch.begin(&caller, WASI, "random_get");
+            random_get(caller, ptr, len)
+        },
+    )?;
+    linker.allow_shadowing(false);
+    Ok(())
+}
+
 /// `random_get` of WASI, without a WASI context: from the thread's generator, which the system seeded.
-pub fn random_get(mut caller: Caller<'_, Sandbox>, ptr: u32, len: u32) -> Result<i32> {
+fn random_get(mut caller: Caller<'_, Sandbox>, ptr: u32, len: u32) -> Result<i32> {
     const ERRNO_INVAL: i32 = 28;
     if u64::from(len) > node::RANDOM_BYTES {
         return Ok(ERRNO_INVAL);
@@ -116,7 +150,12 @@ fn encode(inbound: &Inbound, buffer: &mut [u8]) -> Option<u32> {
     u32::try_from(writer.finish()).ok()
 }
 
-async fn request_body_read(mut caller: Caller<'_, Sandbox>, ptr: u32, cap: u32) -> Result<i32> {
+async fn request_body_read(
+    mut caller: Caller<'_, Sandbox>,
+    ptr: u32,
+    cap: u32,
+    _span: impl Send,
+) -> Result<i32> {
     let memory = memory(&mut caller)?;
     // Checked before the wait: a guest that passes a bad range learns it at once.
     Range(ptr, cap).of(memory.data(&caller))?;
@@ -136,6 +175,7 @@ async fn response_start(
     mut caller: Caller<'_, Sandbox>,
     head_at: Range,
     body_at: Range,
+    _span: impl Send,
 ) -> Result<i32> {
     let memory = memory(&mut caller)?;
     let (bytes, sandbox) = memory.data_and_store_mut(&mut caller);
@@ -152,7 +192,11 @@ async fn response_start(
     write(&mut caller, memory, body_at).await
 }
 
-async fn response_write(mut caller: Caller<'_, Sandbox>, at: Range) -> Result<i32> {
+async fn response_write(
+    mut caller: Caller<'_, Sandbox>,
+    at: Range,
+    _span: impl Send,
+) -> Result<i32> {
     let memory = memory(&mut caller)?;
     at.of(memory.data(&caller))?;
     write(&mut caller, memory, at).await

@@ -14,6 +14,7 @@ use wiggle::GuestMemory;
 
 use super::pieces::{Timed, pause};
 use super::{ENV, WASI};
+use crate::profile::Watch;
 
 const SUCCESS: i32 = 0;
 const ERRNO_INVAL: i32 = 28;
@@ -25,13 +26,15 @@ const DONE: i32 = 8;
 const BYTES: u32 = 12;
 const HEAD: usize = 12;
 
-/// Links all of WASI, and what goes with it; `context` finds its state in the store's data.
+/// Links all of WASI, and what goes with it; `context` finds its state in the store's data. Those of wasmtime-wasi are not
+/// watched: each is done within a microsecond, and is taken for a part of whoever called it.
 ///
 /// # Errors
 /// Only if a name is defined twice.
 pub fn add_to_linker<T: Timed>(
     linker: &mut Linker<T>,
     context: fn(&mut T) -> &mut WasiP1Ctx,
+    watch: impl Watch<T>,
 ) -> Result<()> {
     wasmtime_wasi::p1::add_to_linker_async(linker, context)?;
     linker.allow_shadowing(true);
@@ -40,8 +43,9 @@ pub fn add_to_linker<T: Timed>(
             WASI,
             name,
             move |caller, (fd, list, len, done): (i32, u32, u32, u32)| {
+                let span = watch.begin(&caller, WASI, name);
                 let call = Call { fd, list, len, done, offset: None, direction };
-                Box::new(transfer(caller, context, call))
+                Box::new(transfer(caller, context, call, span))
             },
         )?;
     }
@@ -50,19 +54,22 @@ pub fn add_to_linker<T: Timed>(
             WASI,
             name,
             move |caller, (fd, list, len, offset, done): (i32, u32, u32, i64, u32)| {
+                let span = watch.begin(&caller, WASI, name);
                 let call = Call { fd, list, len, done, offset: Some(offset), direction };
-                Box::new(transfer(caller, context, call))
+                Box::new(transfer(caller, context, call, span))
             },
         )?;
     }
     linker.func_wrap_async(WASI, "path_open", move |caller, call: PathOpen| {
-        Box::new(path_open(caller, context, call))
+        let span = watch.begin(&caller, WASI, "path_open");
+        Box::new(path_open(caller, context, call, span))
     })?;
     linker.func_wrap_async(
         WASI,
         "poll_oneoff",
         move |caller, (subs, events, len, done): (i32, i32, i32, i32)| {
-            Box::new(poll_oneoff(caller, context, [subs, events, len, done]))
+            let span = watch.begin(&caller, WASI, "poll_oneoff");
+            Box::new(poll_oneoff(caller, context, [subs, events, len, done], span))
         },
     )?;
     linker.allow_shadowing(false);
@@ -92,6 +99,7 @@ async fn transfer<T: Timed>(
     mut caller: Caller<'_, T>,
     context: fn(&mut T) -> &mut WasiP1Ctx,
     call: Call,
+    _span: impl Send,
 ) -> Result<i32> {
     let memory = memory(&mut caller)?;
     let Some((at, len)) = first_buffer(memory.data(&caller), call.list, call.len)? else {
@@ -184,6 +192,7 @@ async fn path_open<T: Timed>(
     mut caller: Caller<'_, T>,
     context: fn(&mut T) -> &mut WasiP1Ctx,
     (fd, lookup, path, len, open, base, inheriting, flags, done): PathOpen,
+    _span: impl Send,
 ) -> Result<i32> {
     let memory = memory(&mut caller)?;
     let bytes = range(memory.data(&caller), path.cast_unsigned(), len.cast_unsigned())?;
@@ -203,6 +212,7 @@ async fn poll_oneoff<T: Timed>(
     mut caller: Caller<'_, T>,
     context: fn(&mut T) -> &mut WasiP1Ctx,
     [subs, events, len, done]: [i32; 4],
+    _span: impl Send,
 ) -> Result<i32> {
     if len.cast_unsigned() as usize > node::GUEST_HANDLES {
         wasmtime::bail!(

@@ -55,6 +55,12 @@ impl Fate {
         self.held_bytes.load(Ordering::Relaxed)
     }
 
+    /// Whether nothing was decided about it.
+    #[must_use]
+    pub fn is_free(&self) -> bool {
+        self.state.load(Ordering::Relaxed) == FREE
+    }
+
     /// Whether it may not run on.
     #[must_use]
     pub fn is_held(&self) -> bool {

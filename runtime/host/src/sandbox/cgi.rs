@@ -24,6 +24,9 @@ pub fn environment(inbound: &Inbound, terms: &Terms) -> Vec<(String, String)> {
     let uri = format!("{prefix}{}", inbound.target());
 
     let mut env = terms.env.clone();
+    if let Some(secrets) = terms.secrets() {
+        env.extend_from_slice(&secrets);
+    }
     let mut set = |name: &str, value: String| {
         // `%00` in a path was refused by the router; an environment block cannot hold one in any case.
         if !value.contains('\0') {

@@ -44,10 +44,23 @@ pub fn is_of_origin(name: &HeaderName) -> bool {
     }
 }
 
-/// The headers of a request that a guest may see: not hop-by-hop, and not named by `Connection`.
+/// In a request: the version that is wanted. In a response: the one that answered.
+pub const VERSION: HeaderName = HeaderName::from_static("mayfly-version");
+/// The token for a function's previews.
+pub const PREVIEW: HeaderName = HeaderName::from_static("mayfly-preview");
+
+/// Headers by which a version is asked for: the token is no guest's business, the previewed one's least of all.
+fn is_of_previews(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    name.len() == 14 && (name == "mayfly-version" || name == "mayfly-preview")
+}
+
+/// The headers of a request that a guest may see: not hop-by-hop, not named by `Connection`, and not of previews.
 pub fn for_guest(headers: &HeaderMap) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
     let named = named_by_connection(headers);
-    headers.iter().filter(move |(name, _)| !is_hop_by_hop(name) && !named.contains(*name))
+    headers.iter().filter(move |(name, _)| {
+        !is_hop_by_hop(name) && !is_of_previews(name) && !named.contains(*name)
+    })
 }
 
 /// Each token is looked at once, and only headers that are there are kept: a client may name tens of thousands.

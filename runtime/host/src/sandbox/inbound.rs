@@ -36,6 +36,8 @@ pub struct Inbound {
     pub misled: Option<&'static str>,
     /// Our own address on this connection.
     pub local: SocketAddr,
+    /// Whether this connection is TLS.
+    pub over_tls: bool,
     /// Ties the response to its log lines.
     pub request_id: RequestId,
     /// When the head was complete.
@@ -52,8 +54,19 @@ impl Inbound {
         local: SocketAddr,
         request_id: RequestId,
     ) -> Box<Self> {
-        let (base_len, forwarded, misled, arrived) = (0, None, None, Instant::now());
-        Box::new(Self { parts, base_len, remote, forwarded, misled, local, request_id, arrived })
+        let (base_len, forwarded, misled, over_tls) = (0, None, None, false);
+        let arrived = Instant::now();
+        Box::new(Self {
+            parts,
+            base_len,
+            remote,
+            forwarded,
+            misled,
+            local,
+            over_tls,
+            request_id,
+            arrived,
+        })
     }
 
     /// The scheme by which the client sent the request, as far as is known.
@@ -62,10 +75,11 @@ impl Inbound {
         if self.is_secure() { "https" } else { "http" }
     }
 
-    /// Whether a trusted proxy says that the client spoke https.
+    /// Whether the client spoke https: by a trusted proxy's word, or as nobody says otherwise.
     #[must_use]
     pub fn is_secure(&self) -> bool {
-        self.forwarded.as_ref().is_some_and(|forwarded| forwarded.secure == Some(true))
+        let said = self.forwarded.as_ref().and_then(|forwarded| forwarded.secure);
+        said.unwrap_or(self.over_tls)
     }
 
     /// The host, and the port unless it is the scheme's own, that the client named; empty if none.

@@ -2,11 +2,16 @@
 
 use std::sync::Arc;
 
+use arc_swap::{ArcSwap, Guard};
 use mayfly_core::Limits;
 use mayfly_core::record::{Abi, RevisionRecord};
 use mayfly_observe::logs::Source;
 
 use super::{Assets, cgi};
+use crate::profile::Switch;
+
+/// Names and values.
+pub type Variables = Vec<(String, String)>;
 
 /// The same for each request of a revision.
 pub struct Terms {
@@ -14,10 +19,14 @@ pub struct Terms {
     pub record: Arc<RevisionRecord>,
     /// `KEY=VALUE` pairs for the guest.
     pub env: Vec<(String, String)>,
+    /// Secrets as `KEY=VALUE` pairs; nothing for who has none. Swapped as a whole when one is set anew.
+    secrets: Option<ArcSwap<Variables>>,
     /// Its function's part of the log.
     pub log: Arc<Source>,
     /// Assets that init reads for each request, if there is no snapshot.
     pub assets: Option<Arc<Assets>>,
+    /// Whether they are profiled.
+    pub profiling: Switch,
 }
 
 impl Terms {
@@ -32,7 +41,21 @@ impl Terms {
         let own = |name: &String| record.abi != Abi::Command || !cgi::is_of_request(name);
         let own = record.settings.env.iter().filter(|(name, _)| own(name));
         let env = own.map(|(k, v)| (k.clone(), v.clone())).collect();
-        Arc::new(Self { record, env, log, assets })
+        let secrets = (!record.settings.secrets.is_empty()).then(ArcSwap::default);
+        Arc::new(Self { record, env, secrets, log, assets, profiling: Switch::default() })
+    }
+
+    /// Gives its guests these values of its secrets from the next request on.
+    pub fn set_secrets(&self, values: Vec<(String, String)>) {
+        let Some(secrets) = &self.secrets else { return };
+        let own = |name: &str| self.record.abi != Abi::Command || !cgi::is_of_request(name);
+        secrets.store(Arc::new(values.into_iter().filter(|(name, _)| own(name)).collect()));
+    }
+
+    /// Its secrets as they are now.
+    #[must_use]
+    pub fn secrets(&self) -> Option<Guard<Arc<Variables>>> {
+        Some(self.secrets.as_ref()?.load())
     }
 
     /// Caps of one invocation.

@@ -1,8 +1,11 @@
 //! One function's part of the log: who it is, and how much of the way that all share it may take.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
+use aho_corasick::{AhoCorasick, MatchKind};
+use arc_swap::ArcSwapOption;
 use mayfly_core::FunctionName;
 use mayfly_core::limits::node;
 
@@ -20,6 +23,8 @@ pub struct Source {
     records: Bucket,
     /// Records without room that were not spoken of yet.
     dropped: AtomicU64,
+    /// What must not be in its lines.
+    hidden: ArcSwapOption<Hidden>,
 }
 
 impl Source {
@@ -32,6 +37,48 @@ impl Source {
     #[must_use]
     pub fn function(&self) -> Option<&FunctionName> {
         self.function.as_ref().map(|(name, _)| name)
+    }
+
+    /// Takes these texts out of its lines from now on, and still those of before: who holds an old one may write it yet.
+    pub fn hide(&self, values: impl IntoIterator<Item = Vec<u8>>) {
+        let mut pieces: Vec<_> = values.into_iter().flat_map(|value| pieces(&value)).collect();
+        if let Some(before) = self.hidden.load_full() {
+            pieces.extend(before.pieces.iter().cloned());
+        }
+        pieces.sort();
+        pieces.dedup();
+        pieces.truncate(node::SECRET_PIECES);
+        if pieces.is_empty() {
+            return;
+        }
+        let finder = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(&pieces);
+        match finder {
+            Ok(finder) => self.hidden.store(Some(Arc::new(Hidden { pieces, finder }))),
+            Err(error) => tracing::error!(%error, "secrets are not taken out of the log"),
+        }
+    }
+
+    /// A line without what is hidden.
+    pub(super) fn without_hidden(&self, line: Vec<u8>) -> Vec<u8> {
+        let hidden = self.hidden.load();
+        let Some(hidden) = &*hidden else { return line };
+        if !hidden.finder.is_match(&line) {
+            return line;
+        }
+        let mut out = Vec::with_capacity(line.len());
+        hidden.finder.replace_all_with_bytes(&line, &mut out, |_, _, out| {
+            out.extend_from_slice(b"***");
+            true
+        });
+        out
+    }
+
+    /// The same of words.
+    pub(super) fn words_without_hidden(&self, words: String) -> String {
+        if self.hidden.load().is_none() {
+            return words;
+        }
+        String::from_utf8_lossy(&self.without_hidden(words.into_bytes())).into_owned()
     }
 
     /// Where this kind of record is charged. Apart, so that a flood of lines does not hide how requests ended.
@@ -76,6 +123,20 @@ impl std::fmt::Debug for Source {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Source({:?})", self.function())
     }
+}
+
+/// What must not be in a log, and what finds it: of texts that begin alike the longest.
+struct Hidden {
+    pieces: Vec<Vec<u8>>,
+    finder: AhoCorasick,
+}
+
+/// What of a value is looked for. The log is made of lines, and cuts long ones: of a value of several lines each, and of a
+/// long line each part.
+fn pieces(value: &[u8]) -> Vec<Vec<u8>> {
+    let lines = value.split(|byte| matches!(byte, b'\n' | b'\r'));
+    let parts = lines.flat_map(|line| line.chunks(node::SECRET_PIECE_BYTES));
+    parts.filter(|part| part.len() >= node::SECRET_HIDDEN_BYTES).map(<[u8]>::to_vec).collect()
 }
 
 /// What a record is charged as.
@@ -127,6 +188,29 @@ impl Since {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_hidden_is_in_no_line_and_short_texts_are_not_looked_for() {
+        let source = Source::default();
+        let line = |text: &str| {
+            String::from_utf8(source.without_hidden(text.as_bytes().to_vec())).unwrap()
+        };
+        assert_eq!(line("key hunter2hunter2"), "key hunter2hunter2");
+        source.hide(["hunter2hunter2", "short"].map(|value| value.as_bytes().to_vec()));
+        assert_eq!(line("key=hunter2hunter2, hunter2hunter2hunter2"), "key=***, ***hunter2");
+        assert_eq!(line("short"), "short");
+        // Set anew: whoever has the old one may write it still.
+        source.hide(["another-value".as_bytes().to_vec()]);
+        assert_eq!(line("hunter2hunter2 another-value"), "*** ***");
+        assert_eq!(source.words_without_hidden("panicked: another-value".into()), "panicked: ***");
+        // One that begins like another, one of several lines, and one that is longer than a line of the log.
+        let long = "0123456789abcdef".repeat(1_000);
+        let values = ["another-value-and-tail", "-----BEGIN\nMIIEvQIBADAN\n-----END", &long];
+        source.hide(values.map(|value| value.as_bytes().to_vec()));
+        assert_eq!(line("a another-value-and-tail"), "a ***");
+        assert_eq!(line("MIIEvQIBADAN"), "***");
+        assert!(!line(&long[..8 << 10]).contains("0123"));
+    }
 
     #[test]
     fn a_bucket_gives_its_burst_and_then_its_rate() {

@@ -17,7 +17,7 @@ fn name(text: &str) -> FunctionName {
 
 fn source(sink: &LogSink, function: &str) -> Arc<Source> {
     static METRICS: LazyLock<Metrics> = LazyLock::new(Metrics::new);
-    sink.source(&name(function), &METRICS.revision(&name(function), 1))
+    sink.source(&name(function), &METRICS.function(&name(function)))
 }
 
 fn line(sink: &LogSink, function: &str, text: &[u8]) {
@@ -110,7 +110,7 @@ fn all_rings_together_are_bounded_and_the_longest_silent_goes() {
     let functions = node::LOG_RINGS_BYTES / node::LOG_RING_BYTES + 16;
     for f in 0..functions {
         let name = name(&format!("f{f}"));
-        let source = rings.source(&name, &metrics.revision(&name, 1));
+        let source = rings.source(&name, &metrics.function(&name));
         for _ in 0..node::LOG_RING_BYTES / 8_000 {
             let entry = Entry {
                 time: SystemTime::UNIX_EPOCH,

@@ -29,6 +29,9 @@ pub(super) struct Family {
     logs_dropped: IntCounterVec,
     resets: CounterVec,
     pub(super) revision: IntGaugeVec,
+    pub(super) deployment: IntGaugeVec,
+    pub(super) version_requests: IntCounterVec,
+    pub(super) version_errors: IntCounterVec,
 }
 
 impl Family {
@@ -77,25 +80,43 @@ impl Family {
                 "Log records over the function's share of the log",
                 name,
             ),
-            resets: register(
+            resets: resets(registry, name),
+            version_requests: versions(
                 registry,
-                CounterVec::new(
-                    Opts::new(
-                        "mayfly_reset_seconds_total",
-                        "Taking large instances down and making their slots ready, off the workers",
-                    ),
-                    name,
-                ),
+                "mayfly_version_requests_total",
+                "Requests of each version, where several share a function's",
             ),
-            revision: register(
+            version_errors: versions(
                 registry,
-                IntGaugeVec::new(
-                    Opts::new("mayfly_function_revision", "Number of the current revision"),
-                    name,
-                ),
+                "mayfly_version_errors_total",
+                "Those of them that ended with a status of 500 and above",
+            ),
+            deployment: number(
+                registry,
+                "mayfly_function_deployment",
+                "Generation of the current deployment",
+            ),
+            revision: number(
+                registry,
+                "mayfly_function_revision",
+                "Number of the version with the most requests",
             ),
         }
     }
+}
+
+fn resets(registry: &Registry, labels: &[&str]) -> CounterVec {
+    let help = "Taking large instances down and making their slots ready, off the workers";
+    register(registry, CounterVec::new(Opts::new("mayfly_reset_seconds_total", help), labels))
+}
+
+fn versions(registry: &Registry, metric: &str, help: &str) -> IntCounterVec {
+    let counter = IntCounterVec::new(Opts::new(metric, help), &["faas_name", "faas_version"]);
+    register(registry, counter)
+}
+
+fn number(registry: &Registry, metric: &str, help: &str) -> IntGaugeVec {
+    register(registry, IntGaugeVec::new(Opts::new(metric, help), &["faas_name"]))
 }
 
 /// The handles that every invocation of a function touches.
@@ -251,6 +272,7 @@ impl FunctionSeries {
         let _ = family.logs_dropped.remove_label_values(name);
         let _ = family.resets.remove_label_values(name);
         let _ = family.revision.remove_label_values(name);
+        let _ = family.deployment.remove_label_values(name);
     }
 
     pub(super) fn summary(&self) -> Summary {

@@ -51,7 +51,9 @@ impl<'w> Parts<'w> {
                     parts.types = section.into_iter().collect::<wasmparser::Result<_>>()?;
                 }
                 Payload::CodeSectionStart { range, .. } => {
-                    let reader = BinaryReader::new(&wasm[range.clone()], range.start);
+                    // Of a module that was cut there is less: an empty section is an error of the reader's.
+                    let section = wasm.get(range.clone()).unwrap_or_default();
+                    let reader = BinaryReader::new(section, range.start);
                     let bodies = CodeSectionReader::new(reader)?;
                     parts.bodies = bodies.into_iter().collect::<wasmparser::Result<_>>()?;
                 }

@@ -63,10 +63,10 @@ pub fn without_data(wasm: &[u8]) -> Result<Vec<u8>, GuardError> {
 }
 
 /// Where functions are after the rewriting: an import's uses are its thunk's, and helpers come last.
-struct Moved {
-    imported: u32,
-    own: u32,
-    helpers: BTreeMap<Helper, u32>,
+pub(super) struct Moved {
+    pub(super) imported: u32,
+    pub(super) own: u32,
+    pub(super) helpers: BTreeMap<Helper, u32>,
 }
 
 impl Reencode for Moved {
@@ -78,7 +78,7 @@ impl Reencode for Moved {
 }
 
 impl Moved {
-    fn new(parts: &Parts<'_>) -> wasmparser::Result<Self> {
+    pub(super) fn new(parts: &Parts<'_>) -> wasmparser::Result<Self> {
         let (imported, own) = (parts.imported(), count(parts.bodies.len()));
         let mut moved = Self { imported, own, helpers: BTreeMap::new() };
         for body in &parts.bodies {

@@ -20,7 +20,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 #[derive(Debug)]
 pub struct Activity {
     /// Whether streams have windows of their own, which a client may keep shut while it takes from its socket.
-    h2: bool,
+    h2: AtomicBool,
+    /// It has ended, and nothing was broken off.
+    over: AtomicBool,
     /// Requests between head and the last piece of their response.
     requests: AtomicUsize,
     /// Pieces of responses so far.
@@ -42,10 +44,12 @@ pub struct Activity {
 }
 
 impl Activity {
-    /// A connection of this protocol that has done nothing yet.
-    pub fn new(version: Version, reader: OwnedReadHalf) -> Self {
+    /// A connection that has done nothing yet; which protocol it speaks, [`Activity::speaks`] says before its first
+    /// request.
+    pub fn new(reader: OwnedReadHalf) -> Self {
         Self {
-            h2: version == Version::HTTP_2,
+            h2: AtomicBool::new(false),
+            over: AtomicBool::new(false),
             requests: AtomicUsize::new(0),
             pieces: AtomicUsize::new(0),
             ended: AtomicBool::new(false),
@@ -56,6 +60,21 @@ impl Activity {
             debts: AtomicUsize::new(0),
             unread: AtomicUsize::new(0),
         }
+    }
+
+    /// Its protocol.
+    pub fn speaks(&self, version: Version) {
+        self.h2.store(version == Version::HTTP_2, Relaxed);
+    }
+
+    /// It has ended, and nothing was broken off.
+    pub fn end(&self) {
+        self.over.store(true, Relaxed);
+    }
+
+    /// Whether that is so.
+    pub fn is_over(&self) -> bool {
+        self.over.load(Relaxed)
     }
 
     /// A request's head is complete; it is being answered until the guard is dropped.
@@ -181,14 +200,14 @@ impl Busy {
 
     /// Whether its connection has many requests at once.
     pub fn is_h2(&self) -> bool {
-        self.activity.h2
+        self.activity.h2.load(Relaxed)
     }
 
     /// A piece that is listed as unsent until its last byte is written or given up: hyper asks for it before the stream's
     /// window is open, and h2 takes the last one whatever the window is, when the request has ended for us. HTTP/1 has no
     /// streams: there the clock of writes tells.
     pub fn until_sent(&self, piece: Bytes, answer: Option<&Arc<Answer>>) -> Bytes {
-        if !self.activity.h2 {
+        if !self.is_h2() {
             return match answer {
                 Some(answer) => Bytes::from_owner(Part { piece, _answer: answer.clone() }),
                 None => piece,
@@ -248,7 +267,9 @@ mod tests {
     async fn connection(version: Version) -> Arc<Activity> {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        Arc::new(Activity::new(version, client.into_split().0))
+        let activity = Activity::new(client.into_split().0);
+        activity.speaks(version);
+        Arc::new(activity)
     }
 
     #[tokio::test]

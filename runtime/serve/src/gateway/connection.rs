@@ -4,62 +4,123 @@ use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, RETRY_AFTER};
-use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
-use http_body::{Body as _, Frame, SizeHint};
+use http::header::{CONTENT_LENGTH, EXPECT};
+use http::{HeaderValue, Method, Request, Response, Version};
+use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::Watcher;
 use mayfly_core::RequestId;
 use mayfly_core::limits::node;
-use mayfly_host::exchange::{Aborted, RequestBody, ResponseBody, TakeBy};
+use mayfly_host::exchange::{RequestBody, ResponseBody};
 use mayfly_host::sandbox::Inbound;
 use rand::RngCore as _;
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
 
-use super::activity::{Activity, Answer, Busy};
+use super::activity::Activity;
 use super::gate::{Gate, Turn};
 use super::guarded_io::GuardedIo;
 use super::received::Received;
-use super::{GatewayConfig, Open};
+use super::stream::{Beneath, Secured, Socket, Stream};
+use super::watched::WatchedBody;
+use super::{GatewayConfig, Open, Turns};
 use crate::forwarded::{self, Trusted};
 use crate::inference;
 use crate::invocation::X_REQUEST_ID;
 use crate::node::Node;
+use crate::tls::{Client, Tls};
 use crate::unread::{End, ToTheEnd, close};
 
-/// Starts to serve a connection as a task of this worker.
-pub fn spawn(
-    stream: TcpStream,
+/// A connection that was accepted, and what it is served with.
+pub struct Accepted {
+    pub stream: TcpStream,
+    pub remote: SocketAddr,
+    pub config: GatewayConfig,
+    pub node: Arc<Node>,
+    pub watcher: Watcher,
+    pub turns: Turns,
+    pub guard: Open,
+}
+
+impl Accepted {
+    /// Starts to serve it as a task of this worker, over TLS if it came for that.
+    pub fn spawn(self, tls: Option<Tls>) {
+        // A response is written in one piece or streamed: waiting for more to send only costs time (Nagle: about 40 ms).
+        let _ = self.stream.set_nodelay(true);
+        let Ok(local) = self.stream.local_addr() else { return };
+        match tls {
+            None => drop(tokio::spawn(plain(self, local))),
+            Some(tls) => drop(tokio::spawn(secured(self, local, tls))),
+        }
+    }
+
+    /// Its socket, and all else.
+    fn split(self, local: SocketAddr) -> (TcpStream, Rest) {
+        let Self { stream, remote, config, node, watcher, turns, guard } = self;
+        (stream, Rest { remote, local, config, node, watcher, turns, guard })
+    }
+}
+
+/// A connection without its socket.
+struct Rest {
     remote: SocketAddr,
-    config: &GatewayConfig,
-    node: &Arc<Node>,
-    graceful: &GracefulShutdown,
+    local: SocketAddr,
+    config: GatewayConfig,
+    node: Arc<Node>,
+    watcher: Watcher,
+    turns: Turns,
     guard: Open,
-    turns: &Arc<Semaphore>,
-) {
-    // A response is written in one piece or streamed: waiting for more to send only costs time (Nagle: about 40 ms).
-    let _ = stream.set_nodelay(true);
-    let Ok(local) = stream.local_addr() else { return };
-    let config = config.clone();
-    let node = node.clone();
-    let watcher = graceful.watcher();
-    let turns = turns.clone();
-    tokio::spawn(async move {
-        let _guard = guard;
-        let deadline = tokio::time::Instant::now() + config.header_timeout;
-        let Ok(Some(version)) = tokio::time::timeout_at(deadline, sniff(&stream)).await else {
-            return;
-        };
+}
+
+async fn plain(accepted: Accepted, local: SocketAddr) {
+    let (stream, rest) = accepted.split(local);
+    let deadline = tokio::time::Instant::now() + rest.config.header_timeout;
+    let Ok(Some(version)) = tokio::time::timeout_at(deadline, sniff(&stream)).await else {
+        return;
+    };
+    let (reader, writer) = stream.into_split();
+    let activity = Arc::new(Activity::new(reader));
+    let client = rest.config.tls.as_ref().and_then(|tls| tls.terms.nobody());
+    let stream = Socket::new(writer, activity.clone());
+    rest.converse(stream, activity, version, Security { over_tls: false, client }).await;
+}
+
+async fn secured(accepted: Accepted, local: SocketAddr, tls: Tls) {
+    let (stream, rest) = accepted.split(local);
+    let mut activity = None;
+    let opening = tls.open(stream, &rest.turns.handshakes, |stream| {
         let (reader, writer) = stream.into_split();
-        let activity = Arc::new(Activity::new(version, reader));
+        let activity = activity.insert(Arc::new(Activity::new(reader)));
+        Beneath::new(Socket::new(writer, activity.clone()))
+    });
+    // On the heap, because it takes room that nothing needs once it is over.
+    let Some(stream) = Box::pin(opening).await else { return };
+    let Some(activity) = activity else { return };
+    let session = stream.get_ref().1;
+    let version = match session.alpn_protocol() {
+        Some(b"h2") => Version::HTTP_2,
+        _ => Version::HTTP_11,
+    };
+    let security = Security { over_tls: true, client: tls.client(session) };
+    rest.converse(Secured::new(stream), activity, version, security).await;
+}
+
+impl Rest {
+    /// What serves its requests until it ends. Made at once, so that what it is made of takes no room in it.
+    fn converse<S: Stream>(
+        self,
+        stream: S,
+        activity: Arc<Activity>,
+        version: Version,
+        security: Security,
+    ) -> impl Future<Output = ()> + Send {
+        let Self { remote, local, config, node, watcher, turns, guard } = self;
+        activity.speaks(version);
         // A proxy's connections are its clients': which of them a head is from is not known before it is there, so each
         // connection has a share of its own.
         let trusted = config.trusted.contains(remote.ip());
@@ -68,33 +129,56 @@ pub fn spawn(
             false => node.rooms.heads.grant(None, remote.ip()),
         };
         let trusted = trusted.then(|| config.trusted.clone());
-        let turn = (version == Version::HTTP_2).then(|| Arc::new(Turn::new(turns)));
+        let turn = (version == Version::HTTP_2).then(|| Arc::new(Turn::new(turns.heads)));
         let gate = turn.clone().map(Gate::new);
-        let io = TokioIo::new(GuardedIo::new(writer, activity.clone(), &config, gate, room));
+        let io = TokioIo::new(GuardedIo::new(stream, activity.clone(), &config, gate, room));
+        let ended = activity.clone();
         let service = service_fn(move |request| {
             let (node, activity, trusted) = (node.clone(), activity.clone(), trusted.clone());
+            let security = security.clone();
             async move {
-                let ends = Ends { remote, local, trusted };
+                let ends = Ends { remote, local, trusted, security };
                 serve(&node, request, ends, activity).await
             }
         });
-        // Errors here are the client's: broken framing, a timeout, a reset. Hyper has answered what can be answered.
         // Boxed, so that each connection has the size of its own protocol, and of none while it has not said which.
-        if let Some(turn) = turn {
-            let served = watcher.watch(http2_builder().serve_connection(io, service));
-            let mut served = Box::pin(served);
-            let _ = poll_fn(|cx| {
-                turn.begin();
-                let polled = served.as_mut().poll(cx);
-                turn.end();
-                polled
-            })
-            .await;
-        } else {
-            let served = watcher.watch(http1_builder().serve_connection(io, service));
-            let _ = Box::pin(served).await;
+        let served = match turn {
+            Some(turn) => {
+                let served = watcher.watch(http2_builder().serve_connection(io, service));
+                Served::Streams(turn, Box::pin(served))
+            }
+            None => {
+                let served = watcher.watch(http1_builder().serve_connection(io, service));
+                Served::One(Box::pin(served))
+            }
+        };
+        async move {
+            let _guard = guard;
+            // Errors here are the client's: broken framing, a timeout, a reset. Hyper has answered what can be answered.
+            match served {
+                Served::One(mut served) => {
+                    if served.as_mut().await.is_ok() {
+                        ended.end();
+                    }
+                }
+                Served::Streams(turn, mut served) => {
+                    let turns = poll_fn(|cx| {
+                        turn.begin();
+                        let polled = served.as_mut().poll(cx);
+                        turn.end();
+                        polled
+                    });
+                    drop(turns.await);
+                }
+            }
         }
-    });
+    }
+}
+
+/// A connection that is served: by HTTP/2, or by HTTP/1.
+enum Served<A, B> {
+    Streams(Arc<Turn>, Pin<Box<A>>),
+    One(Pin<Box<B>>),
 }
 
 /// Between the first two looks at a client that has sent less than tells its protocol.
@@ -165,6 +249,15 @@ struct Ends {
     local: SocketAddr,
     /// If the one at the other end is a proxy whose word is taken: all of them.
     trusted: Option<Trusted>,
+    security: Security,
+}
+
+/// What TLS says of a connection.
+#[derive(Clone)]
+struct Security {
+    over_tls: bool,
+    /// If clients are asked for certificates: over TLS, or beside it.
+    client: Option<Arc<Client>>,
 }
 
 async fn serve(
@@ -174,8 +267,11 @@ async fn serve(
     activity: Arc<Activity>,
 ) -> Result<Response<WatchedBody>, ClientLeft> {
     let busy = activity.request();
-    let (parts, body) = request.into_parts();
-    let Ends { mut remote, local, trusted } = ends;
+    let (mut parts, body) = request.into_parts();
+    let Ends { mut remote, local, trusted, security } = ends;
+    if let Some(client) = security.client {
+        client.tell(&mut parts.headers);
+    }
     let seen = trusted.map(|trusted| forwarded::read(&parts, remote, &trusted));
     let (mut by_proxy, mut misled) = (None, None);
     match seen {
@@ -194,6 +290,7 @@ async fn serve(
     let body = body.map(|body| Box::pin(Received::new(body)) as RequestBody);
     let mut inbound = Inbound::new(parts, remote, local, request_id);
     (inbound.forwarded, inbound.misled) = (by_proxy, misled);
+    inbound.over_tls = security.over_tls;
     let mut handle = pin!(inference::handle(node, inbound, body));
     if !watched {
         let end = told.map(|told| End::new(told, node.rooms.discards.grant(None, remote.ip())));
@@ -241,118 +338,5 @@ fn leave_body_out(response: &mut Response<ResponseBody>) {
     if !bytes.is_empty() {
         response.headers_mut().entry(CONTENT_LENGTH).or_insert(length);
         *response.body_mut() = ResponseBody::Whole(Bytes::new());
-    }
-}
-
-/// A response's body that keeps its connection from being idle, and breaks off when the client leaves, even while a
-/// guest that writes nothing holds it up.
-struct WatchedBody {
-    body: ResponseBody,
-    /// The connection, if its client may leave without hyper's seeing it.
-    watched: Option<Arc<Activity>>,
-    /// Ends when it has; made when the body first has to wait.
-    left: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
-    /// What it counts as; its pieces have it as well.
-    answer: Option<Arc<Answer>>,
-    /// Of an HTTP/2 answer to a request with a body.
-    end: Option<End<Incoming>>,
-    busy: Busy,
-}
-
-impl WatchedBody {
-    fn new(
-        node: &Arc<Node>,
-        remote: SocketAddr,
-        mut response: Response<ResponseBody>,
-        watched: Option<Arc<Activity>>,
-        end: Option<End<Incoming>>,
-        busy: Busy,
-    ) -> Response<Self> {
-        let answer = match response.extensions().get() {
-            Some(TakeBy(by)) => Some(busy.owe(*by)),
-            None => counted(node, remote, &mut response, &busy),
-        };
-        response.map(|body| Self { body, watched, left: None, answer, end, busy })
-    }
-
-    fn is_whole(&self) -> bool {
-        matches!(self.body, ResponseBody::Whole(_))
-    }
-
-    /// Whether the answer may end, as far as its request's body is concerned.
-    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.end.as_mut().map_or(Poll::Ready(()), |end| end.poll(cx))
-    }
-}
-
-fn is_error(status: StatusCode) -> bool {
-    status.is_client_error() || status.is_server_error()
-}
-
-/// Counts a response that is kept until its client takes it. One for which there is no room has no body.
-fn counted(
-    node: &Arc<Node>,
-    remote: SocketAddr,
-    response: &mut Response<ResponseBody>,
-    busy: &Busy,
-) -> Option<Arc<Answer>> {
-    let bytes = match response.body() {
-        ResponseBody::Whole(bytes) => bytes.len(),
-        // As long as its guest lives, that one's slot bounds it.
-        ResponseBody::Streamed(_) => 0,
-    };
-    let cost = bytes + node::ANSWER_COST;
-    // HTTP/1 has one at a time, and most are short.
-    if response.body().is_end_stream() || (!busy.is_h2() && cost <= node::ANSWERS_FREE_BYTES) {
-        return None;
-    }
-    let answer = busy.answer(cost, || node.rooms.answers.grant(None, remote.ip()));
-    if answer.is_none() {
-        *response.body_mut() = ResponseBody::Whole(Bytes::new());
-        if !is_error(response.status()) {
-            *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
-            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(1));
-            response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        }
-        for name in [CONTENT_LENGTH, CONTENT_TYPE] {
-            response.headers_mut().remove(name);
-        }
-    }
-    answer
-}
-
-impl http_body::Body for WatchedBody {
-    type Data = Bytes;
-    type Error = Aborted;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
-        let polled = Pin::new(&mut self.body).poll_frame(cx);
-        if polled.is_pending()
-            && let Some(activity) = self.watched.take()
-        {
-            self.left = Some(Box::pin(async move { activity.client_left().await }));
-        }
-        if polled.is_pending()
-            && let Some(left) = &mut self.left
-        {
-            ready!(left.as_mut().poll(cx));
-            return Poll::Ready(Some(Err(Aborted)));
-        }
-        if matches!(polled, Poll::Ready(None)) {
-            ready!(self.poll_end(cx));
-        }
-        let (busy, answer) = (&self.busy, self.answer.as_ref());
-        polled.map_ok(|frame| frame.map_data(|piece| busy.until_sent(piece, answer)))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream() && self.end.as_ref().is_none_or(End::is_here)
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }

@@ -7,30 +7,31 @@
 //!
 //! An HTTP/2 client may take from its socket and still not from a stream: [`Activity`] knows since when.
 //!
-//! What is read from an HTTP/1 client passes [`Framing`] first, from an HTTP/2 client [`Gate`].
+//! What is read from an HTTP/1 client passes [`Framing`] first, from an HTTP/2 client [`Gate`]. Whether there is TLS
+//! beneath, only [`Stream`] knows.
 
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use mayfly_core::limits::node;
 use mayfly_core::shares::Grant;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::net::tcp::OwnedWriteHalf;
 use tokio::time::{Instant, Sleep};
 
 use super::GatewayConfig;
 use super::activity::Activity;
 use super::framing::{Framing, Seen};
 use super::gate::Gate;
+use super::stream::Stream;
 use crate::unread::Linger;
 
 /// The socket with its clocks.
-pub struct GuardedIo {
-    writer: OwnedWriteHalf,
+pub struct GuardedIo<S: Stream> {
+    stream: S,
     activity: Arc<Activity>,
     header_timeout: Duration,
     keep_alive_timeout: Duration,
@@ -55,13 +56,15 @@ pub struct GuardedIo {
     write_timer: Option<Pin<Box<Sleep>>>,
     /// Reads on while the client may be sending although its connection has ended.
     linger: Option<Linger>,
+    /// The client was told the end.
+    told: bool,
 }
 
-impl GuardedIo {
+impl<S: Stream> GuardedIo<S> {
     /// Guards a socket whose first head must be there within the header timeout; `gate` for HTTP/2, `room` of the node's
     /// room for long heads.
     pub fn new(
-        writer: OwnedWriteHalf,
+        stream: S,
         activity: Arc<Activity>,
         config: &GatewayConfig,
         gate: Option<Gate>,
@@ -74,7 +77,7 @@ impl GuardedIo {
             in_pieces: 0,
             wide: 0,
             poisoned: false,
-            writer,
+            stream,
             activity,
             header_timeout: config.header_timeout,
             keep_alive_timeout: config.keep_alive_timeout,
@@ -84,6 +87,7 @@ impl GuardedIo {
             timer: None,
             write_timer: None,
             linger: None,
+            told: false,
         }
     }
 
@@ -197,6 +201,9 @@ impl GuardedIo {
             self.write_timer = None;
             return polled;
         }
+        if self.stream.has_taken() {
+            self.write_timer = None;
+        }
         let wait = self.write_idle_timeout;
         let timer = self.write_timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(wait)));
         ready!(timer.as_mut().poll(cx));
@@ -204,7 +211,7 @@ impl GuardedIo {
     }
 }
 
-impl AsyncRead for GuardedIo {
+impl<S: Stream> AsyncRead for GuardedIo<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -216,13 +223,10 @@ impl AsyncRead for GuardedIo {
         let before = buf.filled().len();
         let this = &mut *self;
         let piece = this.piece();
-        let polled = {
-            let mut reader = this.activity.reader().lock();
-            let Some(reader) = reader.as_mut() else { return Poll::Ready(Ok(())) };
-            match &mut this.gate {
-                Some(gate) => gate.poll_read(cx, Pin::new(reader), buf),
-                None => read_piece(cx, Pin::new(reader), buf, piece),
-            }
+        let stream = Pin::new(&mut this.stream);
+        let polled = match &mut this.gate {
+            Some(gate) => gate.poll_read(cx, stream, buf),
+            None => read_piece(cx, stream, buf, piece),
         };
         match polled {
             Poll::Ready(_) if self.head_is_late() => {
@@ -244,7 +248,12 @@ impl AsyncRead for GuardedIo {
                 if !self.has_room() {
                     return Poll::Ready(Err(io::ErrorKind::OutOfMemory.into()));
                 }
-                self.poll_read_timeout(cx).map(Err)
+                let why = ready!(self.poll_read_timeout(cx));
+                // A client that waits for nothing is told that this is the end, and not that something broke.
+                if !self.in_head && !self.activity.is_busy() && self.write_timer.is_none() {
+                    self.stream.say_end(cx);
+                }
+                Poll::Ready(Err(why))
             }
         }
     }
@@ -268,13 +277,13 @@ fn read_piece(
     Poll::Ready(Ok(()))
 }
 
-impl AsyncWrite for GuardedIo {
+impl<S: Stream> AsyncWrite for GuardedIo<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.writer).poll_write(cx, buf);
+        let polled = Pin::new(&mut self.stream).poll_write(cx, buf);
         self.guard_write(cx, polled)
     }
 
@@ -283,23 +292,35 @@ impl AsyncWrite for GuardedIo {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.writer).poll_write_vectored(cx, bufs);
+        let polled = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
         self.guard_write(cx, polled)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.writer.is_write_vectored()
+        self.stream.is_write_vectored()
     }
 
+    /// A socket has nothing to flush. TLS has what its client does not take, and that has the clock of writes.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.writer).poll_flush(cx)
+        let polled = Pin::new(&mut self.stream).poll_flush(cx);
+        if polled.is_ready() {
+            self.write_timer = None;
+            return polled;
+        }
+        self.guard_write(cx, polled)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         if this.linger.is_none() {
-            ready!(Pin::new(&mut this.writer).poll_shutdown(cx))?;
+            let polled = Pin::new(&mut this.stream).poll_shutdown(cx);
+            if polled.is_pending() {
+                return this.guard_write(cx, polled);
+            }
+            this.told = true;
+            ready!(polled)?;
         }
+        // Beneath TLS, if there is any: whatever comes is thrown away.
         let mut reader = this.activity.reader().lock();
         let Some(reader) = reader.as_mut() else { return Poll::Ready(Ok(())) };
         let between = !this.poisoned && this.framing.as_ref().is_none_or(Framing::is_between);
@@ -310,13 +331,16 @@ impl AsyncWrite for GuardedIo {
     }
 }
 
+impl<S: Stream> Drop for GuardedIo<S> {
+    /// Behind a request that would have liked to upgrade, hyper lets go without a word.
+    fn drop(&mut self) {
+        if self.activity.is_over() && !self.told {
+            self.stream.say_end(&mut Context::from_waker(Waker::noop()));
+        }
+    }
+}
+
 /// Whether bytes are there that nobody has read: they would make a reset of the connection's end.
 fn has_unread(socket: &TcpStream) -> bool {
     rustix::io::ioctl_fionread(socket).is_ok_and(|bytes| bytes > 0)
-}
-
-impl Drop for GuardedIo {
-    fn drop(&mut self) {
-        *self.activity.reader().lock() = None;
-    }
 }

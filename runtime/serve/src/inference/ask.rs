@@ -66,9 +66,19 @@ pub(super) fn forward(
     parts.version = inbound.parts.version;
     parts.headers = headers;
     let base_len = parts.uri.path().len() - 1;
-    let Inbound { remote, misled, local, request_id, arrived, .. } = *inbound;
+    let Inbound { remote, misled, local, over_tls, request_id, arrived, .. } = *inbound;
     let forwarded = inbound.forwarded.clone();
-    Box::new(Inbound { parts, base_len, remote, forwarded, misled, local, request_id, arrived })
+    Box::new(Inbound {
+        parts,
+        base_len,
+        remote,
+        forwarded,
+        misled,
+        local,
+        over_tls,
+        request_id,
+        arrived,
+    })
 }
 
 /// The whole body of a function's answer, if it is one of this kind; without a hold, one that may only be short.

@@ -46,7 +46,10 @@ fn allowed(node: &Node) -> Result<(), Refusal> {
 
 /// Ten thousand of them would be a worker's for a tenth of a second.
 fn models(view: &View) -> Result<Vec<&Revision>, Refusal> {
-    let ready = view.iter().filter_map(|(_, entry)| match entry {
+    let serving = view.iter().flat_map(|(_, function)| {
+        function.entries().filter(|entry| function.serves(entry.record().number))
+    });
+    let ready = serving.filter_map(|entry| match entry {
         Entry::Ready(revision) => Some(&**revision),
         Entry::Loading(_) | Entry::Preparing(_) => None,
     });
@@ -55,6 +58,6 @@ fn models(view: &View) -> Result<Vec<&Revision>, Refusal> {
         let most = limits::MODELS_LISTED;
         return Err(Refusal::new(400, format!("there are more than {most} models: ask for one")));
     }
-    models.sort_unstable_by_key(|model| model.record.function.as_str());
+    models.sort_unstable_by_key(|model| (model.record.function.as_str(), model.record.number));
     Ok(models)
 }

@@ -4,29 +4,42 @@ use std::sync::Arc;
 
 use http::Method;
 use mayfly_core::limits::node;
-use mayfly_core::{Outcome, router};
-use mayfly_host::catalog::Entry;
+use mayfly_core::{FunctionName, Outcome, router};
+use mayfly_host::catalog::{Entry, Function, Reached};
 use mayfly_host::revision::Revision;
 use mayfly_host::sandbox::Inbound;
 
+use super::choose::{Mark, has_token, pick};
 use crate::node::Node;
 
-/// The revision that a request is for.
+/// The revision that a request is for, and what its response is to say of that, if there was a choice.
 ///
 /// # Errors
 /// The outcome that says why there is none.
-pub(super) fn find(node: &Node, inbound: &mut Inbound) -> Result<Arc<Revision>, Outcome> {
+pub(super) fn find(
+    node: &Node,
+    inbound: &mut Inbound,
+) -> Result<(Arc<Revision>, Option<Mark>), Outcome> {
     vet(node, inbound)?;
     let view = node.catalog.load();
     let sent = inbound.parts.uri.path();
     let path = router::normalised(sent);
-    let found = view.find(&path).ok_or(Outcome::NotFound)?;
-    let revision = match found.entry {
+    let headers = &inbound.parts.headers;
+    let may_see =
+        |name: &FunctionName, reached: Reached| reached.public || has_token(node, name, headers);
+    let found = view.find(&path, || inbound.authority(), may_see).ok_or(Outcome::NotFound)?;
+    let base = found.base.len();
+    let (entry, mark) = match found.preview {
+        Some(entry) => (entry, Some(Mark::of(entry.record().number))),
+        None if !found.function.has_others() => (found.function.main(), None),
+        None => pick(node, found.function, headers).ok_or(Outcome::NotFound)?,
+    };
+    let revision = match entry {
         Entry::Ready(revision) => revision.clone(),
         Entry::Loading(_) | Entry::Preparing(_) => return Err(Outcome::Preparing),
     };
-    inbound.base_len = router::sent_length(sent, found.base.len());
-    Ok(revision)
+    inbound.base_len = router::sent_length(sent, base);
+    Ok((revision, mark))
 }
 
 /// Whether a request may be looked at, whatever it is for.
@@ -85,8 +98,14 @@ fn check_host(parts: &http::request::Parts) -> Result<(), &'static str> {
 /// Waits until the function of a path is loaded, if it is there and is not.
 pub(super) async fn loaded(node: &Node, inbound: &Inbound) {
     let path = router::normalised(inbound.parts.uri.path());
-    let entry = node.catalog.load().find(&path).map(|found| found.entry.clone());
-    if let Some(Entry::Loading(loading)) = entry {
-        loading.wait().await;
+    let function = node
+        .catalog
+        .load()
+        .find(&path, || inbound.authority(), |_, _| true)
+        .map(|found| found.function.clone());
+    for entry in function.iter().flat_map(Function::entries) {
+        if let Entry::Loading(loading) = entry {
+            loading.wait().await;
+        }
     }
 }

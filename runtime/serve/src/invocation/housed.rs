@@ -7,7 +7,7 @@ use mayfly_host::admission::Slot;
 use mayfly_host::engine::memory::Hosted;
 use mayfly_host::revision::Revision;
 use mayfly_host::sandbox::Sandbox;
-use wasmtime::{Instance, Store};
+use wasmtime::{Instance, InstancePre, Store};
 
 use crate::node::{Ended, Node};
 
@@ -29,13 +29,13 @@ impl Housed {
         Self { node, revision, store: Some(store), ended: false }
     }
 
-    /// Makes the instance.
+    /// Makes the instance, of the revision's code as it is linked for this invocation.
     ///
     /// # Errors
     /// What the engine says.
-    pub async fn instantiate(&mut self) -> wasmtime::Result<Instance> {
+    pub async fn instantiate(&mut self, pre: &InstancePre<Sandbox>) -> wasmtime::Result<Instance> {
         match &mut self.store {
-            Some(store) => store.instantiate(&self.revision.module.pre).await,
+            Some(store) => store.instantiate(pre).await,
             None => unreachable!("it is taken only when dropped"),
         }
     }

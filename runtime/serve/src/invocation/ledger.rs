@@ -142,6 +142,9 @@ impl Ledger {
                 if self.inference {
                     revision.tally.phases(&times);
                 }
+                if let Some(vitals) = revision.vitals.get() {
+                    vitals.count(status, times.total_ns);
+                }
             }
             None => self.node.metrics.observe_node(outcome.index(), status, &times),
         }

@@ -6,9 +6,11 @@ use std::time::Instant;
 use mayfly_core::Outcome;
 use mayfly_core::limits::node::RESPONSE_FIRST;
 use mayfly_host::engine::memory::OutOfArenas;
+use mayfly_host::engine::ticker::TICK_EPOCHS;
 use mayfly_host::exchange::Verdict;
 use mayfly_host::meter::Tick;
-use mayfly_host::revision::Revision;
+use mayfly_host::profile::Probe;
+use mayfly_host::revision::{Profiled, Revision};
 use mayfly_host::sandbox::{Sandbox, Stop};
 use wasmtime::{Instance, Memory, Store, StoreContextMut, UpdateDeadline};
 
@@ -17,17 +19,23 @@ use super::{judge, nanos};
 use crate::node::Node;
 
 /// Runs a guest to its end, and leaves its instance to be taken down.
-pub async fn run(node: Arc<Node>, revision: Arc<Revision>, sandbox: Sandbox) -> Verdict {
+pub async fn run(
+    node: Arc<Node>,
+    revision: Arc<Revision>,
+    sandbox: Sandbox,
+    profiled: Option<Arc<Profiled>>,
+) -> Verdict {
     let began = Instant::now();
+    let probe = sandbox.probe.clone();
     let exchange = sandbox.exchange.clone();
     let mut store = match revision.module.host(sandbox) {
         Ok(store) => Housed::new(node, revision.clone(), store),
         Err(OutOfArenas::Lent) => return Verdict::of(Outcome::NodeFull),
         Err(error) => return Verdict::of(Outcome::Internal(error.to_string())),
     };
-    store.set_epoch_deadline(1);
-    store.epoch_deadline_callback(tick);
-    let instance = match store.instantiate().await {
+    keep_time(&mut store, probe.as_ref());
+    let pre = profiled.as_ref().map_or(&revision.module.pre, |profiled| &profiled.pre);
+    let instance = match store.instantiate(pre).await {
         Ok(instance) => instance,
         Err(error) => {
             let outcome = judge::instantiation(&error, store.data());
@@ -37,6 +45,9 @@ pub async fn run(node: Arc<Node>, revision: Arc<Revision>, sandbox: Sandbox) -> 
     let ready = Instant::now();
     exchange.notes.set_instantiated(nanos(ready - began));
     let memory = find_memory(&revision, &mut store, &instance);
+    if let Some(probe) = &probe {
+        probe.calls();
+    }
     let mut result = Ok(());
     for call in revision.module.calls.iter() {
         let export = instance.get_module_export(&mut *store, call);
@@ -50,6 +61,9 @@ pub async fn run(node: Arc<Node>, revision: Arc<Revision>, sandbox: Sandbox) -> 
         }
     }
     let ended = Instant::now();
+    if let Some(probe) = &probe {
+        probe.returned(nanos(ended - ready));
+    }
     let dropped_log_bytes = store.data_mut().finish_logs();
     let left = memory.map_or(&[][..], |memory| memory.data(&*store));
     let outcome = judge::call(result, store.data(), left);
@@ -75,15 +89,51 @@ pub async fn run(node: Arc<Node>, revision: Arc<Revision>, sandbox: Sandbox) -> 
     verdict
 }
 
+/// Makes the guest look at its time: at each tick, and for a profile at each beat.
+fn keep_time(store: &mut Store<Sandbox>, probe: Option<&Arc<Probe>>) {
+    let Some(probe) = probe.cloned() else {
+        store.set_epoch_deadline(TICK_EPOCHS);
+        store.epoch_deadline_callback(tick);
+        return;
+    };
+    store.set_epoch_deadline(1);
+    store.epoch_deadline_callback(move |context| beat(context, &probe));
+}
+
 fn tick(mut context: StoreContextMut<'_, Sandbox>) -> wasmtime::Result<UpdateDeadline> {
+    let profiling = &context.data().terms.profiling;
+    if profiling.is_on()
+        && let Some(profile) = profiling.profile()
+    {
+        // It began before its function was profiled.
+        profile.add_older(&context, TICK_EPOCHS);
+    }
+    decide(context.data_mut(), TICK_EPOCHS)
+}
+
+/// In place of a tick, where a guest is profiled: it comes as often as a sample is to be taken.
+fn beat(
+    mut context: StoreContextMut<'_, Sandbox>,
+    probe: &Probe,
+) -> wasmtime::Result<UpdateDeadline> {
+    let epochs = probe.sample(&context);
     let sandbox = context.data_mut();
+    // Beside ticks, whoever decides on a guest's fate has it look here.
+    match probe.is_due() || !sandbox.meter.fate.is_free() {
+        true => decide(sandbox, epochs),
+        false => Ok(UpdateDeadline::Continue(epochs)),
+    }
+}
+
+/// What becomes of a guest at a tick, and when it is asked again.
+fn decide(sandbox: &mut Sandbox, epochs: u64) -> wasmtime::Result<UpdateDeadline> {
     sandbox.exchange.wake_client();
     match sandbox.meter.tick() {
-        Tick::GoOn => Ok(UpdateDeadline::Continue(1)),
+        Tick::GoOn => Ok(UpdateDeadline::Continue(epochs)),
         Tick::Over(outcome) => Err(Stop(outcome).into()),
         Tick::Yield => {
             sandbox.exchange.set_overran();
-            Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
+            Ok(UpdateDeadline::YieldCustom(epochs, Box::pin(tokio::task::yield_now())))
         }
     }
 }

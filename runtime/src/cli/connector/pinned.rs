@@ -13,13 +13,14 @@ use rustls::{
     WantsVerifier,
 };
 
-/// A configuration that trusts these.
+/// A configuration that trusts these; `named` if a server must have the name by which it is called.
 ///
 /// # Errors
 /// When none of them can be an authority's.
 pub(super) fn config(
     builder: ConfigBuilder<ClientConfig, WantsVerifier>,
     trusted: Vec<CertificateDer<'static>>,
+    named: bool,
 ) -> Result<ClientConfig, rustls::client::VerifierBuilderError> {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(trusted.iter().cloned());
@@ -27,7 +28,7 @@ pub(super) fn config(
         Arc::new(roots),
         builder.crypto_provider().clone(),
     );
-    let verifier = Arc::new(Verifier { web: web.build()?, trusted });
+    let verifier = Arc::new(Verifier { web: web.build()?, trusted, named });
     let builder: ConfigBuilder<ClientConfig, WantsClientCert> =
         builder.dangerous().with_custom_certificate_verifier(verifier);
     Ok(builder.with_no_client_auth())
@@ -37,10 +38,11 @@ pub(super) fn config(
 struct Verifier {
     web: Arc<WebPkiServerVerifier>,
     trusted: Vec<CertificateDer<'static>>,
+    named: bool,
 }
 
 impl ServerCertVerifier for Verifier {
-    /// By the rules of the web, or because it is one of those that were named; its name counts all the same.
+    /// By the rules of the web, or because it is one of those that were named; its name counts all the same, if names do.
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -54,7 +56,9 @@ impl ServerCertVerifier for Verifier {
         if by_rules.is_ok() || !self.trusted.iter().any(|trusted| trusted == end_entity) {
             return by_rules;
         }
-        verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
+        if self.named {
+            verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
+        }
         Ok(ServerCertVerified::assertion())
     }
 

@@ -39,6 +39,10 @@ impl Deploy {
             let pairs = env.iter().map(|(name, value)| format!("{name}={value}"));
             self.env.splice(0..0, pairs);
         }
+        if let Some(secrets) = &deploy.secrets {
+            self.reset.push(Reset::Secrets);
+            self.secret.extend(secrets.iter().cloned());
+        }
         // Flags come behind, and the last word on a key stands.
         self.limit.splice(0..0, deploy.limits());
         if let Some(routes) = &deploy.routes {

@@ -72,7 +72,7 @@ impl Tell {
                 let us =
                     |took: &Duration| time(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
                 self.line(format_args!(
-                    "  build {}   deploy {}   revision {revision}   {}/{name}",
+                    "  build {}   deploy {}   version {revision}   {}/{name}",
                     us(build),
                     us(deploy),
                     node.gateway()
@@ -81,7 +81,7 @@ impl Tell {
             Done::Failed(why) => {
                 let history = node.publisher().history(name).unwrap_or_default();
                 let serves = match history.first() {
-                    Some(record) => format!("revision {} still serves", record.number),
+                    Some(record) => format!("version {} still serves", record.number),
                     None => "nothing serves yet".to_owned(),
                 };
                 self.line(format_args!("error: {why}\n  {serves}; the next save builds again"));

@@ -3,10 +3,11 @@
 //! A file is written whole under another name, flushed, renamed, and its directory flushed; only then may a database
 //! row refer to it. Files are never changed in place: compiled code is mapped from them.
 
+mod error;
 mod evict;
 mod images;
 mod pins;
-mod secret;
+pub(crate) mod secret;
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Seek as _, Write as _};
@@ -17,8 +18,8 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use bytes::Bytes;
+use mayfly_core::auth::PreviewKey;
 use mayfly_core::limits::node;
-use mayfly_core::units::human_size;
 use mayfly_core::{ArtifactKey, Digest, Mac, MacKey};
 use rustix::fs::{MemfdFlags, memfd_create};
 
@@ -26,81 +27,13 @@ use super::fault::point;
 use super::mapped::{self, Scratch};
 use super::{Reject, VerifiedArtifact};
 
+pub use error::StoreError;
 pub use images::Part;
 pub(super) use images::digest as digest_of_image;
 pub use pins::Pins;
 
 /// Files under this prefix are unfinished.
 const TEMPORARY: &str = "tmp-";
-
-/// Why the store cannot do something.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// No room on the disk, or none left of what the store may use.
-    #[error("no room for {} in {}: {why}", human_size(*.needs), .dir.display())]
-    Full {
-        /// Bytes asked for.
-        needs: u64,
-        /// The state directory.
-        dir: PathBuf,
-        /// Which bound was met.
-        why: String,
-    },
-    /// The directory is not one that only we can write to.
-    #[error("{} must belong to this user and have mode 0700: {why}", .path.display())]
-    Unsafe {
-        /// The directory or file.
-        path: PathBuf,
-        /// What is wrong.
-        why: &'static str,
-    },
-    /// The node's secret is not whole.
-    #[error(
-        "{} is damaged: it has {bytes} bytes, and the key that vouches for compiled code has {expected}. Restore it from \
-         a backup, or remove it: the node makes a new one at its start, and compiles each function anew",
-        .path.display(), expected = secret::BYTES
-    )]
-    Secret {
-        /// The file.
-        path: PathBuf,
-        /// What it has of it.
-        bytes: usize,
-    },
-    /// Anything else that a file system says.
-    #[error("{doing} {}: {source}", .path.display())]
-    Io {
-        /// What was tried.
-        doing: &'static str,
-        /// With what.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-}
-
-impl StoreError {
-    pub(super) fn io(doing: &'static str, path: &Path, source: io::Error) -> Self {
-        Self::Io { doing, path: path.to_owned(), source }
-    }
-
-    /// What went wrong in writing `needs` bytes.
-    pub(super) fn written(needs: u64, dir: &Path, path: &Path, source: io::Error) -> Self {
-        if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
-            return Self::Full { needs, dir: dir.to_owned(), why: source.to_string() };
-        }
-        Self::io("writing", path, source)
-    }
-
-    /// The disk has too little room left.
-    pub(super) fn disk(needs: u64, dir: &Path, free: u64) -> Self {
-        let why = format!(
-            "the disk has {} free, of which {} are kept for the database",
-            human_size(free),
-            human_size(node::STORE_RESERVE_BYTES)
-        );
-        Self::Full { needs, dir: dir.to_owned(), why }
-    }
-}
 
 /// What a file in the store is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -169,6 +102,12 @@ impl ArtifactStore {
             }
         }
         Ok(store)
+    }
+
+    /// By which previews of functions are reached: as long as the node's secret stays.
+    #[must_use]
+    pub fn preview_key(&self) -> PreviewKey {
+        PreviewKey::new(self.secret.derive("mayfly previews"))
     }
 
     /// A file for an upload of so many bytes while it arrives.

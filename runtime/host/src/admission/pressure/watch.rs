@@ -13,6 +13,7 @@ use super::{EASY, FULL, Shared, TIGHT};
 use crate::admission::greedy::{self, Held};
 use crate::admission::registry::Large;
 use crate::engine::memory::Arenas;
+use crate::engine::ticker::nudge;
 use crate::engine::{Engine, scan, trim};
 
 /// Until those that were ended are measured again, should they not leave.
@@ -211,7 +212,7 @@ impl Watch {
     /// Guests that run see their fate now, not at the ticker's next turn.
     fn tick(&self) {
         if let Some(engine) = self.engine.upgrade() {
-            engine.increment_epoch();
+            nudge(&engine);
         }
     }
 }
