@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, header};
 use http_body::Body;
+use http_body_util::{BodyExt as _, Limited};
 use mayfly_core::FunctionName;
 use mayfly_core::limits::node;
 use mayfly_observe::logs::{Followed, Follower};
@@ -254,6 +255,22 @@ async fn feed(mut follower: Follower, lines: mpsc::Sender<Bytes>) {
             return;
         }
     }
+}
+
+/// A request's body of at most so many bytes, whole and in time; `broken` says what is wrong with one that is not had.
+pub(super) async fn read_whole<B>(
+    body: B,
+    most: usize,
+    broken: impl FnOnce(&dyn std::fmt::Display) -> Problem,
+) -> Result<Bytes, Problem>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let whole = Limited::new(body, most).collect();
+    let whole = tokio::time::timeout(node::BODY_IDLE_TIMEOUT, whole).await;
+    let late = |_| Problem::new(408, "body", "The request's body took too long").close();
+    Ok(whole.map_err(late)?.map_err(|why| broken(&why))?.to_bytes())
 }
 
 /// Runs what may wait for a disk or a child process away from the listener's thread.

@@ -6,7 +6,6 @@ use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Response};
 use http_body::Body;
-use http_body_util::{BodyExt as _, Limited};
 use mayfly_core::limits::node;
 use mayfly_observe::clock::date;
 use serde_json::json;
@@ -45,12 +44,11 @@ where
             .detail("Content-Type is not application/octet-stream")
             .close());
     }
-    let whole = Limited::new(body, node::SECRET_BYTES + 1).collect();
-    let whole = tokio::time::timeout(node::BODY_IDLE_TIMEOUT, whole).await;
-    let late = |_| Problem::new(408, "body", "The request's body took too long").close();
     // What is wrong with a body may have a part of it in its words.
-    let broken = |_| Problem::new(422, "secret", "A secret has at most 64 KiB").close();
-    let whole = whole.map_err(late)?.map_err(broken)?.to_bytes();
+    let broken = |_: &dyn std::fmt::Display| {
+        Problem::new(422, "secret", "A secret has at most 64 KiB").close()
+    };
+    let whole = handlers::read_whole(body, node::SECRET_BYTES + 1, broken).await?;
     let value = String::from_utf8(whole.to_vec())
         .map_err(|_| Problem::new(422, "secret", "A secret has to be UTF-8"))?;
     let (control, asked) = (state.control.clone(), name.clone());

@@ -6,7 +6,6 @@ use bytes::Bytes;
 use http::header::{ETAG, IF_MATCH};
 use http::{HeaderMap, HeaderValue, Response};
 use http_body::Body;
-use http_body_util::{BodyExt as _, Limited};
 use mayfly_core::FunctionName;
 use mayfly_core::deployment::{Percent, Remark, Split, Tag};
 use mayfly_core::limits::node;
@@ -189,15 +188,12 @@ where
     B: Body<Data = Bytes> + Unpin,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let whole = Limited::new(body, node::ADMIN_JSON_BYTES).collect();
-    let whole = tokio::time::timeout(node::BODY_IDLE_TIMEOUT, whole).await;
-    let late = |_| Problem::new(408, "body", "The request's body took too long").close();
-    let whole = whole.map_err(late)?.map_err(|why| {
+    let broken = |why: &dyn std::fmt::Display| {
         Problem::new(400, "body", "The request's body cannot be taken")
             .detail(why.to_string())
             .close()
-    })?;
-    let whole = whole.to_bytes();
+    };
+    let whole = handlers::read_whole(body, node::ADMIN_JSON_BYTES, broken).await?;
     if !whole.is_empty() {
         guard::check_json(headers)?;
     }
