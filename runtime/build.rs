@@ -15,7 +15,8 @@ const PACKED: &[(&str, &str)] = &[
 ];
 
 fn main() -> io::Result<()> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    // Asked when it runs: a checkout that was moved keeps the script that was compiled where it stood before.
+    let root = PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default()).join("..");
     let mut files = Vec::new();
     for (from, to) in PACKED {
         println!("cargo::rerun-if-changed=../{from}");

@@ -21,7 +21,7 @@ use mayfly_host::engine::ticker::TICK_EPOCHS;
 use mayfly_host::engine::{Engine, EngineConfig, codegen};
 use mayfly_host::exchange::{Caps, Exchange};
 use mayfly_host::meter::Meter;
-use mayfly_host::program::{Linked, LoadedModule, Programs};
+use mayfly_host::program::{Beginning, Linked, LoadedModule, Programs};
 use mayfly_host::revision::Revision;
 use mayfly_host::sandbox::{Inbound, Sandbox};
 use mayfly_observe::logs::Requests;
@@ -160,7 +160,10 @@ impl Micro {
         let assets = Some(Arc::new(prepared.validated.assets.clone()));
         // Its memory comes from the other engine; this one stays empty.
         let template = self.node.engine.arenas().template(None, 0);
-        self.route(prepared, LoadedModule::alone(Linked { pre, calls, memory, template }, assets));
+        self.route(
+            prepared,
+            LoadedModule::alone(Linked { mapped: None, pre, calls, memory, template }, assets),
+        );
         Ok(())
     }
 
@@ -180,7 +183,11 @@ impl Micro {
         let (verified, image) = kept.open(&self.store)?;
         let assets = Some(Arc::new(prepared.validated.assets.clone()));
         let abi = prepared.validated.abi;
-        self.route(prepared, self.programs.load(&verified, image.as_ref(), abi, assets)?);
+        let beginning = Beginning { image: image.as_ref(), bytes: None };
+        self.route(
+            prepared,
+            self.programs.load(&self.programs.map_code(&verified)?, beginning, abi, assets)?,
+        );
         Ok(())
     }
 
@@ -195,6 +202,7 @@ impl Micro {
             artifact: ArtifactKey(nothing),
             artifact_mac: Mac::from_bytes([0; Mac::BYTES]),
             artifact_bytes: 0,
+            code: None,
             image: None,
             abi: prepared.validated.abi,
             snapshot: Snapshot::Refused {

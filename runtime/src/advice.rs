@@ -77,6 +77,7 @@ mod tests {
             artifact: ArtifactKey(Digest::of(b"")),
             artifact_mac: Mac::from_bytes([0; 32]),
             artifact_bytes: 0,
+            code: None,
             image: None,
             abi: Abi::Command,
             snapshot: Snapshot::NoInit,

@@ -65,7 +65,7 @@ pub fn check(file: &Bytes, limits: &Limits) -> Result<Report, Unfit> {
         Unfit { why: refusal.to_string(), hint }
     };
     validate::validate(file, limits).map_err(unfit)?;
-    let found = validate::validate_snapshot(file, limits).map_err(unfit)?;
+    let found = validate::check(file, limits).map_err(unfit)?;
     Ok(report(file, &found))
 }
 

@@ -121,7 +121,7 @@ pub async fn run(file: &Bytes, program: &Program, children: &Children) -> Result
     if validated.abi != Abi::Command && !has_start(file) {
         return Err(RunError::Reactor);
     }
-    let job = Job { instrument: None, without_data: false };
+    let job = Job { instrument: false, without_data: false };
     let compiled = compile(children, validated.code, Bytes::new(), job).await?;
     let start = |error: wasmtime::Error| RunError::Start(format!("{error:#}"));
     let mut config = base_config();

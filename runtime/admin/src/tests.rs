@@ -32,6 +32,7 @@ fn record(name: &FunctionName, number: u64, wasm: &[u8], settings: Settings) -> 
         artifact: ArtifactKey(Digest::of(wasm)),
         artifact_mac: Mac::from_bytes([0; 32]),
         artifact_bytes: 7,
+        code: None,
         image: None,
         abi: Abi::Command,
         snapshot: Snapshot::NoInit,

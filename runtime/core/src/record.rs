@@ -230,6 +230,9 @@ pub struct RevisionRecord {
     pub artifact_mac: Mac,
     /// The artifact's length in bytes.
     pub artifact_bytes: u64,
+    /// Names the artifact's file, if other modules' snapshots run on the same code; without it `artifact` does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<ArtifactKey>,
     /// What every memory of it begins with; zeros if there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<Digest>,
@@ -248,7 +251,24 @@ pub struct RevisionRecord {
     pub learned_from: Option<Digest>,
 }
 
+impl Snapshot {
+    /// Linear memory that every instance begins with, in bytes; nothing if the code itself says it.
+    #[must_use]
+    pub fn memory_bytes(&self) -> Option<u64> {
+        match self {
+            Self::Taken { memory_bytes, .. } => Some(*memory_bytes),
+            Self::NoInit | Self::Refused { .. } => None,
+        }
+    }
+}
+
 impl RevisionRecord {
+    /// What names the artifact's file.
+    #[must_use]
+    pub fn code(&self) -> ArtifactKey {
+        self.code.unwrap_or(self.artifact)
+    }
+
     /// Seconds since 1970, or 0 if the clock is before that.
     #[must_use]
     pub fn now_unix_s() -> u64 {

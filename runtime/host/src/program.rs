@@ -9,7 +9,7 @@ use mayfly_store::artifact::{VerifiedArtifact, VerifiedImage};
 use parking_lot::Mutex;
 use wasmtime::{ExternType, InstancePre, Linker, Module, ModuleExport, Store};
 
-use crate::engine::memory::{Hosted, Image, OutOfArenas, Template};
+use crate::engine::memory::{Hosted, Image, MEMORY_BYTES, OutOfArenas, Template};
 use crate::engine::{Engine, EngineError};
 use crate::imports;
 use crate::sandbox::{Assets, Sandbox};
@@ -19,17 +19,52 @@ pub struct Programs {
     engine: Engine,
     linker: Linker<Sandbox>,
     /// Code that some revision has, by the proof of its bytes.
+    mapped: Mutex<HashMap<[u8; Mac::BYTES], Weak<Mapped>>>,
+    /// The same with its memory.
     loaded: Mutex<HashMap<Code, Weak<Linked>>>,
     /// Images that some code has.
     images: Mutex<HashMap<Digest, Weak<Image>>>,
 }
 
-/// The proof of an artifact's bytes, what its memories begin with, and how it is entered.
-type Code = ([u8; Mac::BYTES], Option<Digest>, Abi);
+/// The proof of an artifact's bytes, what its memories begin with and how large they are if it does not say so itself, and
+/// how it is entered.
+type Code = ([u8; Mac::BYTES], Option<Digest>, Option<u64>, Abi);
 
-/// An artifact's code, linked: one for all revisions that have the very same bytes. All that a request does with it is
-/// instantiate.
+/// What an instance's memory is like before its first instruction.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Beginning<'a> {
+    /// What it begins with; zeros without one.
+    pub image: Option<&'a VerifiedImage>,
+    /// Its bytes, if they are more than the code asks for: a snapshot's.
+    pub bytes: Option<u64>,
+}
+
+/// Code that the engine has mapped, once for all whose bytes are the same: every model of the stock runner.
+pub struct Mapped {
+    module: Module,
+    mac: Mac,
+    bytes: u64,
+}
+
+impl Mapped {
+    /// The proof of its bytes.
+    #[must_use]
+    pub fn mac(&self) -> &Mac {
+        &self.mac
+    }
+
+    /// Length of its file, in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+}
+
+/// An artifact's code, linked: one for all revisions that have the very same bytes and begin alike. All that a request does
+/// with it is instantiate.
 pub struct Linked {
+    /// What it was linked of: kept, so that the next one that begins otherwise finds it. Nothing if nobody else has it.
+    pub mapped: Option<Arc<Mapped>>,
     /// Linked and type-checked.
     pub pre: InstancePre<Sandbox>,
     /// What to call, in order.
@@ -69,8 +104,9 @@ impl Linked {
     ///
     /// # Errors
     /// [`OutOfArenas`].
-    pub fn host(&self, sandbox: Sandbox) -> Result<Hosted<Sandbox>, OutOfArenas> {
+    pub fn host(&self, mut sandbox: Sandbox) -> Result<Hosted<Sandbox>, OutOfArenas> {
         let lease = self.template.take()?;
+        sandbox.begins_with(self.template.bytes());
         let mut hosted = Hosted::new(Store::new(self.pre.module().engine(), sandbox), lease);
         hosted.limiter(Sandbox::limiter);
         Ok(hosted)
@@ -85,26 +121,51 @@ impl Programs {
     pub fn new(engine: Engine) -> Result<Self, EngineError> {
         let linker = imports::linker(engine.wasmtime(), engine.native_kernels())
             .map_err(|e| EngineError::Engine(format!("{e:#}")))?;
-        Ok(Self { engine, linker, loaded: Mutex::default(), images: Mutex::default() })
+        let (mapped, loaded, images) = Default::default();
+        Ok(Self { engine, linker, mapped, loaded, images })
     }
 
-    /// Maps an artifact's code and links it, unless a revision has the same already.
+    /// Code of these bytes, if some revision has it: then nobody need read its file.
+    #[must_use]
+    pub fn mapped(&self, mac: &Mac) -> Option<Arc<Mapped>> {
+        self.mapped.lock().get(mac.as_bytes()).and_then(Weak::upgrade)
+    }
+
+    /// Maps an artifact's code, unless a revision has the same already.
     ///
     /// # Errors
-    /// [`EngineError::Load`] when it was made for another engine, [`EngineError::Export`] when it lacks an entry.
+    /// [`EngineError::Load`] when it was made for another engine.
+    pub fn map_code(&self, artifact: &VerifiedArtifact) -> Result<Arc<Mapped>, EngineError> {
+        if let Some(mapped) = self.mapped(artifact.mac()) {
+            return Ok(mapped);
+        }
+        // Two that load the same at one time have one each.
+        let module = self.engine.deserialize(artifact)?;
+        let (mac, bytes) = (*artifact.mac(), artifact.bytes());
+        let mapped = Arc::new(Mapped { module, mac, bytes });
+        let mut all = self.mapped.lock();
+        all.retain(|_, mapped| mapped.strong_count() > 0);
+        all.insert(*mac.as_bytes(), Arc::downgrade(&mapped));
+        Ok(mapped)
+    }
+
+    /// Links code, unless a revision has the same already that begins alike.
+    ///
+    /// # Errors
+    /// [`EngineError::Export`] when it lacks an entry, [`EngineError::Load`] when it cannot begin so.
     pub fn load(
         &self,
-        artifact: &VerifiedArtifact,
-        image: Option<&VerifiedImage>,
+        code: &Arc<Mapped>,
+        beginning: Beginning<'_>,
         abi: Abi,
         assets: Option<Arc<Assets>>,
     ) -> Result<LoadedModule, EngineError> {
-        let key = (*artifact.mac().as_bytes(), image.map(VerifiedImage::digest), abi);
+        let image = beginning.image.map(VerifiedImage::digest);
+        let key = (*code.mac.as_bytes(), image, beginning.bytes, abi);
         if let Some(linked) = self.loaded.lock().get(&key).and_then(Weak::upgrade) {
             return Ok(LoadedModule { linked, assets });
         }
-        // Two that load the same at one time have one each.
-        let linked = Arc::new(self.link(&self.engine.deserialize(artifact)?, image, abi)?);
+        let linked = Arc::new(self.link(code, beginning, abi)?);
         let mut loaded = self.loaded.lock();
         loaded.retain(|_, linked| linked.strong_count() > 0);
         loaded.insert(key, Arc::downgrade(&linked));
@@ -125,21 +186,19 @@ impl Programs {
 
     fn link(
         &self,
-        module: &Module,
-        image: Option<&VerifiedImage>,
+        code: &Arc<Mapped>,
+        beginning: Beginning<'_>,
         abi: Abi,
     ) -> Result<Linked, EngineError> {
+        let module = &code.module;
         let refused = |error: wasmtime::Error| EngineError::Load(format!("{error:#}"));
         let pre = self.linker.instantiate_pre(module).map_err(refused)?;
         let memory = module.get_export_index("memory").ok_or(EngineError::Export("memory"))?;
-        let bytes = match module.get_export("memory") {
-            Some(ExternType::Memory(memory)) => memory.minimum().saturating_mul(memory.page_size()),
-            _ => 0,
-        };
-        let image = image.map(|image| self.map(image)).transpose()?.flatten();
+        let bytes = memory_bytes(module, beginning)?;
+        let image = beginning.image.map(|image| self.map(image)).transpose()?.flatten();
         let template = self.engine.arenas().template(image, bytes);
         let calls = entry_calls(module, abi)?.into();
-        Ok(Linked { pre, calls, memory, template })
+        Ok(Linked { mapped: Some(code.clone()), pre, calls, memory, template })
     }
 
     /// An image, mapped once for all that have the same.
@@ -156,6 +215,23 @@ impl Programs {
         }
         Ok(mapped)
     }
+}
+
+/// Bytes of a fresh memory. What a record says is held to what the code allows: the engine is told of it by nobody else.
+fn memory_bytes(module: &Module, beginning: Beginning<'_>) -> Result<u64, EngineError> {
+    let Some(ExternType::Memory(memory)) = module.get_export("memory") else { return Ok(0) };
+    let page = memory.page_size();
+    let least = memory.minimum().saturating_mul(page);
+    let most = memory.maximum().map_or(MEMORY_BYTES as u64, |pages| pages.saturating_mul(page));
+    let bytes = beginning.bytes.unwrap_or(least);
+    let image = beginning.image.map_or(0, VerifiedImage::bytes);
+    let fits = (least.max(image)..=most.min(MEMORY_BYTES as u64)).contains(&bytes);
+    if !fits || !bytes.is_multiple_of(page) {
+        return Err(EngineError::Load(format!(
+            "a memory of {bytes} bytes is not one that it can begin with"
+        )));
+    }
+    Ok(bytes)
 }
 
 /// The exports to call for one request, in order. With a snapshot, init is in the image already.

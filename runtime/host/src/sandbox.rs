@@ -116,6 +116,11 @@ impl Sandbox {
         }
     }
 
+    /// Its memory has so many bytes from the first, whatever its code asks for: the limiter counts these.
+    pub fn begins_with(&mut self, bytes: u64) {
+        self.limiter.memory_least = usize::try_from(bytes).unwrap_or(usize::MAX);
+    }
+
     /// The limiter, for wasmtime.
     pub fn limiter(&mut self) -> &mut dyn ResourceLimiter {
         &mut self.limiter
@@ -211,6 +216,8 @@ pub struct Limiter {
     memory_bytes: usize,
     table_elements: usize,
     memory_denied: bool,
+    /// Bytes that the memory has from the first, whatever the code asks for.
+    memory_least: usize,
     slot: Option<(Slot, Arc<Meter>)>,
 }
 
@@ -223,6 +230,7 @@ impl Limiter {
             memory_bytes: cap(limits.memory_bytes),
             table_elements: cap(limits.table_elements),
             memory_denied: false,
+            memory_least: 0,
             slot: None,
         }
     }
@@ -241,6 +249,7 @@ impl ResourceLimiter for Limiter {
         desired: usize,
         maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
+        let desired = desired.max(self.memory_least);
         // Beyond the module's own maximum it fails anyway, and that is not our limit's doing.
         let own_maximum = maximum.is_some_and(|maximum| desired > maximum);
         let allowed = desired <= self.memory_bytes;

@@ -8,12 +8,13 @@ use mayfly_core::FunctionName;
 use mayfly_core::record::{RevisionRecord, Snapshot};
 use mayfly_host::descriptors;
 use mayfly_host::engine::EngineError;
-use mayfly_host::program::LoadedModule;
+use mayfly_host::program::{Beginning, LoadedModule, Mapped};
 use mayfly_host::revision::Revision;
 use mayfly_host::sandbox::Assets;
-use mayfly_store::artifact::{Reject, VerifiedArtifact, VerifiedImage};
+use mayfly_store::artifact::{Reject, VerifiedImage};
 
 use super::error::{PublishError, PublishErrorKind, Stage};
+use super::kept_code::open_code;
 use super::validate::validate;
 use super::{Shared, blocking};
 
@@ -23,14 +24,15 @@ impl Shared {
     pub(super) async fn try_out(
         &self,
         record: &RevisionRecord,
-        artifact: VerifiedArtifact,
+        code: Arc<Mapped>,
         image: Option<VerifiedImage>,
         assets: Option<Arc<Assets>>,
     ) -> Result<LoadedModule, PublishError> {
         let (programs, abi) = (self.programs.clone(), record.abi);
+        let bytes = record.snapshot.memory_bytes();
         let loaded = blocking(Stage::Activate, move || {
             programs
-                .load(&artifact, image.as_ref(), abi, assets)
+                .load(&code, Beginning { image: image.as_ref(), bytes }, abi, assets)
                 .map_err(|error| PublishErrorKind::from(error).at(Stage::Activate))
         })
         .await?;
@@ -75,13 +77,19 @@ impl Shared {
         if self.key(record.wasm, &record.settings.limits, has_init) != record.artifact {
             return Err(Stale::OtherEngine);
         }
-        // Another function of the same module may have made the file anew since, with a proof of its own.
+        // Another function of the same module may have made the files anew since, with a proof of its own.
         let row = self.records.artifact(record.artifact).ok().flatten();
-        let (mac, row_image) = match row {
-            Some(row) => (row.mac, row.image),
-            None => (record.artifact_mac, record.image),
+        let (mac, code, snapshot, row_image) = match row {
+            Some(row) => (row.mac, row.code, row.snapshot, row.image),
+            None => (record.artifact_mac, record.code, record.snapshot.clone(), record.image),
         };
-        let artifact = self.store.open_artifact(record.artifact, &mac)?;
+        let file = code.unwrap_or(record.artifact);
+        // What is mapped was verified then: to do it again takes 20 ms for a model's 25 MiB, and a step back waits for it. A
+        // file that was damaged since is found by the next deploy, or start.
+        let code = match self.programs.mapped(&mac) {
+            Some(mapped) => mapped,
+            None => open_code(&self.store, &self.programs, file, &mac)?,
+        };
         let image = row_image.map(|image| self.store.open_image(image)).transpose()?;
         let assets = match record.snapshot {
             Snapshot::Refused { .. } => {
@@ -90,7 +98,8 @@ impl Shared {
             }
             Snapshot::NoInit | Snapshot::Taken { .. } => None,
         };
-        Ok(self.programs.load(&artifact, image.as_ref(), record.abi, assets)?)
+        let beginning = Beginning { image: image.as_ref(), bytes: snapshot.memory_bytes() };
+        Ok(self.programs.load(&code, beginning, record.abi, assets)?)
     }
 }
 

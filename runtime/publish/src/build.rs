@@ -6,28 +6,39 @@ use mayfly_core::{ArtifactKey, ArtifactKeyParts, Digest, Limits};
 
 use super::compile::{self, Compiled, Job, compile};
 use super::error::{PublishError, PublishErrorKind, Stage};
-use super::preinit::{PreinitError, preinit};
-use super::probe::{Ask, probe};
+use super::image::{Layout, touched};
+use super::kept_code::KeptCode;
+use super::preinit::{PreinitError, Snapshotted, preinit};
+use super::probe::Ask;
 use super::report::Times;
-use super::validate::{Plan, Validated, validate_snapshot};
+use super::snapshot::{self, Left};
+use super::validate::{Plan, Validated};
 use super::{Shared, blocking};
 
 /// Raised whenever the same module would give other code.
-pub(super) const PIPELINE: u32 = 4;
+pub(super) const PIPELINE: u32 = 5;
 
 /// What a build makes.
-#[derive(Debug)]
 pub(super) struct Built {
     /// The code.
-    pub code: Bytes,
-    /// The module that it was made of, whose data are the image.
-    pub module: Bytes,
+    pub code: Code,
+    /// Bytes that the image is made of, and how.
+    pub data: Bytes,
+    pub layout: Layout,
     /// What is in both.
     pub snapshot: Snapshot,
     /// What init wrote.
     pub log: String,
     /// Functions from the cache, and functions compiled.
     pub functions: (u64, u64),
+}
+
+/// Code that a build made, or found.
+pub(super) enum Code {
+    /// Of this module alone.
+    Own(Bytes),
+    /// On which every snapshot of one module runs.
+    Shared(KeptCode),
 }
 
 impl Shared {
@@ -46,7 +57,7 @@ impl Shared {
     }
 
     /// Names something that is kept to publish faster: what it is, and what it was made of.
-    fn cache_key(&self, what: &str, of: Digest) -> ArtifactKey {
+    pub(super) fn cache_key(&self, what: &str, of: Digest) -> ArtifactKey {
         ArtifactKey::new(&ArtifactKeyParts {
             wasm: of,
             init_settings: what.as_bytes(),
@@ -90,26 +101,18 @@ impl Shared {
         times: &mut Times<'_>,
     ) -> Result<Built, PublishError> {
         // The compiler checks the rest, function by function.
-        let cache_key = self.cache_key("functions", code_digest(&module.code));
-        let cache = self.read_cache(cache_key).await?;
-        let mut work = Work { shared: self, cache, changed: false, functions: (0, 0) };
-        let made = match &module.plan {
-            Plan::NoInit => {
-                let code = work.compile(&module.code, None, true, times).await?;
-                (code, module.code.clone(), Snapshot::NoInit, String::new())
-            }
+        let mut work = Work { shared: self, code: &module.code, cache: None, functions: (0, 0) };
+        let mut built = match &module.plan {
+            Plan::NoInit => work.whole(module, false, Snapshot::NoInit, times).await?,
             Plan::Refused { reason } => {
-                let code = work.compile(&module.code, None, true, times).await?;
                 let snapshot = Snapshot::Refused { reason: reason.clone() };
-                (code, module.code.clone(), snapshot, String::new())
+                work.whole(module, false, snapshot, times).await?
             }
             Plan::Snapshot { init } => work.snapshot(module, init, limits, times).await?,
         };
-        let (code, module, snapshot, log) = made;
-        if work.changed {
-            self.put_cache(cache_key, work.cache).await?;
-        }
-        Ok(Built { code, module, snapshot, log, functions: work.functions })
+        built.functions = work.functions;
+        work.keep_cache().await?;
+        Ok(built)
     }
 }
 
@@ -131,50 +134,90 @@ fn code_digest(module: &[u8]) -> Digest {
 
 struct Work<'s> {
     shared: &'s Shared,
-    cache: Bytes,
-    changed: bool,
+    code: &'s Bytes,
+    /// Read when something is to be compiled.
+    cache: Option<Cache>,
     functions: (u64, u64),
+}
+
+/// Compiled functions of this body of code, under a key.
+struct Cache {
+    key: ArtifactKey,
+    functions: Bytes,
+    changed: bool,
 }
 
 impl Work<'_> {
     async fn compile(
         &mut self,
         wasm: &Bytes,
-        instrument: Option<&str>,
+        instrument: bool,
         without_data: bool,
         times: &mut Times<'_>,
     ) -> Result<Bytes, PublishError> {
         let shared = self.shared;
+        let mut cache = match self.cache.take() {
+            Some(cache) => cache,
+            None => {
+                let key = shared.cache_key("functions", code_digest(self.code));
+                let functions = shared.read_cache(key).await?;
+                Cache { key, functions, changed: false }
+            }
+        };
         shared.metrics.compiles.inc();
-        let job = Job { instrument: instrument.map(str::to_owned), without_data };
-        let Compiled { code, cache, functions } = times
-            .stage(Stage::Compile, compile(&shared.children, wasm.clone(), self.cache.clone(), job))
-            .await
-            .map_err(|error: compile::CompileError| {
+        let job = Job { instrument, without_data };
+        let run = compile(&shared.children, wasm.clone(), cache.functions.clone(), job);
+        let compiled = times.stage(Stage::Compile, run).await;
+        let Compiled { code, cache: changed, functions } =
+            compiled.map_err(|error: compile::CompileError| {
                 PublishErrorKind::from(error).at(Stage::Compile)
             })?;
-        if let Some(cache) = cache {
-            self.cache = cache;
-            self.changed = true;
+        if let Some(functions) = changed {
+            (cache.functions, cache.changed) = (functions, true);
         }
+        self.cache = Some(cache);
         self.functions.0 += functions.0;
         self.functions.1 += functions.1;
         Ok(code)
+    }
+
+    /// Keeps what was compiled for the next module of the same code.
+    async fn keep_cache(self) -> Result<(), PublishError> {
+        match self.cache {
+            Some(Cache { key, functions, changed: true }) => {
+                self.shared.put_cache(key, functions).await
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A module without a snapshot: its data are the image.
+    async fn whole(
+        &mut self,
+        module: &Validated,
+        instrument: bool,
+        snapshot: Snapshot,
+        times: &mut Times<'_>,
+    ) -> Result<Built, PublishError> {
+        let code = Code::Own(self.compile(&module.code, instrument, true, times).await?);
+        let data = module.code.clone();
+        let layout = Layout::of(&data)
+            .map_err(|error| PublishErrorKind::Internal(error.to_string()).at(Stage::Compile))?;
+        Ok(Built { code, data, layout, snapshot, log: String::new(), functions: (0, 0) })
     }
 
     /// The code that init runs on. Two uploads that differ in their assets alone are the same code here.
     async fn instrumented(
         &mut self,
         module: &Validated,
-        init: &str,
         times: &mut Times<'_>,
     ) -> Result<Bytes, PublishError> {
-        let key = self.shared.cache_key("instrumented", Digest::of(&module.code));
+        let key = self.shared.cache_key("instrumented", module.digest);
         let kept = self.shared.read_cache(key).await?;
         if !kept.is_empty() {
             return Ok(kept);
         }
-        let code = self.compile(&module.code, Some(init), false, times).await?;
+        let code = self.compile(&module.code, true, false, times).await?;
         self.shared.put_cache(key, code.clone()).await?;
         Ok(code)
     }
@@ -185,55 +228,66 @@ impl Work<'_> {
         init: &str,
         limits: &Limits,
         times: &mut Times<'_>,
-    ) -> Result<(Bytes, Bytes, Snapshot, String), PublishError> {
+    ) -> Result<Built, PublishError> {
         let shared = self.shared;
+        let at = |kind: PublishErrorKind| kind.at(Stage::Preinit);
         let kernels = shared.engine.native_kernels();
-        let instrumented = self.instrumented(module, init, times).await?;
-        let run = preinit(
-            &shared.children,
-            module.code.clone(),
-            instrumented,
-            &module.assets,
-            init,
-            limits,
-            kernels,
-        );
-        let snapshotted = match times.stage(Stage::Preinit, run).await {
-            Ok(snapshotted) => snapshotted,
+        let instrumented = self.instrumented(module, times).await?;
+        let ask = Ask { seeds: module.seed_probe, weights: module.weight_bytes };
+        let run =
+            preinit(&shared.children, instrumented, &module.assets, init, limits, kernels, ask);
+        let found = match times.stage(Stage::Preinit, run).await {
+            Ok(found) => found,
             Err(PreinitError::NeedsRequest { import, log }) => {
-                let code = self.compile(&module.code, Some(init), true, times).await?;
                 let reason = format!(
                     "`{init}` calls {import}, which is there only while a request is handled"
                 );
-                return Ok((code, module.code.clone(), Snapshot::Refused { reason }, log));
+                let snapshot = Snapshot::Refused { reason };
+                let built = self.whole(module, true, snapshot, times).await?;
+                return Ok(Built { log, ..built });
             }
-            Err(error) => return Err(PublishErrorKind::from(error).at(Stage::Preinit)),
+            Err(error) => return Err(at(error.into())),
         };
-        let (wasm, limits_owned) = (snapshotted.wasm.clone(), limits.clone());
-        let found = blocking(Stage::Preinit, move || {
-            validate_snapshot(&wasm, &limits_owned)
-                .map_err(|refusal| PublishErrorKind::Snapshot(refusal).at(Stage::Preinit))
+        let Snapshotted { left, runs, weight_bytes, log } = found;
+        let bytes = left.memory_bytes;
+        let odd = |error: snapshot::Odd| at(PreinitError::from(error).into());
+        snapshot::check(&module.code, &left, limits).map_err(odd)?;
+        let parts = runs.parts(bytes).map_err(odd)?;
+        let lengths = parts.iter().map(|(start, range)| (*start, range.len() as u64));
+        let (image_bytes, image) = touched(lengths);
+        let snapshot = Snapshot::Taken { memory_bytes: bytes, image_bytes, image, weight_bytes };
+        let code = Code::Shared(self.code_of(module, init, &left, times).await?);
+        let (data, layout) = (runs.contents, Layout::of_parts(parts));
+        Ok(Built { code, data, layout, snapshot, log, functions: (0, 0) })
+    }
+
+    /// The code of a snapshot: that of an earlier one of the same module, if there was any.
+    async fn code_of(
+        &mut self,
+        module: &Validated,
+        init: &str,
+        left: &Left,
+        times: &mut Times<'_>,
+    ) -> Result<KeptCode, PublishError> {
+        let shared = self.shared;
+        let (code, init, globals) = (module.code.clone(), init.to_owned(), left.globals.clone());
+        let (wasm, digest) = blocking(Stage::Compile, move || {
+            let wasm = snapshot::resumed(&code, &init, &globals).map_err(|error| {
+                PublishErrorKind::Internal(error.to_string()).at(Stage::Compile)
+            })?;
+            let digest = Digest::of(&wasm);
+            Ok((Bytes::from(wasm), digest))
         })
         .await?;
+        let key = shared.cache_key("code", digest);
+        // Two that need the same: the second finds what the first has made.
+        let _turn = shared.keys.turn(&key).await;
+        if let Some(kept) = shared.kept_code(key).await? {
+            return Ok(kept);
+        }
         // With instruments again: an exported global is compiled in another way than one that is not, so without them a
         // third of all functions would miss the cache.
-        let code = self.compile(&snapshotted.wasm, Some(init), true, times).await?;
-        let ask = Ask { seeds: module.seed_probe, weights: module.weight_bytes };
-        let mut weight_bytes = None;
-        if ask.seeds || ask.weights {
-            let image = snapshotted.wasm.clone();
-            let run = probe(&shared.children, code.clone(), image, limits, kernels, ask);
-            weight_bytes = times
-                .stage(Stage::Preinit, run)
-                .await
-                .map_err(|error| PublishErrorKind::from(error).at(Stage::Preinit))?;
-        }
-        let snapshot = Snapshot::Taken {
-            memory_bytes: found.memory_bytes,
-            image_bytes: found.image_bytes,
-            image: found.image,
-            weight_bytes,
-        };
-        Ok((code, snapshotted.wasm, snapshot, snapshotted.log))
+        let code = self.compile(&wasm, true, true, times).await?;
+        shared.keep_code(key, code).await
     }
 }

@@ -32,14 +32,12 @@ pub use confine::Caps;
 pub enum Verb {
     /// Wasm in, native code out; runs no guest.
     Compile,
-    /// Runs a guest's init; hands back nothing but wasm.
+    /// Runs a guest's init; hands back what it left in memory, and numbers.
     Preinit,
-    /// Restores a snapshot twice and compares.
-    Probe,
 }
 
 impl Verb {
-    const ALL: [Self; 3] = [Self::Compile, Self::Preinit, Self::Probe];
+    const ALL: [Self; 2] = [Self::Compile, Self::Preinit];
 
     /// The first argument of the process.
     #[must_use]
@@ -47,7 +45,6 @@ impl Verb {
         match self {
             Self::Compile => "__compile",
             Self::Preinit => "__preinit",
-            Self::Probe => "__probe",
         }
     }
 

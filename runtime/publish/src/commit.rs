@@ -34,7 +34,7 @@ impl Shared {
         let mut planned = self.planned(&record, &placement, learned.is_some())?;
         self.check_routes(&name, &planned.routes)?;
         let assets = assets_at_run_time(&record.snapshot, &module.assets);
-        let loaded = self.try_out(&record, stored.artifact, stored.image, assets).await?;
+        let loaded = self.try_out(&record, stored.code, stored.image, assets).await?;
         // The commit is the last step that can fail, so its own time is not in the record.
         times.finish(Stage::Activate, start);
         record.stages = times.so_far();
@@ -95,7 +95,8 @@ impl Shared {
             wasm_bytes: upload.wasm.len() as u64,
             artifact: upload.key,
             artifact_mac: stored.row.mac,
-            artifact_bytes: stored.artifact.bytes(),
+            artifact_bytes: stored.code.bytes(),
+            code: stored.row.code,
             image: stored.row.image,
             abi: module.abi,
             snapshot: stored.row.snapshot.clone(),

@@ -16,16 +16,15 @@ use mayfly_core::limits::node;
 use mayfly_host::engine::codegen::base_config;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use wasmtime_wizer::Wizer;
 
-use super::{guard, image};
+use super::{guard, image, snapshot};
 use crate::child::{Answer, ChildError, Children, Verb};
 
 /// What the child is asked for, beside the blobs `[wasm, cache]`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Job {
-    /// The init export, if the module is to be instrumented: its mutable globals and its memory are exported then.
-    pub instrument: Option<String>,
+    /// Whether its mutable globals are exported, as [`snapshot::instrument`] does.
+    pub instrument: bool,
     /// Whether its data are left out: they are an image of their own.
     pub without_data: bool,
 }
@@ -132,9 +131,9 @@ fn compile_here(
     let mut config = base_config();
     config.enable_incremental_compilation(Arc::clone(cache) as _)?;
     let engine = wasmtime::Engine::new(&config)?;
-    let guarded = match &job.instrument {
-        Some(init) => guard::guard(&Wizer::new().init_func(init).instrument(wasm)?.1)?,
-        None => guard::guard(wasm)?,
+    let guarded = match job.instrument {
+        true => guard::guard(&snapshot::instrument(wasm)?)?,
+        false => guard::guard(wasm)?,
     };
     let code = match job.without_data {
         true => engine.precompile_module(&image::without_data(&guarded)?)?,
@@ -221,7 +220,7 @@ mod tests {
 
     fn build(cache: Bytes) -> (Report, Vec<Bytes>) {
         let wasm = wat::parse_str(MODULE).unwrap();
-        child(Job { instrument: None, without_data: true }, vec![wasm.into(), cache]).unwrap()
+        child(Job { instrument: false, without_data: true }, vec![wasm.into(), cache]).unwrap()
     }
 
     /// A key also covers the exception tables that an entry trampoline left in the scratch space it was compiled in
@@ -265,7 +264,7 @@ mod tests {
     fn what_the_compiler_refuses_comes_back_as_words() {
         let wasm = Bytes::from_static(b"\0asm\x01\0\0\0\x01\x01");
         let (report, blobs) =
-            child(Job { instrument: None, without_data: true }, vec![wasm, Bytes::new()]).unwrap();
+            child(Job { instrument: false, without_data: true }, vec![wasm, Bytes::new()]).unwrap();
         assert!(report.error.is_some());
         assert!(blobs[0].is_empty());
     }

@@ -15,7 +15,6 @@ use serde::Serialize;
 
 use super::compile::CompileError;
 use super::preinit::PreinitError;
-use super::probe::ProbeError;
 use super::validate::Refusal;
 use crate::child::ChildError;
 
@@ -208,15 +207,9 @@ pub enum PublishErrorKind {
     /// Init failed.
     #[error(transparent)]
     Preinit(#[from] PreinitError),
-    /// What the preinit child handed back is not valid.
-    #[error("the snapshot is not one that can be used: {0}")]
-    Snapshot(Refusal),
     /// No code.
     #[error(transparent)]
     Compile(#[from] CompileError),
-    /// The snapshot's seeds are frozen.
-    #[error(transparent)]
-    Probe(#[from] ProbeError),
     /// No room, or no access.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -306,16 +299,16 @@ impl PublishError {
             | PublishErrorKind::Refused(_)
             | PublishErrorKind::Compile(CompileError::Refused(_))
             | PublishErrorKind::Preinit(
-                PreinitError::Failed { .. } | PreinitError::NeedsRequest { .. },
+                PreinitError::Failed { .. }
+                | PreinitError::NeedsRequest { .. }
+                | PreinitError::Probe(_),
             )
-            | PublishErrorKind::Probe(ProbeError::Equal(_) | ProbeError::Failed(_))
             | PublishErrorKind::Engine(EngineError::Instantiate(_) | EngineError::StartTimeout) => {
                 422
             }
             PublishErrorKind::Compile(CompileError::Unguarded(_)) => 500,
             PublishErrorKind::Compile(CompileError::Child(error))
-            | PublishErrorKind::Preinit(PreinitError::Child(error))
-            | PublishErrorKind::Probe(ProbeError::Child(error)) => {
+            | PublishErrorKind::Preinit(PreinitError::Child(error)) => {
                 if error.is_limit() {
                     422
                 } else {
@@ -326,7 +319,7 @@ impl PublishError {
             | PublishErrorKind::TooManyRoutes { .. }
             | PublishErrorKind::Store(StoreError::Full { .. }) => 507,
             PublishErrorKind::Records(error) if error.is_full() => 507,
-            PublishErrorKind::Snapshot(_)
+            PublishErrorKind::Preinit(PreinitError::Odd(_))
             | PublishErrorKind::Store(_)
             | PublishErrorKind::Records(_)
             | PublishErrorKind::Reject(_)
@@ -341,12 +334,11 @@ impl PublishError {
     pub fn may_pass(&self) -> bool {
         match &self.kind {
             // What is wrong with these stays wrong.
-            PublishErrorKind::Snapshot(_) => false,
+            PublishErrorKind::Preinit(PreinitError::Odd(_)) => false,
             PublishErrorKind::Reject(reject) => matches!(reject, Reject::Io(_)),
             PublishErrorKind::Engine(error) => matches!(error, EngineError::PoolFull),
             PublishErrorKind::Compile(CompileError::Child(error))
-            | PublishErrorKind::Preinit(PreinitError::Child(error))
-            | PublishErrorKind::Probe(ProbeError::Child(error)) => {
+            | PublishErrorKind::Preinit(PreinitError::Child(error)) => {
                 !error.is_limit() || matches!(error, ChildError::Wall(_) | ChildError::Killed)
             }
             _ => self.status() >= 500,

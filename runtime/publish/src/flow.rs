@@ -9,19 +9,20 @@ use mayfly_core::limits::node;
 use mayfly_core::record::{Settings, Snapshot, StageTime};
 use mayfly_core::{ArtifactKey, Digest, FunctionName};
 use mayfly_host::catalog::Function;
+use mayfly_host::program::Mapped;
 use mayfly_host::revision::Revision;
 use mayfly_host::sandbox::Assets;
 use mayfly_store::artifact::store::{Kind, Pins};
-use mayfly_store::artifact::{Reject, VerifiedArtifact, VerifiedImage};
+use mayfly_store::artifact::{Reject, VerifiedImage};
 use mayfly_store::records::ArtifactRow;
 
-use super::activate::keep_assets;
-use super::build::Built;
+use super::activate::{Stale, keep_assets};
+use super::build::{Built, Code};
 use super::change::Placement;
 use super::error::{PublishError, PublishErrorKind, Stage};
-use super::image::Layout;
+use super::kept_code::open_code;
 use super::report::{PublishReport, Times};
-use super::validate::{Plan, Validated, validate};
+use super::validate::{Plan, Validated, validate_again};
 use super::{PublishRequest, Shared, blocking};
 
 /// One deploy among those that wait or run.
@@ -75,11 +76,11 @@ pub(super) struct Order {
 
 /// Code on disk that was verified, and what is known of it.
 pub(super) struct Stored {
-    pub(super) artifact: VerifiedArtifact,
+    pub(super) code: Arc<Mapped>,
     pub(super) image: Option<VerifiedImage>,
     pub(super) row: ArtifactRow,
-    /// Until a row refers to the image.
-    _image: Option<Pins>,
+    /// Until a row refers to the image, and to code that others share.
+    _pins: Vec<Pins>,
     pub(super) log: String,
     pub(super) functions: (u64, u64),
     pub(super) reused: bool,
@@ -167,8 +168,9 @@ impl Shared {
     ) -> Result<(Validated, Upload), PublishError> {
         self.check_room(&order.name, 1)?;
         let (wasm, limits) = (order.wasm.clone(), order.settings.limits.clone());
+        let known = self.known.clone();
         let work = blocking(Stage::Validate, move || {
-            let module = validate(&wasm, &limits)
+            let module = validate_again(&wasm, &limits, &known)
                 .map_err(|refusal| PublishErrorKind::from(refusal).at(Stage::Validate))?;
             Ok((module, Digest::of(&wasm)))
         });
@@ -202,39 +204,37 @@ impl Shared {
         let at = |kind: PublishErrorKind| kind.at(Stage::Store);
         let row = self.records.artifact(upload.key).map_err(|error| at(error.into()))?;
         let Some(row) = row else { return Ok(None) };
-        let (store, Upload { wasm, digest, key }) = (self.store.clone(), upload.clone());
+        let (store, programs) = (self.store.clone(), self.programs.clone());
+        let Upload { wasm, digest, key } = upload.clone();
+        let code = row.code.unwrap_or(key);
+        // Nobody makes shared code anew while it is judged.
+        let _turn = match row.code {
+            Some(code) => Some(self.keys.turn(&code).await),
+            None => None,
+        };
         let opened = blocking(Stage::Store, move || {
-            let pins = row.image.map(|image| store.pin(&[(Kind::Image, image)]));
-            let both = store.open_artifact(key, &row.mac).and_then(|artifact| {
-                Ok((artifact, row.image.map(|image| store.open_image(image)).transpose()?))
+            let mut pins = vec![store.pin(&[(Kind::Artifact, code.0)])];
+            pins.extend(row.image.map(|image| store.pin(&[(Kind::Image, image)])));
+            let both = open_code(&store, &programs, code, &row.mac).and_then(|mapped| {
+                Ok((mapped, row.image.map(|image| store.open_image(image)).transpose()?))
             });
-            let (artifact, image) = match both {
+            let (mapped, image) = match both {
                 Ok(both) => both,
-                Err(reject) => return Ok(Err(reject)),
+                Err(stale) => return Ok(Err(stale)),
             };
             store
                 .put_wasm(digest, &wasm)
                 .map_err(|error| PublishErrorKind::from(error).at(Stage::Store))?;
-            Ok(Ok((artifact, image, row, pins)))
+            Ok(Ok((mapped, image, row, pins)))
         });
         match opened.await? {
-            Ok((artifact, image, row, pins)) => {
+            Ok((code, image, row, pins)) => {
                 let (log, functions) = (String::new(), (0, 0));
-                Ok(Some(Stored {
-                    artifact,
-                    image,
-                    row,
-                    _image: pins,
-                    log,
-                    functions,
-                    reused: true,
-                }))
+                Ok(Some(Stored { code, image, row, _pins: pins, log, functions, reused: true }))
             }
-            Err(Reject::Missing) => Ok(None),
-            Err(reject) => {
-                tracing::warn!(artifact = %key.0, %reject, "an artifact is thrown away and rebuilt");
-                self.metrics.artifact_rejects.inc();
-                self.store.purge(Kind::Artifact, key.0);
+            Err(Stale::Rejected(Reject::Missing)) => Ok(None),
+            Err(stale) => {
+                self.reject_code(code, &stale);
                 Ok(None)
             }
         }
@@ -246,30 +246,42 @@ impl Shared {
         // What is written counts before the next publish asks for room.
         let _commit = self.commits.lock().await;
         let current = self.records.references(true).map_err(|error| at(error.into()))?;
-        let (store, Upload { wasm, digest, key }) = (self.store.clone(), upload.clone());
+        let (store, programs) = (self.store.clone(), self.programs.clone());
+        let Upload { wasm, digest, key } = upload.clone();
         blocking(Stage::Store, move || {
             let at = |kind: PublishErrorKind| kind.at(Stage::Store);
-            let layout = Layout::of(&built.module)
-                .map_err(|error| at(PublishErrorKind::Internal(error.to_string())))?;
-            let parts = layout.parts(&built.module);
-            let needs = (built.code.len() + wasm.len()) as u64 + layout.bytes;
+            let layout = &built.layout;
+            let parts = layout.parts(&built.data);
+            let code_bytes = match &built.code {
+                Code::Own(code) => code.len(),
+                Code::Shared(_) => 0,
+            };
+            let needs = (code_bytes + wasm.len()) as u64 + layout.bytes;
             store.make_room(needs, &current).map_err(|error| at(error.into()))?;
             store.put_wasm(digest, &wasm).map_err(|error| at(error.into()))?;
-            let mac = store.put_artifact(key, &built.code).map_err(|error| at(error.into()))?;
-            // Read back from the disk: what a restart would find is what serves now.
-            let artifact = store.open_artifact(key, &mac).map_err(|reject| at(reject.into()))?;
-            let (mut image, mut pins) = (None, None);
+            let (mapped, code, mut pins) = match built.code {
+                Code::Own(code) => {
+                    let mac = store.put_artifact(key, &code).map_err(|error| at(error.into()))?;
+                    // Read back from the disk: what a restart would find is what serves now.
+                    let artifact =
+                        store.open_artifact(key, &mac).map_err(|reject| at(reject.into()))?;
+                    let mapped = programs.map_code(&artifact).map_err(|error| at(error.into()))?;
+                    (mapped, None, Vec::new())
+                }
+                Code::Shared(kept) => (kept.mapped, Some(kept.key), vec![kept.pins]),
+            };
+            let mut image = None;
             if layout.bytes > 0 {
                 let pin = |image| store.pin(&[(Kind::Image, image)]);
                 let put = store.put_image(layout.bytes, &parts, pin);
                 let (digest, pinned) = put.map_err(|error| at(error.into()))?;
                 image = Some(store.open_image(digest).map_err(|reject| at(reject.into()))?);
-                pins = Some(pinned);
+                pins.push(pinned);
             }
-            let found = image.as_ref().map(VerifiedImage::digest);
-            let row = ArtifactRow { mac, snapshot: built.snapshot, image: found };
+            let (mac, found) = (*mapped.mac(), image.as_ref().map(VerifiedImage::digest));
+            let row = ArtifactRow { mac, snapshot: built.snapshot, image: found, code };
             let (log, functions) = (built.log, built.functions);
-            Ok(Stored { artifact, image, row, _image: pins, log, functions, reused: false })
+            Ok(Stored { code: mapped, image, row, _pins: pins, log, functions, reused: false })
         })
         .await
     }

@@ -9,9 +9,16 @@ use mayfly_store::artifact::store::Part;
 use wasm_encoder::{DataCountSection, DataSection, Module, RawSection, SectionId};
 use wasmparser::{ConstExpr, DataKind, Operator, Parser, Payload};
 
-const WASM_PAGE: u64 = 64 << 10;
+/// A page of wasm, in bytes.
+pub const WASM_PAGE: u64 = 64 << 10;
+/// Granularity of copy-on-write.
+const HOST_PAGE: u64 = 4 << 10;
+/// Holes of an image below this are not worth an entry of their own.
+const HOLE: u64 = 256 << 10;
+/// Runs of an image that are told apart; the last one reaches to the end.
+const RUNS: usize = 64;
 
-/// Where a module's data lie in its bytes, and where they go in memory.
+/// Where data lie in a module's bytes, or a snapshot's, and where they go in memory.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Layout {
     /// The image's length: whole pages of wasm, or zero.
@@ -82,7 +89,15 @@ impl Layout {
         Ok(layout)
     }
 
-    /// The parts of the image, in the order in which they are written, from the module that this is the layout of.
+    /// Of these parts of a memory: where each goes, and where its bytes are.
+    #[must_use]
+    pub fn of_parts(parts: Vec<(u64, Range<usize>)>) -> Self {
+        let end = |(at, range): &(u64, Range<usize>)| at + range.len() as u64;
+        let bytes = parts.iter().map(end).max().unwrap_or(0).next_multiple_of(WASM_PAGE);
+        Self { bytes, parts }
+    }
+
+    /// The parts of the image, in the order in which they are written, from the bytes that this is the layout of.
     #[must_use]
     pub fn parts<'w>(&self, wasm: &'w [u8]) -> Vec<Part<'w>> {
         self.parts.iter().map(|(at, range)| (*at, &wasm[range.clone()])).collect()
@@ -121,6 +136,32 @@ pub fn without_data(wasm: &[u8]) -> wasmparser::Result<Vec<u8>> {
         }
     }
     Ok(module.finish())
+}
+
+/// Bytes of the pages that parts of a memory touch, and where runs of these pages begin and end. A snapshot's parts are
+/// sorted and apart; an upload's segments may overlap, and then this counts a page twice.
+#[must_use]
+pub fn touched(parts: impl IntoIterator<Item = (u64, u64)>) -> (u64, Vec<[u64; 2]>) {
+    let (mut pages, mut seen) = (0, 0);
+    let mut runs: Vec<[u64; 2]> = Vec::new();
+    for (start, length) in parts {
+        if length == 0 {
+            continue;
+        }
+        let runs_full = runs.len() >= RUNS;
+        let first = (start / HOST_PAGE).max(seen);
+        let end = (start + length).div_ceil(HOST_PAGE);
+        pages += end.saturating_sub(first);
+        seen = end.max(seen);
+        match runs.last_mut() {
+            // An upload's segments may come in any order: then a run is only larger than it need be.
+            Some([_, last]) if first * HOST_PAGE <= *last + HOLE || runs_full => {
+                *last = (*last).max(end * HOST_PAGE);
+            }
+            _ => runs.push([first * HOST_PAGE, end * HOST_PAGE]),
+        }
+    }
+    (pages * HOST_PAGE, runs)
 }
 
 /// What a constant expression comes to, if it needs no import.

@@ -15,6 +15,7 @@ pub mod rehearsal;
 pub mod report;
 pub mod restore;
 pub mod self_test;
+pub mod snapshot;
 pub mod symbols;
 pub mod validate;
 
@@ -24,6 +25,7 @@ mod change;
 mod commit;
 mod flow;
 mod init_host;
+mod kept_code;
 mod learn;
 mod profile;
 mod rollout;
@@ -72,7 +74,6 @@ pub fn child_main(verb: Verb) -> ! {
     child::run(verb, |io| match verb {
         Verb::Compile => io.answer(compile::child),
         Verb::Preinit => io.answer(preinit::child),
-        Verb::Probe => io.answer(probe::child),
     })
 }
 
@@ -157,6 +158,8 @@ struct Shared {
     waiting: AtomicUsize,
     rollouts: Rollouts,
     secrets: Secrets,
+    /// Code that was valid before.
+    known: Arc<validate::Known>,
     trials: Trials,
     names: Turns<FunctionName>,
     /// Whose file an artifact's key names is decided by one publish at a time, from its first look to its row.
@@ -202,6 +205,7 @@ impl Publisher {
             rollouts: Rollouts::default(),
             secrets,
             trials: Trials::default(),
+            known: Arc::default(),
             names: Turns::default(),
             keys: Turns::default(),
             commits: Turn::new(()),

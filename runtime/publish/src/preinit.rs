@@ -1,5 +1,5 @@
-//! Runs a module's init once, in a child, and takes the snapshot: wasm again, with the memory and the globals as init
-//! left them. The child runs untrusted code, so the parent takes nothing from it but wasm, and validates that anew.
+//! Runs a module's init once, in a child, and takes the snapshot: the memory and the globals as init left them. The child
+//! runs untrusted code, so the parent takes nothing from it but bytes and numbers, and checks these.
 
 use std::time::{Duration, Instant};
 
@@ -11,15 +11,15 @@ use mayfly_host::engine::codegen::{base_config, load_handed_down};
 use mayfly_host::sandbox::Assets;
 use mayfly_host::traps;
 use serde::{Deserialize, Serialize};
-use wasmparser::ValType;
-use wasmtime::{Engine, Instance, Module, Store, Val};
+use wasmtime::{Engine, Instance, Module, Store};
 use wasmtime_wasi::I32Exit;
-use wasmtime_wizer::{InstanceState, SnapshotVal, Wizer};
 
 use super::init_host::{self, Budget, Forbidden, Guest, Log, OutOfTime, Phase};
+use super::probe::{Ask, PROBE_TIME, ProbeError, Restorer, Said};
+use super::snapshot::{Left, Odd, Runs, Value, global_name};
 use crate::child::{Answer, Caps, ChildError, Children, Verb};
 
-/// What the child is asked for, beside the blobs `[wasm, code, asset*]`.
+/// What the child is asked for, beside the blobs `[code, asset*]`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Job {
     /// The export to run, after `_initialize` if there is one.
@@ -34,9 +34,11 @@ pub struct Job {
     pub table_elements: u64,
     /// How long it may take, in microseconds.
     pub init_us: u64,
+    /// What the snapshot is asked.
+    pub ask: Ask,
 }
 
-/// What the child says, beside the blob `[wasm]` if init ended well.
+/// What the child says, beside the blobs `[places, contents]` of [`Runs`] if init ended well.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Report {
     /// How init ended.
@@ -45,6 +47,8 @@ pub struct Report {
     pub log: String,
     /// How long it ran, in microseconds.
     pub init_us: u64,
+    /// What it left beside its memory's contents, and what the snapshot said, if init ended well.
+    pub left: Option<(Left, Said)>,
 }
 
 /// How init ended.
@@ -71,11 +75,15 @@ pub enum End {
     Trap(String),
 }
 
-/// A module after init.
+/// What init left; untrusted.
 #[derive(Debug)]
 pub struct Snapshotted {
-    /// The module; untrusted.
-    pub wasm: Bytes,
+    /// In globals, and of memory.
+    pub left: Left,
+    /// What is in memory.
+    pub runs: Runs,
+    /// What the snapshot says that it keeps of weights, in bytes.
+    pub weight_bytes: Option<u64>,
     /// What init wrote.
     pub log: String,
 }
@@ -94,6 +102,12 @@ pub enum PreinitError {
         /// What it wrote before.
         log: String,
     },
+    /// What it left cannot be used.
+    #[error(transparent)]
+    Probe(#[from] ProbeError),
+    /// The child's answer is not one of ours.
+    #[error(transparent)]
+    Odd(#[from] Odd),
     /// Init failed.
     #[error("{why}")]
     Failed {
@@ -140,21 +154,22 @@ fn lacking(log: &str) -> Option<String> {
         .then(|| INIT_HINT.to_owned())
 }
 
-/// What a snapshot may have beyond its memory and its module, in bytes: the heads of its segments, and the child's report.
+/// What a child may say beyond the contents of memory, in bytes: its report, and the places of runs, which are 16 bytes for
+/// each two pages at most.
 const PREINIT_ROOM: u64 = 16 << 20;
 
-/// Runs init on code that a compile child made of the instrumented `wasm`.
+/// Runs init on code that a compile child made of the instrumented module.
 ///
 /// # Errors
 /// [`PreinitError`] says how init failed, with its output.
 pub async fn preinit(
     children: &Children,
-    wasm: Bytes,
     code: Bytes,
     assets: &Assets,
     init: &str,
     limits: &Limits,
     native_kernels: bool,
+    ask: Ask,
 ) -> Result<Snapshotted, PreinitError> {
     let job = Job {
         init: init.to_owned(),
@@ -163,13 +178,13 @@ pub async fn preinit(
         memory_bytes: limits.memory_bytes,
         table_elements: limits.table_elements,
         init_us: limits.init_us,
+        ask,
     };
-    let module_bytes = wasm.len() as u64;
-    let blobs = [wasm, code].into_iter().chain(assets.iter().map(|(_, bytes)| bytes.clone()));
-    let time = limits.init() + node::CHILD_GRACE;
+    let blobs = std::iter::once(code).chain(assets.iter().map(|(_, bytes)| bytes.clone()));
+    let time = limits.init() + PROBE_TIME + node::CHILD_GRACE;
     let mut caps = Caps::of_node(time.as_secs());
-    // A snapshot is the module with its memory in it: a child that was taken over must not make this process read more.
-    let room = limits.memory_bytes.saturating_add(module_bytes + PREINIT_ROOM);
+    // A child that was taken over must not make this process read more than a memory.
+    let room = limits.memory_bytes.saturating_add(PREINIT_ROOM);
     caps.output_bytes = caps.output_bytes.min(room);
     let run = children.run::<_, Report>(Verb::Preinit, job, blobs.collect(), caps, time);
     let (report, blobs) = run.await?;
@@ -180,8 +195,12 @@ pub async fn preinit(
     };
     match report.end {
         End::Done => {
-            let wasm = blobs.into_iter().next().unwrap_or_default();
-            Ok(Snapshotted { wasm, log })
+            let mut blobs = blobs.into_iter();
+            let mut next = || blobs.next().unwrap_or_default();
+            let runs = Runs { places: next(), contents: next() };
+            let (left, said) = report.left.ok_or(Odd::NOTHING)?;
+            let weight_bytes = said.judge(limits.memory_bytes)?;
+            Ok(Snapshotted { left, runs, weight_bytes, log })
         }
         End::Forbidden { import, at_request: true } => {
             Err(PreinitError::NeedsRequest { import, log })
@@ -220,9 +239,7 @@ const INIT_HINT: &str = "init runs at deploy with no files, no network, an empty
 /// The child's side.
 pub(crate) fn child(job: Job, blobs: Vec<Bytes>) -> anyhow::Result<Answer<Report>> {
     let mut blobs = blobs.into_iter();
-    let (Some(wasm), Some(code)) = (blobs.next(), blobs.next()) else {
-        anyhow::bail!("no module to run");
-    };
+    let Some(code) = blobs.next() else { anyhow::bail!("no module to run") };
     let mut assets = Assets::default();
     for (name, bytes) in job.assets.iter().zip(blobs) {
         assets.insert(name.clone(), bytes);
@@ -238,26 +255,49 @@ pub(crate) fn child(job: Job, blobs: Vec<Bytes>) -> anyhow::Result<Answer<Report
     };
     let mut store = init_host::store(&engine, assets, budget, &log);
     let linker = init_host::linker(&engine, Phase::Init, job.native_kernels)?;
-    let mut wizer = Wizer::new();
-    wizer.init_func(&job.init);
-    let (context, _) = wizer.instrument(&wasm)?;
     let runtime = runtime()?;
     let start = Instant::now();
     let ran = runtime.block_on(run_init(&mut store, &linker, &module, &job.init));
     let init_us = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
-    let report = |end| Report { end, log: log.text(), init_us };
-    match ran {
-        Ok(instance) => {
-            let mut state = Restored { store: &mut store, instance };
-            let wasm = runtime.block_on(wizer.snapshot(&context, &mut state))?;
-            Ok((report(End::Done), vec![wasm.into()]))
-        }
+    let instance = match ran {
+        Ok(instance) => instance,
         Err(error) => {
             let guest = store.data();
             let left = guest.memory.map_or(&[][..], |memory| memory.data(&store));
-            Ok((report(end_of(&error, guest.limiter.memory_denied(), left)), Vec::new()))
+            let end = end_of(&error, guest.limiter.memory_denied(), left);
+            return Ok((Report { end, log: log.text(), init_us, left: None }, Vec::new()));
         }
+    };
+    let (left, runs) = take(&mut store, &instance);
+    // Its memory and its assets are as much again.
+    drop(store);
+    let linker = init_host::linker(&engine, Phase::Restored, job.native_kernels)?;
+    let budget = Budget { time: PROBE_TIME, ..budget };
+    let restorer = Restorer {
+        engine: &engine,
+        linker: &linker,
+        module: &module,
+        left: &left,
+        runs: &runs,
+        budget,
+    };
+    let said = runtime.block_on(restorer.ask(job.ask))?;
+    let report = Report { end: End::Done, log: log.text(), init_us, left: Some((left, said)) };
+    Ok((report, vec![runs.places, runs.contents]))
+}
+
+/// What init left in an instance. The names of globals are those that instrumenting added.
+fn take(store: &mut Store<Guest>, instance: &Instance) -> (Left, Runs) {
+    let mut left = Left::default();
+    while let Some(global) = instance.get_global(&mut *store, &global_name(left.globals.len())) {
+        let Some(value) = Value::of(&global.get(&mut *store)) else { break };
+        left.globals.push(value);
     }
+    let Some(memory) = store.data().memory else { return (left, Runs::default()) };
+    let memory = memory.data(&*store);
+    left.memory_bytes = memory.len() as u64;
+    let (places, contents) = Runs::of(memory);
+    (left, Runs { places: places.into(), contents: contents.into() })
 }
 
 /// An engine that runs but cannot compile, with a ticker that lives as long as the process.
@@ -333,32 +373,6 @@ fn end_of(error: &wasmtime::Error, memory_denied: bool, memory: &[u8]) -> End {
     match trap {
         Some(wasmtime::Trap::UnreachableCodeReached) => End::Abort(text),
         _ => End::Trap(text),
-    }
-}
-
-/// An instance after init, as wizer wants to see it. The names are those that instrumenting added.
-struct Restored<'s> {
-    store: &'s mut Store<Guest>,
-    instance: Instance,
-}
-
-impl InstanceState for Restored<'_> {
-    async fn global_get(&mut self, name: &str, _: ValType) -> SnapshotVal {
-        let global = self.instance.get_global(&mut *self.store, name);
-        match global.map(|global| global.get(&mut *self.store)) {
-            Some(Val::I32(value)) => SnapshotVal::I32(value),
-            Some(Val::I64(value)) => SnapshotVal::I64(value),
-            Some(Val::F32(bits)) => SnapshotVal::F32(bits),
-            Some(Val::F64(bits)) => SnapshotVal::F64(bits),
-            Some(Val::V128(value)) => SnapshotVal::V128(value.as_u128()),
-            _ => unreachable!("instrumenting exported {name} as a mutable number"),
-        }
-    }
-
-    async fn memory_contents(&mut self, name: &str, contents: impl FnOnce(&[u8]) + Send) {
-        let memory = self.instance.get_memory(&mut *self.store, name);
-        let Some(memory) = memory else { unreachable!("instrumenting exported {name}") };
-        contents(memory.data(&*self.store));
     }
 }
 

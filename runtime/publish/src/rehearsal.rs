@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use mayfly_core::record::{Abi, RevisionRecord, Settings, Snapshot};
 use mayfly_core::{ArtifactKey, Digest, FunctionName, Limits};
+use mayfly_host::program::Beginning;
 use mayfly_host::revision::Revision;
 
 use super::compile::{Job, compile};
@@ -44,7 +45,7 @@ impl Publisher {
         let store = shared.store.clone();
         let mut code = blocking(Stage::Compile, move || Ok(store.read_cache(kept))).await?;
         if code.is_empty() {
-            let job = Job { instrument: None, without_data: true };
+            let job = Job { instrument: false, without_data: true };
             let compiled = compile(&shared.children, module.code, Bytes::new(), job).await;
             code = compiled.map_err(|error| PublishErrorKind::from(error).at(Stage::Compile))?.code;
             let (store, code) = (shared.store.clone(), code.clone());
@@ -83,9 +84,11 @@ impl Shared {
                 .then(|| shared.store.image_in_memory(layout.bytes, &layout.parts(&module)))
                 .transpose()
                 .map_err(|reject| at(reject.into()))?;
+            let beginning = Beginning { image: image.as_ref(), bytes: None };
+            let code = shared.programs.map_code(&artifact).map_err(|error| at(error.into()))?;
             let loaded = shared
                 .programs
-                .load(&artifact, image.as_ref(), Abi::Reactor, None)
+                .load(&code, beginning, Abi::Reactor, None)
                 .map_err(|error| at(error.into()))?;
             Ok((loaded, mac))
         })
@@ -100,6 +103,7 @@ impl Shared {
             artifact: key,
             artifact_mac: mac,
             artifact_bytes: bytes,
+            code: None,
             image: None,
             abi: Abi::Reactor,
             snapshot: Snapshot::NoInit,

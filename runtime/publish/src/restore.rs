@@ -169,7 +169,7 @@ impl Shared {
         // Never closed.
         let turn = self.loads.acquire().await;
         // Nobody makes the file anew while it is judged.
-        let key = self.keys.turn(&loading.record.artifact).await;
+        let key = self.keys.turn(&loading.record.code()).await;
         let (shared, record) = (self.clone(), loading.record.clone());
         let loaded = tokio::task::spawn_blocking(move || {
             shared.reload(&record).map(|module| shared.revision(record.clone(), module))
@@ -177,7 +177,7 @@ impl Shared {
         let loaded = loaded.await;
         let rejected = matches!(&loaded, Ok(Err(stale)) if self.count_reject(stale));
         if rejected {
-            self.store.purge(Kind::Artifact, loading.record.artifact.0);
+            self.store.purge(Kind::Artifact, loading.record.code().0);
         }
         drop((key, turn));
         let name = &loading.record.function;
@@ -240,7 +240,7 @@ impl Shared {
     pub(super) fn throw_away(&self, record: &RevisionRecord, stale: &Stale) {
         tracing::warn!(function = %record.function, version = record.number, reason = %stale, "it is compiled anew");
         if self.count_reject(stale) {
-            self.store.purge(Kind::Artifact, record.artifact.0);
+            self.store.purge(Kind::Artifact, record.code().0);
         }
     }
 
@@ -334,11 +334,12 @@ impl Shared {
         };
         record.artifact = key;
         record.artifact_mac = stored.row.mac;
-        record.artifact_bytes = stored.artifact.bytes();
+        record.artifact_bytes = stored.code.bytes();
+        record.code = stored.row.code;
         record.image = stored.row.image;
         record.snapshot = stored.row.snapshot;
         let assets = assets_at_run_time(&record.snapshot, &module.assets);
-        let loaded = self.try_out(&record, stored.artifact, stored.image, assets).await?;
+        let loaded = self.try_out(&record, stored.code, stored.image, assets).await?;
         let _commit = self.commits.lock().await;
         let written = Written { revision: Some(&record), ..Written::default() };
         self.records

@@ -277,7 +277,7 @@ impl Shared {
         self.check_secrets(&record.settings).map_err(|kind| kind.at(Stage::Switch))?;
         let loaded = {
             // Nobody makes the file anew while it is judged.
-            let _key = self.keys.turn(&record.artifact).await;
+            let _key = self.keys.turn(&record.code()).await;
             let (shared, record) = (self.clone(), record.clone());
             blocking(Stage::Switch, move || Ok(shared.reload(&record))).await?
         };

@@ -23,7 +23,7 @@ use error::database;
 pub use format::check_beside;
 use format::open;
 pub use rows::Written;
-use rows::{all, decode, named, one, put_deployment, put_revision};
+use rows::{all, decode, named, one, put_code, put_deployment, put_revision};
 
 /// Function and number to a [`RevisionRecord`] as JSON.
 const REVISIONS: TableDefinition<'_, (&str, u64), &[u8]> = TableDefinition::new("revisions");
@@ -40,7 +40,8 @@ const ARTIFACTS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("artif
 /// `format` to the version of all this.
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 
-/// What is known of an artifact beside its bytes, to use it for another function of the same module.
+/// What is known of an artifact beside its bytes, to use it for another function of the same module. Code that several
+/// modules' snapshots run on has a row of its own.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ArtifactRow {
     /// Proof over every byte.
@@ -50,6 +51,9 @@ pub struct ArtifactRow {
     /// What its memories begin with.
     #[serde(default)]
     pub image: Option<mayfly_core::Digest>,
+    /// Names its file, if that is shared with other artifacts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<ArtifactKey>,
 }
 
 type Result<T> = std::result::Result<T, RecordsError>;
@@ -219,13 +223,30 @@ impl Records {
         })
     }
 
-    /// What is known of an artifact.
+    /// What is known of an artifact, with the proof of its code as that is now: others may have made it anew.
     pub fn artifact(&self, key: ArtifactKey) -> Result<Option<ArtifactRow>> {
         self.with(|db| {
             let read = db.begin_read().map_err(database)?;
             let artifacts = read.open_table(ARTIFACTS).map_err(database)?;
-            let row = artifacts.get(&key.0.as_bytes()[..]).map_err(database)?;
-            Ok(row.and_then(|bytes| serde_json::from_slice(bytes.value()).ok()))
+            let row = |key: ArtifactKey| -> Result<Option<ArtifactRow>> {
+                let row = artifacts.get(&key.0.as_bytes()[..]).map_err(database)?;
+                Ok(row.and_then(|bytes| serde_json::from_slice(bytes.value()).ok()))
+            };
+            let Some(mut found) = row(key)? else { return Ok(None) };
+            if let Some(code) = found.code.map(row).transpose()?.flatten() {
+                found.mac = code.mac;
+            }
+            Ok(Some(found))
+        })
+    }
+
+    /// Remembers code by itself, so that the next snapshot that runs on it finds it. Forgotten with the last version that
+    /// does, or by the next [`Records::sweep`] if none comes.
+    pub fn put_code(&self, key: ArtifactKey, mac: Mac) -> Result<()> {
+        self.with(|db| {
+            let write = db.begin_write().map_err(database)?;
+            put_code(&write, key, mac)?;
+            write.commit().map_err(database)
         })
     }
 
@@ -286,7 +307,8 @@ impl Records {
                 continue;
             }
             found.insert((Kind::Wasm, record.wasm));
-            found.insert((Kind::Artifact, record.artifact.0));
+            // The row of the one, and the file of the other.
+            found.extend([record.artifact, record.code()].map(|key| (Kind::Artifact, key.0)));
             found.extend(record.image.map(|image| (Kind::Image, image)));
         }
         Ok(found)

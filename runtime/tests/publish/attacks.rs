@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 use mayfly_core::record::Settings;
 use mayfly_publish::child::{Caps, Children, confine, wire};
 use mayfly_publish::preinit::{End, Report};
+use mayfly_publish::probe::Said;
+use mayfly_publish::snapshot::{Left, Value};
 
 use crate::node::{MAYFLY, TestNode, reactor, says, state};
 
@@ -168,32 +170,45 @@ fn an_init_does_not_outlive_its_node() {
     }
 }
 
-/// What a forger hands back in place of a snapshot, by name.
-fn forgery(name: &str) -> Vec<u8> {
+/// What a forger hands back in place of a snapshot, by name: what it says of it, and the blobs.
+fn forgery(name: &str) -> (Option<(Left, Said)>, Vec<Vec<u8>>) {
+    let left = |memory_bytes| {
+        let said = Said::Answers { seeds: None, weights: None };
+        Some((Left { memory_bytes, globals: Vec::new() }, said))
+    };
+    let place = |start: u64, length: u64| [start.to_le_bytes(), length.to_le_bytes()].concat();
     match name {
-        "elf" => std::fs::read(MAYFLY).unwrap()[..4096].to_vec(),
-        "cwasm" => wasmtime::Engine::default().precompile_module(b"\0asm\x01\0\0\0").unwrap(),
-        "nothing" => Vec::new(),
-        "half" => {
-            let whole = wat::parse_str(says("x")).unwrap();
-            whole[..whole.len() / 2].to_vec()
+        "elf" => {
+            let elf = std::fs::read(MAYFLY).unwrap()[..4096].to_vec();
+            (left(1 << 16), vec![elf.clone(), elf])
         }
-        "large" => wat::parse_str(r#"(module (memory (export "memory") 60000))"#).unwrap(),
-        "reaches out" => {
-            wat::parse_str(r#"(module (import "host" "exec" (func)) (memory (export "memory") 1))"#)
-                .unwrap()
+        "nothing" => (None, Vec::new()),
+        "no memory" => (left(0), vec![Vec::new(), Vec::new()]),
+        "large" => (left(60_000 << 16), vec![Vec::new(), Vec::new()]),
+        "no page" => (left((1 << 16) + 1), vec![Vec::new(), Vec::new()]),
+        "reaches out" => (left(1 << 16), vec![place(65_000, 4_096), vec![1; 4_096]]),
+        "less than it says" => (left(1 << 16), vec![place(0, 4_096), vec![1; 100]]),
+        "more than it says" => (left(1 << 16), vec![Vec::new(), vec![1; 100]]),
+        "more globals" => {
+            let mut left = left(1 << 16);
+            left.iter_mut().for_each(|(left, _)| left.globals.push(Value::I32(1)));
+            (left, vec![Vec::new(), Vec::new()])
         }
-        "shared memory" => {
-            wat::parse_str(r#"(module (memory (export "memory") 1 1 shared))"#).unwrap()
-        }
-        // Valid, and yet not the function that was deployed: it has nothing to call.
-        "another module" => wat::parse_str(r#"(module (memory (export "memory") 1))"#).unwrap(),
         _ => panic!("{name}"),
     }
 }
 
-const FORGERIES: [&str; 8] =
-    ["elf", "cwasm", "nothing", "half", "large", "reaches out", "shared memory", "another module"];
+const FORGERIES: [&str; 9] = [
+    "elf",
+    "nothing",
+    "no memory",
+    "large",
+    "no page",
+    "reaches out",
+    "less than it says",
+    "more than it says",
+    "more globals",
+];
 
 #[test]
 #[ignore = "run as a child of publish by the test below"]
@@ -203,8 +218,9 @@ fn forge() {
     // What the test harness has written so far is in the way.
     answer.set_len(0).unwrap();
     answer.rewind().unwrap();
-    let report = Report { end: End::Done, log: String::new(), init_us: 1 };
-    wire::write(&mut answer, &report, &[forgery(&name)]).unwrap();
+    let (left, blobs) = forgery(&name);
+    let report = Report { end: End::Done, log: String::new(), init_us: 1, left };
+    wire::write(&mut answer, &report, &blobs).unwrap();
     std::process::exit(0);
 }
 

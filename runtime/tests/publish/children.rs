@@ -7,6 +7,7 @@ use bytes::Bytes;
 use mayfly_host::engine::codegen::base_config;
 use mayfly_publish::child::{Answer, Caps, ChildError, Children, Verb};
 use mayfly_publish::preinit::{Job, Report};
+use mayfly_publish::probe::Ask;
 
 use crate::node::MAYFLY;
 
@@ -18,8 +19,7 @@ async fn preinit(init: &str, caps: Caps, wall: Duration) -> Result<Answer<Report
         r#"(module (memory (export "memory") 1) (func (export "mayfly_init") {init}))"#
     ))
     .unwrap();
-    let (_, instrumented) =
-        wasmtime_wizer::Wizer::new().init_func("mayfly_init").instrument(&wasm).unwrap();
+    let instrumented = mayfly_publish::snapshot::instrument(&wasm).unwrap();
     let code =
         wasmtime::Engine::new(&base_config()).unwrap().precompile_module(&instrumented).unwrap();
     let job = Job {
@@ -29,8 +29,9 @@ async fn preinit(init: &str, caps: Caps, wall: Duration) -> Result<Answer<Report
         memory_bytes: 1 << 32,
         table_elements: 0,
         init_us: 60_000_000,
+        ask: Ask::default(),
     };
-    let blobs: Vec<Bytes> = vec![wasm.into(), code.into()];
+    let blobs: Vec<Bytes> = vec![code.into()];
     Children::of(MAYFLY).run(Verb::Preinit, job, blobs, caps, wall).await
 }
 
@@ -88,7 +89,7 @@ const CAPS_WALL: Duration = Duration::from_secs(30);
 
 #[test]
 fn a_hidden_verb_by_hand_is_refused() {
-    for verb in ["__compile", "__preinit", "__probe"] {
+    for verb in ["__compile", "__preinit"] {
         let output = std::process::Command::new(MAYFLY).arg(verb).output().unwrap();
         assert_eq!(output.status.code(), Some(70));
         let text = String::from_utf8_lossy(&output.stderr).into_owned();

@@ -1,5 +1,7 @@
 //! What a deploy changes, and what it leaves alone.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -85,40 +87,99 @@ async fn the_same_module_is_compiled_once() {
     assert!(!report.reused, "init may see the memory limit");
 }
 
+/// Answers with its model's first byte, and takes as many pages of memory in init as the second one says.
+fn model(model: &str) -> Vec<u8> {
+    let reads = r#"(data (i32.const 3000) "model") (func (export "mayfly_init")
+        (drop (call $asset_read (i32.const 3000) (i32.const 5) (i64.const 0) (i32.const 0) (i32.const 1)))
+        (drop (call $asset_read (i32.const 3000) (i32.const 5) (i64.const 1) (i32.const 8) (i32.const 1)))
+        (drop (memory.grow (i32.sub (i32.load8_u (i32.const 8)) (i32.const 48)))))"#;
+    with_section(wat::parse_str(reactor(1, reads)).unwrap(), "mayfly.asset/model", model.as_bytes())
+}
+
+fn memory_bytes(report: &PublishReport) -> u64 {
+    report.record.snapshot.memory_bytes().unwrap()
+}
+
 #[tokio::test]
 async fn another_model_on_the_same_code_is_not_compiled_again() {
     let state = state();
     let node = TestNode::open(state.path());
-    let module = |model: &[u8]| {
-        let reads = r#"(data (i32.const 3000) "model") (func (export "mayfly_init") (drop
-            (call $asset_read (i32.const 3000) (i32.const 5) (i64.const 0) (i32.const 0) (i32.const 1))))"#;
-        with_section(wat::parse_str(reactor(1, reads)).unwrap(), "mayfly.asset/model", model)
-    };
-    let first = node.deploy_wasm("a", module(b"1"), Settings::default()).await.unwrap();
+    let first = node.deploy_wasm("a", model("10"), Settings::default()).await.unwrap();
     assert!(first.functions_compiled > 0);
-    // The compiler may give a function a second key (publish/compile.rs says why), which is kept as well: so not always
-    // the second deploy, but before long one that compiles nothing.
-    let mut all_cached = None;
-    for model in 2..=20 {
-        let model = model.to_string();
-        let next =
-            node.deploy_wasm("b", module(model.as_bytes()), Settings::default()).await.unwrap();
-        assert!(!next.reused);
-        assert!(next.functions_compiled < first.functions_compiled, "{next:?}");
-        assert_eq!(node.get("/b").await.1, model[..1]);
-        if next.functions_compiled == 0 {
-            all_cached = Some(next);
-            break;
-        }
+    let compiles = node.compiles();
+    let next = node.deploy_wasm("b", model("23"), Settings::default()).await.unwrap();
+    assert!(!next.reused, "init runs");
+    let stages: Vec<_> = next.record.stages.iter().map(|time| time.stage.as_str()).collect();
+    assert_eq!(stages, ["validate", "preinit", "store", "activate"]);
+    assert_eq!((next.functions_compiled, next.functions_cached), (0, 0));
+    assert_eq!(node.compiles(), compiles);
+    assert_eq!(files(state.path(), "artifacts").len(), 1, "one file of code");
+    assert_eq!(files(state.path(), "images").len(), 2);
+    assert_eq!(memory_bytes(&next) - memory_bytes(&first), 3 << 16, "each has its own memory");
+    for _ in 0..3 {
+        assert_eq!((node.get("/a").await.1, node.get("/b").await.1), ("1".into(), "2".into()));
     }
-    let all_cached = all_cached.expect("something is compiled with each model");
-    let stages: Vec<_> = all_cached.record.stages.iter().map(|time| time.stage.as_str()).collect();
-    assert_eq!(
-        stages,
-        ["validate", "preinit", "compile", "store", "activate"],
-        "init runs on kept code"
-    );
-    assert_eq!(node.get("/a").await.1, "1");
+    // Whoever made the code may go, and it stays for the other.
+    assert!(node.publisher.remove(&name("a")).await.unwrap());
+    drop(node);
+    let node = TestNode::open(state.path());
+    assert_eq!(node.publisher.restore().await.unwrap().ready, 1);
+    assert_eq!(node.get("/b").await.1, "2");
+    node.deploy_wasm("c", model("30"), Settings::default()).await.unwrap();
+    assert_eq!((node.get("/c").await.1, node.compiles()), ("3".into(), 0));
+    for function in ["b", "c"] {
+        assert!(node.publisher.remove(&name(function)).await.unwrap());
+    }
+    assert!(files(state.path(), "artifacts").is_empty(), "it goes with the last one");
+    node.deploy_wasm("d", model("40"), Settings::default()).await.unwrap();
+    assert_eq!(node.get("/d").await.1, "4");
+}
+
+#[tokio::test]
+async fn code_that_models_share_is_made_anew_for_all_when_it_is_damaged() {
+    let state = state();
+    let node = TestNode::open(state.path());
+    for (function, data) in [("a", "10"), ("b", "20")] {
+        node.deploy_wasm(function, model(data), Settings::default()).await.unwrap();
+    }
+    drop(node);
+    let [file] = files(state.path(), "artifacts").try_into().unwrap();
+    let mut code = fs::read(&file).unwrap();
+    let middle = code.len() / 2;
+    code[middle] ^= 1;
+    fs::remove_file(&file).unwrap();
+    fs::write(&file, code).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o400)).unwrap();
+    let node = TestNode::open(state.path());
+    assert_eq!(node.publisher.restore().await.unwrap().ready, 0);
+    for (function, said) in [("a", "1"), ("b", "2")] {
+        node.ready(function).await;
+        assert_eq!(node.get(&format!("/{function}")).await.1, said);
+    }
+    assert_eq!(files(state.path(), "artifacts").len(), 1);
+    drop(node);
+    let node = TestNode::open(state.path());
+    assert_eq!(node.publisher.restore().await.unwrap().ready, 2, "and is kept so");
+}
+
+#[tokio::test]
+async fn globals_that_init_leaves_otherwise_are_other_code() {
+    let state = state();
+    let node = TestNode::open(state.path());
+    let counts = r#"(data (i32.const 3000) "model") (global $kept (mut i32) (i32.const 0))
+        (func (export "mayfly_init")
+            (drop (call $asset_read (i32.const 3000) (i32.const 5) (i64.const 0) (i32.const 0) (i32.const 1)))
+            (global.set $kept (i32.load8_u (i32.const 0))) (i32.store8 (i32.const 0) (i32.const 0)))
+        (func (export "mayfly_seed_probe") (result i64)
+            (if (i32.eqz (global.get $kept)) (then unreachable))
+            (drop (call $random (i32.const 2048) (i32.const 8))) (i64.load (i32.const 2048)))"#;
+    let counts = wat::parse_str(reactor(1, counts)).unwrap();
+    let with = |model: &[u8]| with_section(counts.clone(), "mayfly.asset/model", model);
+    for (function, model) in [("a", b"1"), ("b", b"2"), ("c", b"1")] {
+        node.deploy_wasm(function, with(model), Settings::default()).await.unwrap();
+    }
+    assert_eq!(files(state.path(), "artifacts").len(), 2);
+    assert_eq!(node.get("/b").await.0, 200);
 }
 
 #[tokio::test]

@@ -270,6 +270,9 @@ caps! {
     GUARD_REQUESTS: u64 = 200, written_count;
     /// Bytes of compiled functions kept for one body of code, so that its next model compiles in seconds.
     CODE_CACHE_BYTES: usize = 256 << 20, written_size;
+    /// Bodies of code that are remembered to be valid, so that the next model of a runner is not looked at function by
+    /// function: of each a digest is kept.
+    KNOWN_CODE: usize = 64, written_count;
     /// Bytes of the artifact store before the oldest unused artifact goes.
     STORE_BYTES: u64 = 20 * GIB, written_size;
     /// Bytes that a publish leaves free on the state directory's disk, so that the database can always commit.

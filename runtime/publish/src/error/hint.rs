@@ -9,7 +9,6 @@ use super::{PublishError, PublishErrorKind};
 use crate::child::ChildError;
 use crate::compile::CompileError;
 use crate::preinit::PreinitError;
-use crate::probe::ProbeError;
 
 impl PublishError {
     /// What to do about it; nothing where the function's init said that itself.
@@ -49,13 +48,9 @@ impl PublishError {
                 "the module is valid, but over a limit of the compiler; split its largest functions".into()
             }
             PublishErrorKind::Compile(CompileError::Child(ChildError::Killed))
-            | PublishErrorKind::Preinit(PreinitError::Child(ChildError::Killed))
-            | PublishErrorKind::Probe(ProbeError::Child(ChildError::Killed)) => {
+            | PublishErrorKind::Preinit(PreinitError::Child(ChildError::Killed)) => {
                 "try again when more of the machine's memory is free, or let it take less to compile and to prepare"
                     .into()
-            }
-            PublishErrorKind::Probe(ProbeError::Child(ChildError::Wall(_))) => {
-                "the machine was too busy to look at the snapshot in time: deploy again when it is less so".into()
             }
             PublishErrorKind::Compile(CompileError::Child(error)) if error.is_limit() => {
                 "the module takes too much to compile: strip what it does not need, or build it with less inlining"
@@ -64,7 +59,7 @@ impl PublishError {
             PublishErrorKind::Preinit(PreinitError::Child(error)) if error.is_limit() => {
                 "init takes too much: do less in it, or use a smaller model".into()
             }
-            PublishErrorKind::Probe(ProbeError::Equal(_) | ProbeError::Failed(_)) => {
+            PublishErrorKind::Preinit(PreinitError::Probe(_)) => {
                 "draw fresh seeds when an instance is restored, as the crate `mayfly` does; see docs/abi.md".into()
             }
             PublishErrorKind::Store(StoreError::Full { .. }) => {

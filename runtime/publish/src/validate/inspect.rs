@@ -13,14 +13,8 @@ use wasmparser::{
 };
 
 use super::Refusal;
+use crate::image::{WASM_PAGE, touched};
 
-const WASM_PAGE: u64 = 64 << 10;
-/// Granularity of copy-on-write.
-const HOST_PAGE: u64 = 4 << 10;
-/// Holes of an image below this are not worth an entry of their own.
-const HOLE: u64 = 256 << 10;
-/// Runs of an image that are told apart; the last one reaches to the end.
-const RUNS: usize = 64;
 /// Names in an error message.
 const NAMES_SHOWN: usize = 10;
 
@@ -55,9 +49,13 @@ struct Exports {
 }
 
 /// Takes a module apart that has been validated.
-pub(super) fn inspect(wasm: &[u8], types: TypesRef<'_>) -> Result<Inspection, Refusal> {
+pub(super) fn inspect(
+    wasm: &[u8],
+    types: TypesRef<'_>,
+    known: Option<&[&'static str]>,
+) -> Result<Inspection, Refusal> {
     let mut exports = Exports { functions: Vec::new(), memory: false };
-    let mut obstacles = Vec::new();
+    let mut obstacles = known.unwrap_or_default().to_vec();
     let mut assets = Vec::new();
     let (mut memory_bytes, mut tables, mut table_elements) = (None, 0, 0);
     let (mut image_bytes, mut image) = (0, Vec::new());
@@ -90,9 +88,11 @@ pub(super) fn inspect(wasm: &[u8], types: TypesRef<'_>) -> Result<Inspection, Re
                     exports.add(&export.map_err(parser)?, types);
                 }
             }
-            Payload::CodeSectionEntry(body) => scan(&body, &mut obstacles).map_err(parser)?,
+            Payload::CodeSectionEntry(body) if known.is_none() => {
+                scan(&body, &mut obstacles).map_err(parser)?;
+            }
             Payload::DataSection(section) => {
-                (image_bytes, image) = touched(section).map_err(parser)?;
+                (image_bytes, image) = touched(placed(section).map_err(parser)?);
             }
             Payload::CustomSection(section) => {
                 assets.extend(asset(&section)?);
@@ -245,35 +245,17 @@ fn asset(
     Ok(Some((name.to_owned(), start..start + section.data().len())))
 }
 
-/// Bytes of the pages that active segments touch, and their runs. Segments of a snapshot are sorted and apart; those of an upload may overlap, and
-/// then this counts a page twice.
-fn touched(section: wasmparser::DataSectionReader<'_>) -> wasmparser::Result<(u64, Vec<[u64; 2]>)> {
-    let (mut pages, mut seen) = (0, 0);
-    let mut runs: Vec<[u64; 2]> = Vec::new();
+/// Where active segments go, and how long they are.
+fn placed(section: wasmparser::DataSectionReader<'_>) -> wasmparser::Result<Vec<(u64, u64)>> {
+    let mut parts = Vec::new();
     for data in section {
         let data = data?;
         let DataKind::Active { offset_expr, .. } = data.kind else { continue };
-        let Operator::I32Const { value } = offset_expr.get_operators_reader().read()? else {
-            continue;
-        };
-        if data.data.is_empty() {
-            continue;
-        }
-        let start = u64::from(value.cast_unsigned());
-        let runs_full = runs.len() >= RUNS;
-        let first = (start / HOST_PAGE).max(seen);
-        let end = (start + data.data.len() as u64).div_ceil(HOST_PAGE);
-        pages += end.saturating_sub(first);
-        seen = end.max(seen);
-        match runs.last_mut() {
-            // An upload's segments may come in any order: then a run is only larger than it need be.
-            Some([_, last]) if first * HOST_PAGE <= *last + HOLE || runs_full => {
-                *last = (*last).max(end * HOST_PAGE);
-            }
-            _ => runs.push([first * HOST_PAGE, end * HOST_PAGE]),
+        if let Operator::I32Const { value } = offset_expr.get_operators_reader().read()? {
+            parts.push((u64::from(value.cast_unsigned()), data.data.len() as u64));
         }
     }
-    Ok((pages * HOST_PAGE, runs))
+    Ok(parts)
 }
 
 fn note(obstacles: &mut Vec<&'static str>, what: &'static str) {

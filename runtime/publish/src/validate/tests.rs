@@ -225,7 +225,7 @@ fn a_snapshot_is_measured_in_pages() {
         r#"(module {ENTRY} (data (i32.const 10) "a") (data (i32.const 4000) "{}") (data (i32.const 60000) "b"))"#,
         "x".repeat(200)
     ));
-    let found = validate_snapshot(&module, &Limits::default()).unwrap();
+    let found = super::check(&module, &Limits::default()).unwrap();
     assert_eq!((found.image_bytes, found.memory_bytes), (3 * 4096, 65536));
     assert_eq!(found.image, [[0, 15 * 4096]]);
 }
@@ -295,4 +295,26 @@ fn data_anywhere_in_a_memory_are_an_image() {
     );
     let many = [b"\0asm\x01\0\0\0".to_vec(), section(11, &[0xa1, 0x8d, 0x06])].concat();
     refused(validate(&many.into(), &limits), "100000 data segments", "--gc-sections");
+}
+
+#[test]
+fn code_that_is_known_is_not_looked_at_again_and_all_else_is() {
+    let module = |rest: &str| {
+        wasm(&format!(
+            r#"(module {rest} {ENTRY} (table 2 funcref) (func (export "wizer-initialize")
+                (drop (table.grow (ref.null func) (i32.const 1)))))"#
+        ))
+    };
+    let known = Known::default();
+    let again = |wasm: &Bytes| validate_again(wasm, &Limits::default(), &known);
+    let first = again(&module("")).unwrap();
+    let asset = r#"(@custom "mayfly.asset/a" "x")"#;
+    let second = again(&module(asset)).unwrap();
+    assert_eq!(first.digest, second.digest, "assets are no code");
+    assert!(matches!(first.plan, Plan::Refused { .. }) && first.plan == second.plan);
+    assert_eq!(second.assets.iter().count(), 1);
+    refused(again(&module(r#"(import "host" "exec" (func))"#)), "", "");
+    refused(again(&module("(func (result i32))")), "", "");
+    let small = Limits { table_elements: 1, ..Limits::default() };
+    refused(validate_again(&module(""), &small, &known), "table", "");
 }

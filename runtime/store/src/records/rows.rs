@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use mayfly_core::FunctionName;
 use mayfly_core::deployment::Deployment;
 use mayfly_core::limits::node;
-use mayfly_core::record::RevisionRecord;
+use mayfly_core::record::{RevisionRecord, Snapshot};
+use mayfly_core::{ArtifactKey, FunctionName, Mac};
 use redb::{Database, ReadableDatabase as _, ReadableTable, TableDefinition, WriteTransaction};
 use serde::de::DeserializeOwned;
 
@@ -28,10 +28,25 @@ pub(super) fn put_revision(write: &WriteTransaction, record: &RevisionRecord) ->
     let mut revisions = write.open_table(REVISIONS).map_err(database)?;
     let json = serde_json::to_vec(record)?;
     revisions.insert((name, record.number), json.as_slice()).map_err(database)?;
-    let mut artifacts = write.open_table(ARTIFACTS).map_err(database)?;
     let (mac, snapshot, image) = (record.artifact_mac, record.snapshot.clone(), record.image);
-    let json = serde_json::to_vec(&ArtifactRow { mac, snapshot, image })?;
-    artifacts.insert(&record.artifact.0.as_bytes()[..], json.as_slice()).map_err(database)?;
+    let row = ArtifactRow { mac, snapshot, image, code: record.code };
+    put_artifact(write, record.artifact, &row)?;
+    // Once more: a removal may have swept it since it was made.
+    record.code.map_or(Ok(()), |code| put_code(write, code, mac))
+}
+
+pub(super) fn put_code(write: &WriteTransaction, key: ArtifactKey, mac: Mac) -> Result<()> {
+    put_artifact(
+        write,
+        key,
+        &ArtifactRow { mac, snapshot: Snapshot::NoInit, image: None, code: None },
+    )
+}
+
+fn put_artifact(write: &WriteTransaction, key: ArtifactKey, row: &ArtifactRow) -> Result<()> {
+    let mut artifacts = write.open_table(ARTIFACTS).map_err(database)?;
+    let json = serde_json::to_vec(row)?;
+    artifacts.insert(&key.0.as_bytes()[..], json.as_slice()).map_err(database)?;
     Ok(())
 }
 

@@ -102,6 +102,7 @@ fn record(function: &FunctionName, number: u64, routes: &[&str]) -> RevisionReco
         artifact: ArtifactKey(digest),
         artifact_mac: Mac::from_bytes([0; 32]),
         artifact_bytes: 1,
+        code: None,
         image: None,
         abi: mayfly_core::record::Abi::Command,
         snapshot: Snapshot::NoInit,

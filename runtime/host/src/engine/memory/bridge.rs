@@ -123,7 +123,8 @@ unsafe impl MemoryCreator for Creator {
         if reserved.is_some_and(|bytes| bytes > MEMORY_BYTES) || guard > GUARD_BYTES {
             return Err(format!("{reserved:?} and {guard} bytes are more than an arena has"));
         }
-        if minimum != arena.bytes() {
+        // More than that is a snapshot's: its code is that of the module without one.
+        if minimum > arena.bytes() {
             return Err(format!("a memory of {} bytes for {minimum}", arena.bytes()));
         }
         Ok(Box::new(Linear(arena)))
