@@ -4,6 +4,9 @@ ARG BUILDER=docker.io/library/rust:1.95-bookworm
 ARG RUNTIME=docker.io/library/debian:12-slim
 
 FROM ${BUILDER} AS build
+# For the script runner, which has QuickJS in it.
+RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends clang lld llvm wasi-libc libclang-rt-dev-wasm32 \
+    && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY Cargo.toml Cargo.lock rust-toolchain.toml Makefile README.md LICENSE CHANGELOG.md ./
 COPY .cargo .cargo

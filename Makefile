@@ -14,7 +14,7 @@ PROFILE ?= release
 MAYFLY := $(TARGET_DIR)/$(if $(DEBUG),debug,$(PROFILE))/mayfly
 STATE ?= state
 
-.PHONY: help run small-guests model-guests build dist guests toolchain test fmt lint docs-check unit deny clean-state \
+.PHONY: help run small-guests model-guests script-guest build dist guests toolchain test fmt lint docs-check unit deny clean-state \
 	bench bench-quick bench-full bench-models bench-peers bench-bin
 
 help: ## What there is to make
@@ -45,7 +45,7 @@ dist: guests ## What is handed to others, in one archive: the program (thin LTO,
 	$(CARGO) build --profile dist --bin mayfly
 	runtime/dist.sh $(TARGET_DIR)/dist $(GUESTS)
 
-guests: small-guests model-guests ## The sample functions, as .wasm
+guests: small-guests model-guests script-guest ## The sample functions, as .wasm
 
 # Apart: built together, the small ones would get the features that the models ask of the SDK, and tract with them.
 small-guests: toolchain
@@ -55,6 +55,14 @@ model-guests: toolchain
 	$(CARGO) build --profile guest --target $(GUEST_TARGET) $(addprefix -p ,$(MODELS))
 	# Where `mayfly deploy model.onnx` looks for it: beside the binary.
 	@$(if $(filter runner,$(MODELS)),mkdir -p $(dir $(MAYFLY)) && cp $(GUESTS)/runner.wasm $(dir $(MAYFLY)))
+
+# QuickJS is C. Without clang and wasi-libc this is said loudly and stops nothing; tests of scripts are skipped then.
+script-guest: toolchain ## What `mayfly deploy app.js` packs a script into
+	@mkdir -p $(dir $(MAYFLY)) && rm -f $(dir $(MAYFLY))script.wasm
+	@if { $(WASI_TOOLS); } >/dev/null 2>&1; then \
+		$(CARGO) build --profile guest --target $(GUEST_TARGET) -p script && cp $(GUESTS)/script.wasm $(dir $(MAYFLY)); \
+	else rm -f $(GUESTS)/script.wasm; \
+		echo "SKIPPED: script.wasm was not built: run make toolchain-c (Debian: $(WASI_PACKAGES))"; fi
 
 toolchain:
 	@rustup target list --installed 2>/dev/null | grep -qx $(GUEST_TARGET) || rustup target add $(GUEST_TARGET)
@@ -67,6 +75,8 @@ fmt:
 lint:
 	$(CARGO) clippy --all-targets -- -D warnings
 	$(CARGO) clippy --profile guest --target $(GUEST_TARGET) -p mayfly --all-features $(addprefix -p ,$(SMALL) $(MODELS)) -- -D warnings
+	@if { $(WASI_TOOLS); } >/dev/null 2>&1; then $(CARGO) clippy --profile guest --target $(GUEST_TARGET) -p script -- -D warnings; \
+	else echo "SKIPPED: functions/script was not looked at: run make toolchain-c"; fi
 
 docs-check:
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps $(addprefix -p mayfly-,bench runtime core oip observe store host publish serve admin abi) -p mayfly

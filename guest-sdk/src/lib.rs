@@ -163,6 +163,18 @@ pub trait Function: Sized + 'static {
     /// # Errors
     /// See [Errors](crate#errors).
     fn handle(&self, request: Request) -> Result<Response>;
+
+    /// A number that a generator of the function's own gives first in an instance, if it has one: publish asks for it in
+    /// two restores of the snapshot, and they must differ. Rust's hash seeds are looked at in any case.
+    fn seed(&self) -> Option<u64> {
+        None
+    }
+}
+
+/// Fills `buffer` with fresh random bytes. In [`Function::init`] they are a constant.
+pub fn fill_random(buffer: &mut [u8]) {
+    // A host that has none ends the instance rather than giving zeros for secrets.
+    assert!(host::random(buffer), "the host has no random numbers");
 }
 
 /// Notes the time since the request's arrival under `id` (0 to 7); the host shows it in `Server-Timing`.
@@ -232,7 +244,7 @@ macro_rules! export {
 
             #[cfg_attr(target_family = "wasm", unsafe(no_mangle))]
             extern "C" fn mayfly_seed_probe() -> i64 {
-                entry::seed_probe()
+                entry::seed_probe(function())
             }
 
             #[cfg_attr(target_family = "wasm", unsafe(no_mangle))]

@@ -31,6 +31,11 @@ pub(crate) fn locate() -> bool {
     found.is_some()
 }
 
+/// Whether [`renew`] has something to draw anew.
+pub(crate) fn is_located() -> bool {
+    SLOT.load(Ordering::Relaxed) != 0
+}
+
 /// Draws new keys; does nothing if [`locate`] found none, so that a host without init still serves.
 pub(crate) fn renew() {
     let address = SLOT.load(Ordering::Relaxed);

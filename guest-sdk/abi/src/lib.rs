@@ -49,6 +49,12 @@ pub const SECTION_OPERATORS: &str = "mayfly.operators";
 /// `functions/runner/src/config.rs`, so that a runner of another build is not uploaded.
 pub const RUNNER_CONFIG: u32 = 1;
 
+/// Custom section of the stock script runner: [`SCRIPT_CONFIG`] as four bytes, little end first.
+pub const SECTION_SCRIPT: &str = "mayfly.script";
+/// Version of the configuration that `mayfly deploy app.js` packs into the stock script runner. It goes up with each change
+/// of `functions/script/src/config.rs`.
+pub const SCRIPT_CONFIG: u32 = 1;
+
 /// Returned by `request_body_read` when the client went away or sent a malformed body.
 pub const ERR_BODY: i32 = -1;
 /// Returned by `response_start` and `response_write` when the client no longer listens.

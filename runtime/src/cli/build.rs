@@ -8,6 +8,7 @@ use mayfly_runtime::dev::command::CommandError;
 use mayfly_runtime::dev::project::{BuildError, Built, Project};
 use mayfly_runtime::dev::toolchain::{self, Toolchain};
 
+use super::script::ScriptArgs;
 use super::{Failure, code, output};
 
 /// Build a function as its function.toml says, and see whether the result can be deployed. Needs no node.
@@ -28,6 +29,11 @@ impl Build {
             Built::Module(bytes, report) => {
                 let size = human_size(bytes.len() as u64);
                 output::line(format_args!("{shown}: {size}, can be deployed, as a {}", report.kind))
+            }
+            Built::Script => {
+                let packed = ScriptArgs::default().pack(&project.output())?;
+                let files = packed.files.iter().map(|(_, bytes)| bytes).sum();
+                output::line(format_args!("{shown}: a script, {}", human_size(files)))
             }
             Built::Model(bytes) => {
                 let size = human_size(bytes.len() as u64);

@@ -11,6 +11,7 @@ use mayfly_runtime::check::{self, Report, Unfit};
 use serde_json::json;
 
 use super::model::{self, ModelArgs, Seen};
+use super::script::{self, ScriptArgs};
 use super::{Failure, Printing, code, output};
 
 /// Say what a file is, whether it can be deployed, and what to change if not. Needs no node.
@@ -24,6 +25,11 @@ pub(crate) struct Check {
     #[command(flatten)]
     model: ModelArgs,
     #[command(flatten)]
+    script: ScriptArgs,
+    /// Write the module that a deploy of a script would upload.
+    #[arg(long, value_name = "FILE", help_heading = "Scripts")]
+    write: Option<PathBuf>,
+    #[command(flatten)]
     printing: Printing,
 }
 
@@ -35,6 +41,9 @@ impl Check {
             limits.set(limit).map_err(|why| Failure::new(code::USAGE, why))?;
         }
         self.model.fit(&self.path)?;
+        if script::is_script(&self.path) {
+            return self.script(&shown);
+        }
         let file = self.read()?;
         if model::is_model(&self.path) {
             return self.model(&shown, &file);
@@ -61,6 +70,34 @@ impl Check {
             return Err(failed(&format_args!("it has {}, too much to deploy", human_size(size))));
         }
         std::fs::read(&self.path).map_err(|why| failed(&why))
+    }
+
+    fn script(&self, shown: &str) -> Result<(), Failure> {
+        let packed = match self.script.pack(&self.path) {
+            Ok(packed) => packed,
+            Err(failure) => {
+                if self.printing.json() {
+                    output::json(&json!({ "kind": "script", "why": failure.text }))?;
+                }
+                return Err(failure);
+            }
+        };
+        if let Some(to) = &self.write {
+            std::fs::write(to, &packed.wasm).map_err(|why| {
+                Failure::new(code::FAILED, format!("cannot write {}: {why}", to.display()))
+            })?;
+        }
+        if self.printing.json() {
+            return output::json(&json!({ "kind": "script", "files": packed.files }));
+        }
+        output::line(format_args!("{shown}: a script"))?;
+        for (name, bytes) in &packed.files {
+            let name = escape(name.as_bytes());
+            output::line(format_args!("  file       {name} ({})", human_size(*bytes)))?;
+        }
+        output::line(format_args!(
+            "nothing here speaks against it: `mayfly deploy {shown}` runs its top level"
+        ))
     }
 
     fn model(&self, shown: &str, file: &[u8]) -> Result<(), Failure> {

@@ -18,19 +18,20 @@ use super::client::{Client, lines, refusal};
 use super::deployment;
 use super::model::{self, ModelArgs, Packed};
 use super::output::{self, number, text};
+use super::script::{self, ScriptArgs};
 use super::{Connection, Failure, Printing, code};
 
 /// Bytes of a request's target at most: hyper takes 65,534.
 const TARGET_BYTES: usize = 60 << 10;
 
-/// Deploy a module or an ONNX model, or a new version of it.
+/// Deploy a module, a script or an ONNX model, or a new version of it.
 ///
 /// What was deployed before serves until the new version is ready, and goes on serving if the deploy fails. Without a path,
 /// the function of this directory is built and deployed, with the settings of its function.toml.
 #[derive(Debug, Args)]
 pub(crate) struct Deploy {
-    /// The module, core WebAssembly for wasm32-wasip1; or a model, as model.onnx [default: what function.toml here says,
-    /// built first].
+    /// The module, core WebAssembly for wasm32-wasip1; a script, as app.js or app.ts, or its directory; or a model, as
+    /// model.onnx [default: what function.toml here says, built first].
     path: Option<PathBuf>,
     /// Deploy what function.toml names as it is, without building it first.
     #[arg(long, conflicts_with = "path")]
@@ -74,6 +75,8 @@ pub(crate) struct Deploy {
     placing: Placing,
     #[command(flatten)]
     model: ModelArgs,
+    #[command(flatten)]
+    script: ScriptArgs,
     #[command(flatten)]
     printing: Printing,
     #[command(flatten)]
@@ -126,8 +129,10 @@ impl Reset {
 
 impl Deploy {
     pub(super) async fn run(mut self) -> Result<(), Failure> {
-        if self.path.is_none() {
-            self.read_project(Path::new("."))?;
+        match self.path.clone() {
+            None => self.read_project(Path::new("."))?,
+            Some(dir) if dir.is_dir() => self.read_directory(&dir)?,
+            Some(_) => {}
         }
         let name = self.function()?;
         let human = !self.printing.json();
@@ -137,6 +142,10 @@ impl Deploy {
         let client = self.connection.open()?;
         let (wasm, notes) = match is_model {
             true => self.pack(&file, &name, &client).await?,
+            false if script::is_script(self.path()) => {
+                let packed = self.script.pack(self.path())?;
+                (packed.wasm, packed.notes)
+            }
             false => (std::mem::take(&mut file), Vec::new()),
         };
         let mut target = self.target(&name)?;

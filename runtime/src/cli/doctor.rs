@@ -14,6 +14,7 @@ use rustix::process::{Resource, getrlimit};
 
 use super::build::open;
 use super::model::ModelArgs;
+use super::script::ScriptArgs;
 use super::{Connection, Failure, code, output};
 
 /// Arenas of instances are laid out over holes of memory that only this Linux can give back as they need it.
@@ -61,6 +62,7 @@ impl Doctor {
         let project = self.dir.join(FILE).is_file().then(|| open(&self.dir)).transpose()?;
         findings.extend(toolchains(project.as_ref(), &self.dir));
         findings.push(("runner", runner(project.as_ref())));
+        findings.push(("scripts", script_runner(project.as_ref())));
         findings.extend([3000, 3001].map(|port| ("port", listening(port))));
         findings.push(("node", self.node().await));
         let mut bad = 0;
@@ -159,8 +161,18 @@ fn toolchains(project: Option<&Project>, dir: &Path) -> Vec<(&'static str, Findi
 /// What models are packed into.
 fn runner(project: Option<&Project>) -> Finding {
     let needed = project.is_some_and(Project::is_model);
-    match ModelArgs::default().runner_found() {
-        Ok(()) => Finding::Good("models can be deployed without code".to_owned()),
+    stock(needed, ModelArgs::default().runner_found(), "models can be deployed without code")
+}
+
+/// What scripts are packed into.
+fn script_runner(project: Option<&Project>) -> Finding {
+    let needed = project.is_some_and(Project::is_script);
+    stock(needed, ScriptArgs::default().runner_found(), "JavaScript and TypeScript can be deployed")
+}
+
+fn stock(needed: bool, found: Result<(), Failure>, good: &str) -> Finding {
+    match found {
+        Ok(()) => Finding::Good(good.to_owned()),
         Err(why) => {
             let mut lines = why.text.lines();
             let what = lines.next().unwrap_or_default().to_owned();

@@ -20,6 +20,7 @@ use mayfly_runtime::dev::project::{Built, Project};
 use tokio::runtime::Runtime;
 
 use super::model::ModelArgs;
+use super::script::ScriptArgs;
 use super::{Failure, code};
 use crate::Parts;
 
@@ -121,6 +122,10 @@ impl Local {
         };
         let model = match built {
             Built::Module(wasm, _) => return Ok((publish(wasm.into(), settings)?, Vec::new())),
+            Built::Script => {
+                let packed = ScriptArgs::default().pack(&project.output())?;
+                return Ok((publish(packed.wasm, settings)?, packed.notes));
+            }
             Built::Model(model) => model,
         };
         let mut arguments = model_arguments(&manifest.model, &project.dir);

@@ -12,11 +12,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use mayfly_core::limits::node;
-use mayfly_core::units::{format_size, human_size};
 use serde_json::{Value, json};
-use wasm_encoder::{CustomSection, Section as _};
 
+use super::stock::{self, read};
 use super::{Failure, code};
 pub(super) use first::{metadata, ports, show as try_out};
 use onnx::{Dim, Input, Onnx};
@@ -293,36 +291,15 @@ impl ModelArgs {
 /// The runner with all of a model's parts in it.
 fn put_together(
     path: &Path,
-    mut wasm: Vec<u8>,
+    wasm: Vec<u8>,
     model: &[u8],
     config: &Value,
     labels: Option<&[u8]>,
 ) -> Result<Vec<u8>, Failure> {
-    add(&mut wasm, "config.json", config.to_string().as_bytes());
-    if let Some(labels) = labels {
-        add(&mut wasm, "labels.txt", labels);
-    }
-    add(&mut wasm, "model.onnx", model);
-    let size = wasm.len() as u64;
-    if size > node::PACKAGE_BYTES {
-        let (size, most) = (human_size(size), format_size(node::PACKAGE_BYTES));
-        let why = format!(
-            "{}: with the runner it has {size}, and a module has at most {most} (PACKAGE_BYTES)",
-            path.display()
-        );
-        return Err(Failure::new(code::FAILED, why));
-    }
-    Ok(wasm)
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, Failure> {
-    std::fs::read(path)
-        .map_err(|why| Failure::new(code::FAILED, format!("cannot read {}: {why}", path.display())))
-}
-
-fn add(wasm: &mut Vec<u8>, name: &str, data: &[u8]) {
-    let name = format!("{}{name}", mayfly_abi::ASSET_SECTION_PREFIX);
-    CustomSection { name: name.into(), data: data.into() }.append_to(wasm);
+    let config = config.to_string();
+    let labels = labels.map(|labels| ("labels.txt", labels));
+    let assets = [("config.json", config.as_bytes())].into_iter().chain(labels);
+    stock::put_together(path, wasm, assets.chain([("model.onnx", model)]))
 }
 
 /// What to say when dimensions have no size yet: which, and a command that would do.

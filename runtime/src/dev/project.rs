@@ -50,6 +50,15 @@ pub enum Built {
     Module(Bytes, Box<Report>),
     /// A model, of which more is known when it is packed.
     Model(Vec<u8>),
+    /// A script, which is read with what it imports when it is packed.
+    Script,
+}
+
+/// Whether a file is a script, by its name.
+#[must_use]
+pub fn is_script(path: &Path) -> bool {
+    let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+    matches!(extension, "js" | "mjs" | "ts" | "mts" | "jsx" | "tsx" | "cjs" | "cts")
 }
 
 impl Project {
@@ -92,6 +101,12 @@ impl Project {
         extension.is_some_and(|extension| extension.eq_ignore_ascii_case("onnx"))
     }
 
+    /// Whether that is a script, by its name.
+    #[must_use]
+    pub fn is_script(&self) -> bool {
+        is_script(&self.manifest.build.output)
+    }
+
     /// Reads what the build made, and sees whether it can be deployed.
     ///
     /// # Errors
@@ -118,6 +133,9 @@ impl Project {
             let (size, most) = (human_size(size), format_size(node::PACKAGE_BYTES));
             let hint = "strip names and debug information, which nothing here reads".to_owned();
             return Err(failed(format!("{shown} has {size}; a module has at most {most}"), hint));
+        }
+        if self.is_script() {
+            return Ok(Built::Script);
         }
         let bytes = std::fs::read(&path)
             .map_err(|why| failed(format!("cannot read {shown}: {why}"), "its mode?".into()))?;

@@ -73,6 +73,16 @@ pub const TEMPLATES: &[Template] = &[
         sdk: Sdk::File("assemblyscript/mayfly.ts", "mayfly.ts"),
     },
     Template {
+        name: "js",
+        about: "JavaScript with the web's interface, and no toolchain",
+        sdk: Sdk::None,
+    },
+    Template {
+        name: "ts",
+        about: "TypeScript with the web's interface, and no toolchain",
+        sdk: Sdk::None,
+    },
+    Template {
         name: "python",
         about: "Python: a script that speaks CGI, for an interpreter",
         sdk: Sdk::None,

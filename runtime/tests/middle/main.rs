@@ -17,6 +17,7 @@ mod pauses;
 mod profile;
 mod proxied;
 mod samples;
+mod scripts;
 mod straight;
 mod timing;
 mod triton;

@@ -2,11 +2,41 @@
 
 use std::path::Path;
 
+use mayfly_runtime::dev::manifest::FILE;
+
 use super::super::build::{build, open};
-use super::super::{Failure, code};
+use super::super::{Failure, code, script};
 use super::{Deploy, Reset};
 
 impl Deploy {
+    /// What a directory holds: a function by its file, or a script.
+    ///
+    /// # Errors
+    /// What was looked for.
+    pub(super) fn read_directory(&mut self, dir: &Path) -> Result<(), Failure> {
+        if dir.join(FILE).is_file() {
+            return self.read_project(dir);
+        }
+        let entry = script::entry_of(dir).ok_or_else(|| {
+            let why = format!(
+                "{} has no {FILE}, and no script: index.js, main.ts, app.js or their like, there or in src",
+                dir.display()
+            );
+            Failure::new(code::USAGE, why)
+        })?;
+        if self.name.is_none() {
+            // "." has a name as well, but not in itself.
+            let own =
+                std::path::absolute(dir).ok().and_then(|dir| Some(dir.file_name()?.to_owned()));
+            let own = own.map(|name| {
+                name.to_string_lossy().to_ascii_lowercase().replace(['_', '.', ' '], "-")
+            });
+            self.name = own;
+        }
+        self.path = Some(entry);
+        Ok(())
+    }
+
     /// Builds the directory's function and takes over what its file says. What was said as a flag is added to it; what kinds
     /// of settings the file names are as it says, and not kept from the revision before.
     ///

@@ -1,0 +1,95 @@
+//! What is wrong with a script is told with its place: to who deploys, and in the log; never to a client.
+
+use super::{Settings, pack_text};
+use crate::harness::{Harness, body_of, get};
+
+#[test]
+fn a_deploy_says_where_the_script_is_wrong() {
+    let harness = Harness::get();
+    for (script, expected) in [
+        ("const a = 1;\nlet a = 2;", "app.js:2:"),
+        (
+            "const a = {};\n  a.b.c();",
+            "app.js:2:7: TypeError: cannot read property 'c' of undefined",
+        ),
+        ("export default {", "never closed"),
+        ("export const a = 1;", "exports no handler: export default { async fetch("),
+        (
+            "await new Promise(() => {}); export default { fetch() {} }",
+            "waits for a promise that is never settled",
+        ),
+        ("crypto.randomUUID(); export default { fetch() {} }", "drawn while a request is answered"),
+        (
+            "setTimeout(() => {}, 1); export default { fetch() {} }",
+            "timers are set while a request is answered",
+        ),
+        (
+            "export const warmup = '/'; export default { fetch() { throw new RangeError('cold') } }",
+            "RangeError: cold",
+        ),
+        ("throw { toString() { throw 1 } }", "a value that cannot be shown"),
+        ("throw null", "null"),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("app.js");
+        std::fs::write(&path, script).unwrap();
+        let Some(packed) = super::pack(&path) else { return };
+        let why = match packed {
+            Err(why) => why,
+            Ok(packed) => harness.run(async {
+                let refused = harness.deploy("x-refused", packed, Settings::default()).await;
+                refused.expect_err(script).with_hint()
+            }),
+        };
+        assert!(why.contains(expected), "{script}: {why}");
+    }
+}
+
+#[test]
+fn a_client_is_told_nothing_of_an_error() {
+    let harness = Harness::get();
+    let script = "export default { async fetch(request) {\n  await null;\n  const secret = 's3cret';\n  throw new Error(secret, { cause: new TypeError('deep') });\n} };";
+    let Some(packed) = pack_text(script) else { return };
+    harness.run(async {
+        harness.deploy("x-throws", packed, Settings::default()).await.unwrap();
+        let reply = get(harness, "/x-throws").await;
+        assert_eq!(reply.status.as_u16(), 502);
+        assert!(!body_of(&reply).contains("s3cret"), "{}", body_of(&reply));
+        let log = harness.log_of("x-throws");
+        for words in ["app.js:4:", "Error: s3cret", "caused by app.js:4:", "TypeError: deep"] {
+            assert!(log.contains(words), "{words}: {log}");
+        }
+    });
+}
+
+#[test]
+fn what_is_not_there_is_named() {
+    let harness = Harness::get();
+    for (name, script, expected) in [
+        (
+            "x-no-fetch",
+            "await fetch('https://example.com')",
+            "fetch: outbound requests are not in this version of Mayfly",
+        ),
+        (
+            "x-no-buffer",
+            "Buffer.from('x')",
+            "Buffer is not defined: Buffer is not in Mayfly; docs/javascript.md",
+        ),
+        ("x-no-rewriter", "new HTMLRewriter()", "HTMLRewriter is not in Mayfly"),
+        (
+            "x-no-aes",
+            "await crypto.subtle.encrypt({ name: 'AES-GCM' }, null, null)",
+            "crypto.subtle.encrypt is not in Mayfly",
+        ),
+    ] {
+        let script = format!("export default {{ async fetch() {{ {script} }} }}");
+        let Some(packed) = pack_text(&script) else { return };
+        harness.run(async {
+            harness.deploy(name, packed, Settings::default()).await.unwrap();
+            get(harness, &format!("/{name}")).await;
+            let log = harness.log_of(name);
+            assert!(log.contains(expected), "{name}: {log}");
+        });
+    }
+}
