@@ -79,7 +79,7 @@ lint:
 	else echo "SKIPPED: functions/script was not looked at: run make toolchain-c"; fi
 
 docs-check:
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps $(addprefix -p mayfly-,bench runtime core oip observe store host publish serve admin abi) -p mayfly
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps $(addprefix -p mayfly-,bench runtime core oip observe store outbound host publish serve admin abi) -p mayfly
 
 unit:
 	$(CARGO) test

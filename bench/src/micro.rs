@@ -160,10 +160,8 @@ impl Micro {
         let assets = Some(Arc::new(prepared.validated.assets.clone()));
         // Its memory comes from the other engine; this one stays empty.
         let template = self.node.engine.arenas().template(None, 0);
-        self.route(
-            prepared,
-            LoadedModule::alone(Linked { mapped: None, pre, calls, memory, template }, assets),
-        );
+        let linked = Linked { mapped: None, pre, calls, memory, template };
+        self.route(prepared, LoadedModule::alone(linked, assets));
         Ok(())
     }
 
@@ -181,13 +179,11 @@ impl Micro {
     /// When it does not verify or load.
     pub fn route_artifact(&self, prepared: &Prepared, kept: &Kept) -> anyhow::Result<()> {
         let (verified, image) = kept.open(&self.store)?;
-        let assets = Some(Arc::new(prepared.validated.assets.clone()));
-        let abi = prepared.validated.abi;
+        let (assets, abi) = (prepared.validated.assets.clone(), prepared.validated.abi);
+        let assets = Some(Arc::new(assets));
         let beginning = Beginning { image: image.as_ref(), bytes: None };
-        self.route(
-            prepared,
-            self.programs.load(&self.programs.map_code(&verified)?, beginning, abi, assets)?,
-        );
+        let code = self.programs.map_code(&verified)?;
+        self.route(prepared, self.programs.load(&code, beginning, abi, assets)?);
         Ok(())
     }
 
@@ -215,7 +211,7 @@ impl Micro {
         };
         let metrics = self.node.metrics.function(&name);
         let log = self.node.logs.source(&name, &metrics);
-        let revision = Revision::new(record, module, metrics, log);
+        let revision = Revision::new(record, module, metrics, log, None);
         self.node.catalog.insert(name, Entry::Ready(revision));
     }
 

@@ -17,6 +17,18 @@ declare function responseStart(head: usize, headLen: usize, body: usize, len: us
 declare function responseWrite(from: usize, len: usize): i32;
 @external("mayfly_http_v1", "mark")
 declare function hostMark(id: i32): void;
+@external("mayfly_fetch_v1", "fetch")
+declare function hostFetch(call: usize, callLen: usize, body: usize, len: usize): i32;
+@external("mayfly_fetch_v1", "head")
+declare function fetchHead(call: i32, to: usize, cap: usize): i32;
+@external("mayfly_fetch_v1", "read")
+declare function fetchRead(call: i32, to: usize, cap: usize): i32;
+@external("mayfly_fetch_v1", "pipe")
+declare function fetchPipe(call: i32): i32;
+@external("mayfly_fetch_v1", "drop")
+declare function fetchDrop(call: i32): void;
+@external("mayfly_fetch_v1", "fetch_error")
+declare function fetchError(call: i32, to: usize, cap: usize): i32;
 @external("wasi_snapshot_preview1", "fd_write")
 declare function fdWrite(fd: i32, vectors: usize, count: usize, written: usize): i32;
 @external("wasi_snapshot_preview1", "proc_exit")
@@ -138,6 +150,101 @@ export class Response {
     if (answer == 0 && write != null) write(request, new BodyWriter());
     // -2: the client is gone, which is no failure.
     if (answer != 0 && answer != -2) fail(`the host refused the response (${answer})`);
+  }
+}
+
+/** A call of a URL that the deploy allows (`--outbound`). */
+export class Call {
+  headers: Header[] = [];
+  body: ArrayBuffer = new ArrayBuffer(0);
+  /** Milliseconds until the answer is read whole; 0 is no clock of its own. */
+  timeout: u32 = 0;
+
+  constructor(public method: string, public url: string) {}
+
+  /** Adds a header. */
+  with(name: string, value: string): Call {
+    this.headers.push(new Header(name, value));
+    return this;
+  }
+
+  /** Makes the call, and does not wait: several can be under way. */
+  start(): Answer {
+    const frame: u8[] = [];
+    putText(frame, this.method);
+    putText(frame, this.url);
+    put(frame, <i32>(this.timeout & 0xffff));
+    put(frame, <i32>(this.timeout >> 16));
+    put(frame, 0);
+    put(frame, 0);
+    put(frame, this.headers.length);
+    for (let i = 0; i < this.headers.length; i++) {
+      putText(frame, this.headers[i].name);
+      putText(frame, this.headers[i].value);
+    }
+    return new Answer(hostFetch(frame.dataStart, frame.length, changetype<usize>(this.body), this.body.byteLength));
+  }
+
+  /** Makes the call and waits for its answer's head. */
+  send(): Answer {
+    return this.start().wait();
+  }
+}
+
+/** An answer, once it was waited for. `error` is 0, or a negative number that says why there is none. */
+export class Answer {
+  error: i32 = 0;
+  status: i32 = 0;
+  headers: Header[] = [];
+
+  constructor(public call: i32) {
+    if (call < 0) this.error = call;
+  }
+
+  /** Waits for the head. */
+  wait(): Answer {
+    if (this.error != 0) return this;
+    let frame = new ArrayBuffer(2048);
+    let length = fetchHead(this.call, changetype<usize>(frame), 2048);
+    if (length > 2048) {
+      frame = new ArrayBuffer(length);
+      length = fetchHead(this.call, changetype<usize>(frame), length);
+    }
+    if (length < 0) {
+      this.error = length;
+      return this;
+    }
+    at = changetype<usize>(frame);
+    this.status = load<u16>(at);
+    const count = load<u16>(at, 2);
+    at += 4;
+    for (let i = 0; i < <i32>count; i++) {
+      const name = next();
+      this.headers.push(new Header(name, next()));
+    }
+    return this;
+  }
+
+  /** Waits for bytes of the body and copies as many as fit; 0 is the end, below it is an error. */
+  read(to: Uint8Array): i32 {
+    return fetchRead(this.call, to.dataStart, to.length);
+  }
+
+  /** Sends the rest of the body as the response's, from within its stream; 0, or an error. */
+  pipe(): i32 {
+    return fetchPipe(this.call);
+  }
+
+  /** Ends the call, and makes room for others. */
+  drop(): void {
+    fetchDrop(this.call);
+  }
+
+  /** Why there is no answer, in words. */
+  words(): string {
+    const words = new ArrayBuffer(1024);
+    const length = fetchError(this.call, changetype<usize>(words), 1024);
+    return length > 1024 ? "" : String.UTF8.decodeUnsafe(changetype<usize>(words), length);
   }
 }
 

@@ -30,6 +30,14 @@ MAYFLY_IMPORT("mayfly_http_v1", "response_write") int32_t mayfly_import_write(co
 /* Notes the time since the request's arrival under an id, 0 to 7, for `Server-Timing`. */
 MAYFLY_IMPORT("mayfly_http_v1", "mark") void mayfly_mark(int32_t id);
 
+MAYFLY_IMPORT("mayfly_fetch_v1", "fetch")
+int32_t mayfly_import_fetch(const void *call, size_t call_len, const void *body, size_t len);
+MAYFLY_IMPORT("mayfly_fetch_v1", "head") int32_t mayfly_import_answer(int32_t call, void *to, size_t cap);
+MAYFLY_IMPORT("mayfly_fetch_v1", "read") int32_t mayfly_fetch_read(int32_t call, void *to, size_t cap);
+MAYFLY_IMPORT("mayfly_fetch_v1", "pipe") int32_t mayfly_fetch_pipe(int32_t call);
+MAYFLY_IMPORT("mayfly_fetch_v1", "drop") void mayfly_fetch_drop(int32_t call);
+MAYFLY_IMPORT("mayfly_fetch_v1", "fetch_error") int32_t mayfly_import_words(int32_t call, void *to, size_t cap);
+
 /* The client is gone; every other negative answer is a mistake in the order of calls. */
 #define MAYFLY_CLOSED (-2)
 #define MAYFLY_MAX_HEAD (96 * 1024)
@@ -185,6 +193,71 @@ static inline mayfly_request mayfly_receive(void) {
         request.query = query + 1;
     }
     return request;
+}
+
+/* An answer to a call. */
+typedef struct {
+    int32_t call;
+    int status;
+    size_t header_count;
+    const mayfly_header *headers;
+} mayfly_answer;
+
+/* Calls a URL that the deploy allows (`--outbound`); `headers` may be NULL. Starts the call and gives its number, or a
+ * negative one that says why not. Several can be under way: start them, then ask for their answers. */
+static inline int32_t mayfly_fetch(const char *method, const char *url, const mayfly_header *headers, size_t header_count,
+                                   const void *body, size_t len, uint32_t timeout_ms) {
+    size_t size = 16 + strlen(method) + strlen(url);
+    for (size_t i = 0; i < header_count; i++) size += 4 + strlen(headers[i].name) + strlen(headers[i].value);
+    uint8_t *frame = calloc(1, size), *at = frame;
+    for (int i = 0; i < 2; i++) {
+        const char *text = i ? url : method;
+        mayfly_put16(at, strlen(text));
+        memcpy(at + 2, text, strlen(text));
+        at += 2 + strlen(text);
+    }
+    mayfly_put16(at, timeout_ms & 0xffff);
+    mayfly_put16(at + 2, timeout_ms >> 16);
+    mayfly_put16(at + 8, header_count);
+    at += 10;
+    for (size_t i = 0; i < 2 * header_count; i++) {
+        const char *text = i % 2 ? headers[i / 2].value : headers[i / 2].name;
+        mayfly_put16(at, strlen(text));
+        memcpy(at + 2, text, strlen(text));
+        at += 2 + strlen(text);
+    }
+    return mayfly_import_fetch(frame, (size_t)(at - frame), body, len);
+}
+
+/* Waits for the head of an answer. 0, or a negative number that says why there is none. */
+static inline int32_t mayfly_fetch_answer(int32_t call, mayfly_answer *answer) {
+    size_t cap = 2048;
+    uint8_t *frame = malloc(cap + 1);
+    int32_t len = mayfly_import_answer(call, frame, cap);
+    if (len > (int32_t)cap) {
+        frame = malloc((size_t)len + 1);
+        len = mayfly_import_answer(call, frame, (size_t)len);
+    }
+    if (len < 0) return len;
+    answer->call = call;
+    answer->status = frame[0] | frame[1] << 8;
+    answer->header_count = frame[2] | (size_t)frame[3] << 8;
+    mayfly_header *headers = malloc((answer->header_count + 1) * sizeof *headers);
+    uint8_t *at = frame + 4, *last = NULL;
+    for (size_t i = 0; i < answer->header_count; i++) {
+        headers[i].name = mayfly_next(&at, &last);
+        headers[i].value = mayfly_next(&at, &last);
+    }
+    if (last) *last = 0;
+    answer->headers = headers;
+    return 0;
+}
+
+/* Why a call failed, in words; with -1, why the last one could not be started. */
+static inline const char *mayfly_fetch_words(int32_t call) {
+    char *words = calloc(1, 1024);
+    mayfly_import_words(call, words, 1023);
+    return words;
 }
 
 /* Makes a function, `void handle(mayfly_request *)`, what this module exports. Once in a module. */

@@ -264,6 +264,11 @@ impl BodyWriter<'_> {
     pub(crate) fn client() -> Self {
         Self(Sink::Client)
     }
+
+    /// Whether it writes to the client, and not into memory.
+    pub(crate) fn is_client(&self) -> bool {
+        matches!(self.0, Sink::Client)
+    }
 }
 
 impl Write for BodyWriter<'_> {

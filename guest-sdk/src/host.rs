@@ -29,6 +29,34 @@ mod imports {
         ) -> i32;
     }
 
+    #[link(wasm_import_module = "mayfly_fetch_v1")]
+    unsafe extern "C" {
+        #[link_name = "fetch"]
+        pub(crate) fn fetch_start(
+            call: *const u8,
+            call_len: usize,
+            body: *const u8,
+            len: usize,
+        ) -> i32;
+        #[link_name = "begin"]
+        pub(crate) fn fetch_begin(call: *const u8, call_len: usize) -> i32;
+        #[link_name = "write"]
+        pub(crate) fn fetch_write(handle: i32, ptr: *const u8, len: usize) -> i32;
+        #[link_name = "finish"]
+        pub(crate) fn fetch_finish(handle: i32) -> i32;
+        #[link_name = "wait"]
+        pub(crate) fn fetch_wait(handles: *const i32, count: usize, timeout_ms: i32) -> i32;
+        #[link_name = "head"]
+        pub(crate) fn fetch_head(handle: i32, ptr: *mut u8, cap: usize) -> i32;
+        #[link_name = "read"]
+        pub(crate) fn fetch_read(handle: i32, ptr: *mut u8, cap: usize) -> i32;
+        #[link_name = "pipe"]
+        pub(crate) fn fetch_pipe(handle: i32) -> i32;
+        #[link_name = "drop"]
+        pub(crate) fn fetch_drop(handle: i32);
+        pub(crate) fn fetch_error(handle: i32, ptr: *mut u8, cap: usize) -> i32;
+    }
+
     #[link(wasm_import_module = "wasi_snapshot_preview1")]
     unsafe extern "C" {
         pub(crate) fn random_get(ptr: *mut u8, len: usize) -> i32;
@@ -43,7 +71,36 @@ mod imports {
 
 #[cfg(not(target_family = "wasm"))]
 mod imports {
-    use mayfly_abi::{ERR_NO_ASSET, ERR_STATE};
+    use mayfly_abi::{ERR_FETCH_CLOSED, ERR_FETCH_DENIED, ERR_NO_ASSET, ERR_STATE};
+
+    pub(crate) unsafe fn fetch_start(_: *const u8, _: usize, _: *const u8, _: usize) -> i32 {
+        ERR_FETCH_DENIED
+    }
+    pub(crate) unsafe fn fetch_begin(_: *const u8, _: usize) -> i32 {
+        ERR_FETCH_DENIED
+    }
+    pub(crate) unsafe fn fetch_write(_: i32, _: *const u8, _: usize) -> i32 {
+        ERR_FETCH_CLOSED
+    }
+    pub(crate) unsafe fn fetch_finish(_: i32) -> i32 {
+        ERR_FETCH_CLOSED
+    }
+    pub(crate) unsafe fn fetch_wait(_: *const i32, _: usize, _: i32) -> i32 {
+        -1
+    }
+    pub(crate) unsafe fn fetch_head(_: i32, _: *mut u8, _: usize) -> i32 {
+        ERR_FETCH_CLOSED
+    }
+    pub(crate) unsafe fn fetch_read(_: i32, _: *mut u8, _: usize) -> i32 {
+        ERR_FETCH_CLOSED
+    }
+    pub(crate) unsafe fn fetch_pipe(_: i32) -> i32 {
+        ERR_FETCH_CLOSED
+    }
+    pub(crate) unsafe fn fetch_drop(_: i32) {}
+    pub(crate) unsafe fn fetch_error(_: i32, _: *mut u8, _: usize) -> i32 {
+        0
+    }
 
     pub(crate) unsafe fn request_head(_: *mut u8, _: usize) -> i32 {
         0
@@ -118,6 +175,65 @@ pub(crate) fn asset_read(name: &str, offset: u64, buffer: &mut [u8]) -> Result<u
     let (ptr, len) = (buffer.as_mut_ptr(), buffer.len());
     // SAFETY: the host reads the name and writes at most `len` bytes into a buffer that we hold exclusively.
     count(unsafe { imports::asset_read(name.as_ptr(), name.len(), offset, ptr, len) })
+}
+
+/// Starts a call and gives its handle.
+pub(crate) fn fetch_start(call: &[u8], body: &[u8]) -> Result<i32, Refused> {
+    // SAFETY: the host only reads both ranges, and only during the call.
+    let handle =
+        unsafe { imports::fetch_start(call.as_ptr(), call.len(), body.as_ptr(), body.len()) };
+    count(handle).map(|_| handle)
+}
+
+pub(crate) fn fetch_begin(call: &[u8]) -> Result<i32, Refused> {
+    // SAFETY: as above.
+    let handle = unsafe { imports::fetch_begin(call.as_ptr(), call.len()) };
+    count(handle).map(|_| handle)
+}
+
+pub(crate) fn fetch_write(handle: i32, bytes: &[u8]) -> Result<(), Refused> {
+    // SAFETY: as above.
+    count(unsafe { imports::fetch_write(handle, bytes.as_ptr(), bytes.len()) }).map(drop)
+}
+
+pub(crate) fn fetch_finish(handle: i32) -> Result<(), Refused> {
+    // SAFETY: takes a number and touches no memory.
+    count(unsafe { imports::fetch_finish(handle) }).map(drop)
+}
+
+/// The index of the first of these calls of which something is there; nothing if none is in time.
+pub(crate) fn fetch_wait(handles: &[i32], timeout_ms: i32) -> Result<Option<usize>, Refused> {
+    // SAFETY: the host only reads the handles, and only during the call.
+    match unsafe { imports::fetch_wait(handles.as_ptr(), handles.len(), timeout_ms) } {
+        -1 => Ok(None),
+        answer => count(answer).map(Some),
+    }
+}
+
+pub(crate) fn fetch_head(handle: i32, buffer: &mut [u8]) -> Result<usize, Refused> {
+    // SAFETY: the host writes at most `len` bytes into a buffer that we hold exclusively.
+    count(unsafe { imports::fetch_head(handle, buffer.as_mut_ptr(), buffer.len()) })
+}
+
+pub(crate) fn fetch_read(handle: i32, buffer: &mut [u8]) -> Result<usize, Refused> {
+    // SAFETY: as above.
+    count(unsafe { imports::fetch_read(handle, buffer.as_mut_ptr(), buffer.len()) })
+}
+
+pub(crate) fn fetch_pipe(handle: i32) -> Result<(), Refused> {
+    // SAFETY: takes a number and touches no memory.
+    count(unsafe { imports::fetch_pipe(handle) }).map(drop)
+}
+
+pub(crate) fn fetch_drop(handle: i32) {
+    // SAFETY: as above.
+    unsafe { imports::fetch_drop(handle) }
+}
+
+/// The words of a call's failure; of the last one that has no handle if `handle` is none.
+pub(crate) fn fetch_error(handle: i32, buffer: &mut [u8]) -> usize {
+    // SAFETY: the host writes at most `len` bytes into a buffer that we hold exclusively.
+    count(unsafe { imports::fetch_error(handle, buffer.as_mut_ptr(), buffer.len()) }).unwrap_or(0)
 }
 
 /// Fills `buffer` with fresh random bytes; false when the host has none.

@@ -55,6 +55,10 @@
 //! the same in every instance: make keys and secrets in `handle`. Hash maps made in `handle` have seeds
 //! of their own in each instance; the ones made in init share theirs.
 //!
+//! # Calling others
+//!
+//! [`fetch`] calls what the function was allowed to call when it was deployed, with `--outbound`.
+//!
 //! # Errors
 //!
 //! [`Result`] is [`anyhow::Result`], so `?`, `bail!` and `.context("…")` work on everything. An
@@ -111,6 +115,7 @@
 mod asset;
 mod body;
 mod error;
+pub mod fetch;
 mod host;
 mod request;
 mod response;

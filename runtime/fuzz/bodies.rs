@@ -42,6 +42,17 @@ pub const TARGETS: &[Target] = &[
         run: names,
         seeds: &[b"hello-1", b"/api/...", b"Bearer 0123", b"a.example:80", b"/a/%2e%2e/b"],
     },
+    Target {
+        name: "calls",
+        run: calls,
+        seeds: &[
+            b"https://a.example:8443/v1/x?y=z",
+            b"GET,POST https://*.example.com:8443/v1/...",
+            b"http://[2001:db8::1]:80/",
+            b"http://127.0.0.1/%2e%2e/",
+            b"mayfly://other/path",
+        ],
+    },
 ];
 
 const FRAMING_SEEDS: &[&[u8]] = &[
@@ -122,6 +133,9 @@ pub fn frames(data: &[u8]) {
         assert!((100..1000).contains(&head.status.as_u16()));
     }
     if let Ok(frame) = mayfly_abi::RequestHead::decode(data) {
+        frame.headers().for_each(drop);
+    }
+    if let Ok(frame) = mayfly_abi::FetchHead::decode(data) {
         frame.headers().for_each(drop);
     }
     if let Ok(frame) = mayfly_abi::ResponseHead::decode(data) {
@@ -232,4 +246,23 @@ pub fn names(data: &[u8]) {
     let access = auth::Tokens::new(&full, &metrics).access(Some(data));
     let ours = [full.reveal(), metrics.reveal()];
     assert!(access.is_none() || ours.iter().any(|token| text.trim().ends_with(token)));
+}
+
+/// URLs that guests call, and rules of what they may: what is taken is written as it is read, and another reader finds
+/// the same host in it.
+pub fn calls(data: &[u8]) {
+    use mayfly_core::outbound::{Rule, Target};
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    if let Ok(rule) = text.parse::<Rule>() {
+        assert_eq!(rule.to_string().parse::<Rule>().as_ref(), Ok(&rule), "{text}");
+    }
+    let Ok(target) = Target::parse(text) else { return };
+    assert_eq!(Target::parse(&target.to_string()).as_ref(), Ok(&target), "{text}");
+    let uri: http::Uri = text.parse().unwrap_or_else(|why| panic!("{text}: {why}"));
+    let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_ascii_lowercase();
+    match target.address {
+        Some(address) => assert_eq!(host.parse(), Ok(address), "{text}"),
+        None => assert_eq!(host, target.host, "{text}"),
+    }
+    assert_eq!(uri.path(), target.path(), "{text}");
 }

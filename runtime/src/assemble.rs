@@ -10,6 +10,7 @@ use mayfly_host::engine::Engine;
 use mayfly_observe::logs::{Format, LogConfig, LogSink, Output, Requests};
 use mayfly_observe::metrics::Metrics;
 use mayfly_publish::{OpenError, Publisher, PublisherConfig};
+use mayfly_serve::inside::Within;
 use mayfly_serve::node::{Node, NodeConfig};
 
 /// What a node is made of.
@@ -79,7 +80,10 @@ pub fn assemble(parts: Parts) -> Result<(Arc<Node>, Publisher), AssembleError> {
         logs.clone(),
     )
     .map_err(|source| AssembleError::State { dir: publishing.state_dir, source })?;
+    let calls = publisher.outbound().clone();
     let serving = NodeConfig { previews: Some(publisher.preview_key()), ..serving };
     let node = Node::new(&serving, engine, catalog, metrics, logs);
-    Ok((node.map_err(AssembleError::Threads)?, publisher))
+    let node = node.map_err(AssembleError::Threads)?;
+    calls.set_inside(Within::new(&node));
+    Ok((node, publisher))
 }

@@ -7,6 +7,7 @@ use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::{Duration, SystemTime};
 
@@ -14,7 +15,10 @@ use mayfly_core::limits::node;
 use mayfly_core::units;
 use mayfly_observe::clock::date;
 use mayfly_observe::metrics::Metrics;
+use mayfly_outbound::Roots;
 use mayfly_serve::tls::{Authorities, Fault, Names, Pair, Terms, Tls};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -37,6 +41,8 @@ pub struct CertificateError {
 pub struct Certificates {
     gateway: Option<Listener>,
     admin: Option<Listener>,
+    /// Those of `outbound.ca`.
+    authorities: Vec<CertificateDer<'static>>,
 }
 
 impl Certificates {
@@ -49,6 +55,25 @@ impl Certificates {
         Ok(Self {
             gateway: gateway.map(Listener::load).transpose()?,
             admin: admin.map(Listener::load).transpose()?,
+            authorities: config
+                .outbound
+                .ca
+                .as_deref()
+                .map_or_else(|| Ok(Vec::new()), authorities)?,
+        })
+    }
+
+    /// By which origins of functions' calls are believed: the system's, and those of `outbound.ca`. The system's are read
+    /// when a function first may call by TLS, which takes some milliseconds.
+    #[must_use]
+    pub fn roots(&self) -> Roots {
+        let own = self.authorities.clone();
+        Arc::new(move || {
+            let system = rustls_native_certs::load_native_certs();
+            for why in &system.errors {
+                tracing::warn!(%why, "not all of the system's authorities are there: name others by outbound.ca");
+            }
+            system.certs.into_iter().chain(own.iter().cloned()).collect()
         })
     }
 
@@ -246,6 +271,17 @@ impl Files {
 
     fn cert_error(&self, why: String) -> CertificateError {
         error(format!("{}.cert", self.table), &self.cert)(why)
+    }
+}
+
+fn authorities(path: &Path) -> Result<Vec<CertificateDer<'static>>, CertificateError> {
+    let wrong = error("outbound.ca".into(), path);
+    let pem = read(path, false).map_err(&wrong)?;
+    let parsed: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+    let parsed = parsed.map_err(|why| wrong(format!("it is not PEM: {why}")))?;
+    match parsed.is_empty() {
+        true => Err(wrong("there is no certificate in it".to_owned())),
+        false => Ok(parsed),
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod keys;
 mod layers;
+mod outbound;
 mod print;
 mod tls;
 mod variables;
@@ -22,6 +23,7 @@ use mayfly_observe::logs::{Format, Requests};
 
 pub use keys::{KEYS, Key, Kind};
 pub use layers::{ConfigArgs, Origin};
+pub use outbound::OutboundKeys;
 pub use tls::{ClientAuth, GatewayTlsKeys, PairKeys, SniKeys};
 pub use variables::misspelt;
 
@@ -40,6 +42,8 @@ pub struct Config {
     pub engine: EngineKeys,
     /// Where secrets come from.
     pub secrets: SecretKeys,
+    /// What functions may call.
+    pub outbound: OutboundKeys,
     /// What is logged.
     pub log: LogKeys,
     /// Limits of a function whose deploy names none.
@@ -190,6 +194,7 @@ impl Default for Config {
                 native_kernels: true,
             },
             secrets: SecretKeys::default(),
+            outbound: OutboundKeys::default(),
             log: LogKeys {
                 format: Format::Human,
                 level: "info".into(),
@@ -324,6 +329,7 @@ impl Config {
                 node::TRUSTED_PROXIES
             )));
         }
+        self.outbound.check()?;
         let (gateway, admin) = (self.gateway.listen, self.admin.listen);
         if gateway == admin && gateway.port() != 0 {
             return Err(ConfigError::Conflict(format!(

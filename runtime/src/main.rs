@@ -226,6 +226,7 @@ impl Parts {
                     key_file: config.secrets.key_file.clone(),
                     dir: config.secrets.dir.clone(),
                 },
+                outbound: config.outbound.resolve(certificates.roots(), descriptors.shared),
                 ..PublisherConfig::new(state_dir)
             },
             serving: NodeConfig {
@@ -258,6 +259,7 @@ impl Parts {
         let (stop_admin, stop) = watch::channel(false);
         let (gateway_address, admin_address) = (gateway.address(), listener.address());
         let tls_address = gateway.tls_address();
+        publisher.outbound().add_own([Some(gateway_address), tls_address, Some(admin_address)]);
         let state = AdminState {
             control: Arc::new(NodeControl {
                 publisher: publisher.clone(),
@@ -283,13 +285,11 @@ impl Parts {
         };
         // From now on: health answers while the rest starts. Deploys are refused until then.
         listener.start(Arc::new(state), stop).context("no thread for the admin API")?;
-        let gateway = parking_lot::Mutex::new(Some(gateway));
-        let running = parking_lot::Mutex::new(None);
         Ok(Self {
             node,
             publisher,
-            gateway,
-            running,
+            gateway: parking_lot::Mutex::new(Some(gateway)),
+            running: parking_lot::Mutex::new(None),
             gateway_address,
             tls_address,
             admin_address,

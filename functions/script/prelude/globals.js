@@ -17,9 +17,10 @@ import { Request, Response, useIdentity } from "mayfly:messages";
 import { Crypto, CryptoKey, SubtleCrypto, crypto } from "mayfly:crypto";
 import { console } from "mayfly:console";
 import * as timers from "mayfly:timers";
-import { fetch } from "mayfly:missing";
+import { fetch } from "mayfly:fetch";
 
 export { nextTimer, runTimers } from "mayfly:timers";
+export { settleFetch } from "mayfly:fetch";
 export { adopt, dispatch, place, random, rehearse, rejected, unhandled, warmUp } from "mayfly:dispatch";
 
 useIdentity(() => new transform.TransformStream());

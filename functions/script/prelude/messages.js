@@ -129,8 +129,8 @@ export function incoming(method, url, hasBody) {
   return request;
 }
 
-const REDIRECTS = [301, 302, 303, 307, 308];
-const BODILESS = [101, 103, 204, 205, 304];
+export const REDIRECTS = [301, 302, 303, 307, 308];
+export const BODILESS = [101, 103, 204, 205, 304];
 
 export class Response {
   constructor(body = null, init = {}) {
@@ -179,7 +179,7 @@ export class Response {
   get headers() { return slot(this).headers; }
   get type() { return slot(this).type; }
   get url() { return slot(this).url; }
-  get redirected() { return false; }
+  get redirected() { return slot(this).redirected ?? false; }
 
   clone() {
     const inner = slot(this);
@@ -191,6 +191,20 @@ export class Response {
 }
 withBody(Response, slot);
 webInterface(Response);
+
+// What of a request is sent: a signal that nobody asked for is not made.
+export function asked(request) {
+  const { url, method, body, signal, redirect } = slot(request);
+  return { url, method, body, signal, redirect, headers: request.headers };
+}
+
+// What another answered.
+export function received(status, words, stream, url, redirected) {
+  const response = Object.create(Response.prototype);
+  const body = stream === null ? null : { stream };
+  slots.set(response, { status, statusText: "", headers: headersOf(words), body, type: "basic", url, redirected });
+  return response;
+}
 
 // What of a response goes to the client: status, header words, and bytes or a stream.
 export function outgoing(response) {

@@ -2,11 +2,6 @@
 
 const WHERE = "docs/javascript.md has what there is";
 
-// Called, it says so; that it is there at all is what scripts look for that take it as an argument.
-export async function fetch() {
-  throw new TypeError(`fetch: outbound requests are not in this version of Mayfly; ${WHERE}`);
-}
-
 // Not globals, so that scripts can ask for them by typeof; an error that names one of them says more.
 const NAMES = new Set([
   "caches", "WebSocket", "WebSocketPair", "HTMLRewriter", "EventSource", "Worker", "SharedWorker", "BroadcastChannel",

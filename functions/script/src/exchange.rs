@@ -12,6 +12,7 @@ use rquickjs::prelude::Func;
 use rquickjs::{Ctx, Exception, Object, TypedArray, Value};
 
 use crate::engine::Engine;
+use crate::fetches;
 use crate::natives::{self, given, taken};
 use crate::report;
 
@@ -118,12 +119,21 @@ enum Turn {
     Idle,
 }
 
-/// Runs one promise's reaction; without one, waits for the next timer and runs it.
+/// Runs one promise's reaction; without one, waits for a call's answer or for the next timer, whichever is first.
 fn turn(engine: &Engine, ctx: &Ctx<'_>) -> Result<Turn> {
     if ctx.execute_pending_job() {
         return Ok(Turn::Ran);
     }
     let due: f64 = engine.call(ctx, &engine.calls.next_timer, ())?;
+    if fetches::are_waiting() {
+        let timeout = (due >= 0.0).then(|| Duration::from_secs_f64(due / 1e3));
+        let Some(call) = fetches::wait(timeout)? else {
+            engine.call::<(), _>(ctx, &engine.calls.run_timers, ())?;
+            return Ok(Turn::Ran);
+        };
+        engine.call::<(), _>(ctx, &engine.calls.settle_fetch, (call,))?;
+        return Ok(Turn::Ran);
+    }
     if due < 0.0 {
         return Ok(Turn::Idle);
     }

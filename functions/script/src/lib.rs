@@ -7,6 +7,7 @@
 mod config;
 mod engine;
 mod exchange;
+mod fetches;
 mod modules;
 mod natives;
 mod report;

@@ -34,6 +34,7 @@ const PRELUDE_FILES: &[(&str, &str)] = &[
     ("headers", include_str!("../prelude/headers.js")),
     ("body", include_str!("../prelude/body.js")),
     ("messages", include_str!("../prelude/messages.js")),
+    ("fetch", include_str!("../prelude/fetch.js")),
     ("crypto", include_str!("../prelude/crypto.js")),
     ("inspect", include_str!("../prelude/inspect.js")),
     ("console", include_str!("../prelude/console.js")),

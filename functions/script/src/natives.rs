@@ -11,7 +11,7 @@ use std::time::Instant;
 use rquickjs::prelude::Func;
 use rquickjs::{Ctx, Exception, Object, Result, TypedArray};
 
-use crate::exchange;
+use crate::{exchange, fetches};
 
 /// The prelude takes it out of the globals.
 pub(crate) const NAME: &str = "__native";
@@ -43,6 +43,7 @@ pub(crate) fn install(ctx: &Ctx<'_>) -> Result<()> {
     text::install(&native)?;
     urls::install(&native)?;
     exchange::install(&native)?;
+    fetches::install(&native)?;
     ctx.globals().set(NAME, native)
 }
 

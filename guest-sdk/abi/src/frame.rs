@@ -3,6 +3,7 @@
 //! ```text
 //! request  = method:str target:str base:str scheme:str authority:str remote:str request_id:str version:u8 headers
 //! response = status:u16 headers
+//! fetch    = method:str url:str timeout_ms:u32 flags:u32 headers
 //! headers  = count:u16 (name:str value:str)*
 //! ```
 
@@ -101,6 +102,50 @@ impl<'a> ResponseHead<'a> {
     }
 }
 
+/// Everything of a call to others but its headers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct FetchLine<'a> {
+    /// `GET`, `POST`, …
+    pub method: &'a [u8],
+    /// `https://host[:port]/path?query`.
+    pub url: &'a [u8],
+    /// Milliseconds until its answer is read whole; 0 is no clock of its own.
+    pub timeout_ms: u32,
+    /// Must be 0.
+    pub flags: u32,
+}
+
+/// A decoded call to others; headers are read on the fly.
+#[derive(Debug, Clone, Copy)]
+pub struct FetchHead<'a> {
+    /// The fields before the headers.
+    pub line: FetchLine<'a>,
+    headers: HeadReader<'a>,
+}
+
+impl<'a> FetchHead<'a> {
+    /// Decodes a whole frame and checks that every header in it is complete.
+    ///
+    /// # Errors
+    /// [`FrameError`] when the frame is short or too long.
+    pub fn decode(frame: &'a [u8]) -> Result<Self, FrameError> {
+        let mut reader = Reader(frame);
+        let line = FetchLine {
+            method: reader.bytes()?,
+            url: reader.bytes()?,
+            timeout_ms: reader.u32()?,
+            flags: reader.u32()?,
+        };
+        Ok(Self { line, headers: HeadReader::checked(reader)? })
+    }
+
+    /// Name and value of each header, in the order written.
+    #[must_use]
+    pub fn headers(&self) -> HeadReader<'a> {
+        self.headers
+    }
+}
+
 /// Iterates over the headers of a frame that was checked when it was decoded.
 #[derive(Debug, Clone, Copy)]
 pub struct HeadReader<'a> {
@@ -156,6 +201,11 @@ impl<'a> Reader<'a> {
         Ok(u16::from_le_bytes([bytes[0], bytes[1]]))
     }
 
+    fn u32(&mut self) -> Result<u32, FrameError> {
+        let bytes = self.take(4)?;
+        Ok(u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
+    }
+
     fn bytes(&mut self) -> Result<&'a [u8], FrameError> {
         let n = self.u16()?;
         self.take(n.into())
@@ -200,6 +250,19 @@ impl<'b> HeadWriter<'b> {
     pub fn response(buffer: &'b mut [u8], status: u16) -> Result<Self, Truncated> {
         let mut writer = Self { buffer, at: 0, count_at: 0, count: 0 };
         writer.raw(&status.to_le_bytes())?;
+        writer.start_headers()
+    }
+
+    /// Starts the frame of a call to others.
+    ///
+    /// # Errors
+    /// [`Truncated`] when `buffer` is too small or a field too long.
+    pub fn fetch(buffer: &'b mut [u8], line: &FetchLine<'_>) -> Result<Self, Truncated> {
+        let mut writer = Self { buffer, at: 0, count_at: 0, count: 0 };
+        writer.bytes(line.method)?;
+        writer.bytes(line.url)?;
+        writer.raw(&line.timeout_ms.to_le_bytes())?;
+        writer.raw(&line.flags.to_le_bytes())?;
         writer.start_headers()
     }
 
@@ -269,6 +332,23 @@ mod tests {
         let head = RequestHead::decode(&buffer[..n]).unwrap();
         assert_eq!(head.line, line);
         assert!(head.headers().eq([(&b"accept"[..], &b"*/*"[..]), (b"x-raw", b"\xff")]));
+    }
+
+    #[test]
+    fn a_call_survives_the_round_trip_and_no_prefix_of_it_does() {
+        let line =
+            FetchLine { method: b"POST", url: b"https://a.example/", timeout_ms: 800, flags: 0 };
+        let mut buffer = [0; 128];
+        let mut writer = HeadWriter::fetch(&mut buffer, &line).unwrap();
+        writer.header(b"accept", b"*/*").unwrap();
+        let n = writer.finish();
+        let head = FetchHead::decode(&buffer[..n]).unwrap();
+        assert_eq!(head.line, line);
+        assert!(head.headers().eq([(&b"accept"[..], &b"*/*"[..])]));
+        for cut in 0..n {
+            assert_eq!(FetchHead::decode(&buffer[..cut]).unwrap_err(), FrameError::Truncated);
+        }
+        assert_eq!(FetchHead::decode(&buffer[..n + 1]).unwrap_err(), FrameError::TrailingBytes);
     }
 
     #[test]

@@ -10,7 +10,8 @@ mod frame;
 mod tensor;
 
 pub use frame::{
-    FrameError, HeadReader, HeadWriter, RequestHead, RequestLine, ResponseHead, Truncated,
+    FetchHead, FetchLine, FrameError, HeadReader, HeadWriter, RequestHead, RequestLine,
+    ResponseHead, Truncated,
 };
 pub use tensor::{
     CONTENT_TYPE_MODEL, CONTENT_TYPE_TENSORS, DataType, EXPORT_TENSORS_V1, TENSORS_PREFIX_BYTES,
@@ -36,6 +37,9 @@ pub const MODULE_HTTP: &str = "mayfly_http_v1";
 pub const MODULE_ASSET: &str = "mayfly_asset_v1";
 /// Import module of the native kernels.
 pub const MODULE_KERNELS: &str = "mayfly_kernels_v1";
+
+/// Import module of calls to others.
+pub const MODULE_FETCH: &str = "mayfly_fetch_v1";
 
 /// A custom section of this name plus an asset's name carries that asset.
 pub const ASSET_SECTION_PREFIX: &str = "mayfly.asset/";
@@ -63,6 +67,27 @@ pub const ERR_CLOSED: i32 = -2;
 pub const ERR_STATE: i32 = -3;
 /// Returned by the asset functions when there is no such asset, or it is not available in this phase.
 pub const ERR_NO_ASSET: i32 = -4;
+
+/// No rule allows the call.
+pub const ERR_FETCH_DENIED: i32 = -10;
+/// The call is malformed, or its host has no address.
+pub const ERR_FETCH_NAME: i32 = -11;
+/// Its host has an address that nobody may call.
+pub const ERR_FETCH_ADDRESS: i32 = -12;
+/// No connection.
+pub const ERR_FETCH_CONNECT: i32 = -13;
+/// No TLS.
+pub const ERR_FETCH_TLS: i32 = -14;
+/// A clock ran out.
+pub const ERR_FETCH_TIMEOUT: i32 = -15;
+/// More than a limit allows.
+pub const ERR_FETCH_TOO_LARGE: i32 = -16;
+/// A number of calls, sockets or slots is used up.
+pub const ERR_FETCH_BUDGET: i32 = -17;
+/// The other side broke off, or there is no such call.
+pub const ERR_FETCH_CLOSED: i32 = -18;
+/// Functions that call each other in a circle.
+pub const ERR_FETCH_LOOP: i32 = -19;
 
 /// Caps that both sides obey.
 pub mod limits {

@@ -1,8 +1,9 @@
 //! A deploy's settings, from the query: `?limit=memory%3D256MiB&env=K%3DV&route=/api/...&arg=-v`, each as often as wanted;
-//! and `stream-body=true&pass-authorization=true`. `?traffic=10&tag=pr-42` says what the version gets of the requests.
+//! `outbound=https://...` and `outbound-header=ORIGIN Name: value` too; and `stream-body=true&pass-authorization=true`. `?traffic=10&tag=pr-42` says what the version gets of the requests.
 //! With `keep=all` what is not named is as in the current revision, but for the kinds of `reset`.
 
 use mayfly_core::limits::Limits;
+use mayfly_core::outbound::EdgeHeader;
 use mayfly_core::record::Settings;
 use mayfly_publish::{Change, Kind};
 use percent_encoding::percent_decode_str;
@@ -53,6 +54,12 @@ pub(super) fn change(
             "secret" => change.secrets.push(value),
             "route" => change.routes.push(value),
             "arg" => change.args.push(value),
+            "outbound" => change.outbound.push(value),
+            "outbound-header" => {
+                let (origin, line) = value.split_once(' ').unwrap_or((&value, ""));
+                let header = EdgeHeader::new(origin, line);
+                change.outbound_headers.push(header.map_err(|why| wrong(&escaped(&why)))?);
+            }
             "stream-body" => change.stream_body = Some(switch(&name, &value)?),
             "pass-authorization" => change.pass_authorization = Some(switch(&name, &value)?),
             "traffic" => {
@@ -72,8 +79,8 @@ pub(super) fn change(
                 wrong(&format!("reset takes one of {names}"))
             })?),
             _ => {
-                let known = "limit, env, secret, route, arg, stream-body, pass-authorization, traffic, tag, public, message, by, \
-                             keep and reset";
+                let known = "limit, env, secret, route, arg, outbound, outbound-header, stream-body, pass-authorization, traffic, \
+                             tag, public, message, by, keep and reset";
                 return Err(unknown(&name, known));
             }
         }

@@ -5,6 +5,7 @@ mod deployment;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
+use mayfly_core::outbound::EdgeHeader;
 use mayfly_core::record::{Abi, RevisionRecord, Snapshot, StageTime};
 use mayfly_host::catalog::{Lost, Takes};
 use mayfly_host::engine::pages::Measured;
@@ -29,6 +30,11 @@ pub(super) struct RevisionView<'a> {
     secrets: &'a [String],
     args: &'a [String],
     routes: &'a [String],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    outbound: &'a [String],
+    /// As they were given: secrets by their names.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    outbound_headers: &'a [EdgeHeader],
     stream_body: bool,
     pass_authorization: bool,
     stages: &'a [StageTime],
@@ -91,6 +97,8 @@ impl<'a> RevisionView<'a> {
             secrets: &record.settings.secrets,
             args: &record.settings.args,
             routes: &record.settings.routes,
+            outbound: &record.settings.outbound,
+            outbound_headers: &record.settings.outbound_headers,
             stream_body: record.settings.stream_body,
             pass_authorization: record.settings.pass_authorization,
             stages: &record.stages,

@@ -1,7 +1,7 @@
 //! The leaves of Mayfly: what needs neither wasmtime nor a socket.
 //!
 //! In reading order: what a function is called ([`name`]), what it may use ([`limits`]), how a request finds it
-//! ([`router`]), how an invocation ends ([`outcome`]), what is kept of a deploy
+//! ([`router`]), where it may call out to ([`outbound`]), how an invocation ends ([`outcome`]), what is kept of a deploy
 //! ([`record`]), which versions serve ([`deployment`]), who may change it ([`auth`], [`artifact_key`]), and how tenants share what all use ([`shares`]).
 #![forbid(unsafe_code)]
 
@@ -10,6 +10,7 @@ pub mod auth;
 pub mod deployment;
 pub mod limits;
 pub mod name;
+pub mod outbound;
 pub mod outcome;
 pub mod record;
 pub mod router;

@@ -1,6 +1,23 @@
 //! Every cap in Mayfly: name, unit, default and reason. `docs/limits.md` is checked against this file by a test.
 
+/// Constants, and a list of them for the documentation.
+macro_rules! caps {
+    ($($(#[doc = $doc:literal])+ $name:ident: $type:ty = $value:expr, $unit:ident;)*) => {
+        $($(#[doc = $doc])+ pub const $name: $type = $value;)*
+        /// Every cap with its value as it is written and its reason, for the documentation.
+        #[must_use]
+        pub fn all() -> Vec<crate::limits::page::Cap> {
+            vec![$(crate::limits::page::Cap {
+                name: stringify!($name),
+                value: $unit($name),
+                reason: concat!($($doc),+).trim(),
+            }),*]
+        }
+    };
+}
+
 pub mod node;
+pub mod outbound;
 pub mod page;
 
 use std::time::Duration;
@@ -33,6 +50,12 @@ pub struct Limits {
     pub concurrency: u64,
     /// Time that the init at deploy may run, in microseconds of wall and of CPU time.
     pub init_us: u64,
+    /// Calls to others of one invocation.
+    pub outbound_requests: u64,
+    /// Such calls at once.
+    pub outbound_parallel: u64,
+    /// Bytes of bodies of all such calls, of each direction.
+    pub outbound_bytes: u64,
 }
 
 impl Default for Limits {
@@ -47,6 +70,9 @@ impl Default for Limits {
             log_bytes: 64 * KIB,
             concurrency: 1_000,
             init_us: 60_000_000,
+            outbound_requests: 50,
+            outbound_parallel: 6,
+            outbound_bytes: 10 * MIB,
         }
     }
 }
@@ -177,6 +203,33 @@ pub const LIMIT_KEYS: &[LimitKey] = &[
         600_000_000,
         "wall time of the init of one deploy",
         "init is untrusted code as well, run once per deploy"
+    ),
+    key!(
+        "outbound-requests",
+        outbound_requests,
+        Count,
+        0,
+        10_000,
+        "calls that one request makes to others, those that failed among them",
+        "one request must not become a flood of them"
+    ),
+    key!(
+        "outbound-parallel",
+        outbound_parallel,
+        Count,
+        1,
+        100,
+        "calls of one request at once; a further one is refused until one has ended",
+        "each is a socket and a buffer"
+    ),
+    key!(
+        "outbound-bytes",
+        outbound_bytes,
+        Size,
+        0,
+        GIB,
+        "bytes of bodies that one request sends in its calls, and as many that it receives",
+        "it is the node's bandwidth on both sides"
     ),
 ];
 

@@ -14,6 +14,19 @@ pub const FUNCTION_NAME_BYTES_MAX: usize = 63;
 pub const RESERVED_NAMES: &[&str] =
     &["v1", "v2", "v3", "healthz", "readyz", "livez", "metrics", "mayfly", "openapi"];
 
+/// Whether a text may be a secret's name, which is a variable's: `^[A-Za-z_][A-Za-z0-9_]{0,63}$`.
+///
+/// # Errors
+/// Which rule it breaks.
+pub fn check_secret_name(name: &str) -> Result<(), &'static str> {
+    let begins = name.bytes().next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_');
+    let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    match begins && plain && name.len() <= 64 {
+        true => Ok(()),
+        false => Err("a name has 1 to 64 letters, digits and '_', and begins with no digit"),
+    }
+}
+
 /// What a user deploys and calls: `^[a-z0-9][a-z0-9-]{0,62}$`, and not reserved. A clone is a counter.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]

@@ -5,7 +5,9 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
-use crate::limits::{Limits, node};
+use crate::limits::{Limits, node, outbound};
+pub use crate::name::check_secret_name;
+use crate::outbound::{EdgeHeader, HeaderError, RuleError, Rules};
 use crate::router::Route;
 use crate::{ArtifactKey, Digest, FunctionName, Mac};
 
@@ -24,6 +26,12 @@ pub struct Settings {
     pub args: Vec<String>,
     /// Routes of its own, beside `/{name}/...`; as [`Route`] parses them.
     pub routes: Vec<String>,
+    /// What it may call; as [`crate::outbound::Rule`] parses them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub outbound: Vec<String>,
+    /// Headers that the host adds to its calls.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub outbound_headers: Vec<EdgeHeader>,
     /// Whether a command module gets a body without a length as it comes, and is told none.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub stream_body: bool,
@@ -76,6 +84,30 @@ pub enum SettingsError {
         /// Which rule it breaks.
         why: &'static str,
     },
+    /// A rule of what it may call that is none.
+    #[error(transparent)]
+    Outbound(#[from] RuleError),
+    /// A rule that names an address of a private network.
+    #[error("outbound '{rule}': {why}")]
+    OutboundPrivate {
+        /// The rule.
+        rule: String,
+        /// What that address is.
+        why: String,
+    },
+    /// A header for its calls that is none.
+    #[error(transparent)]
+    OutboundHeader(#[from] HeaderError),
+    /// More of either than a function has.
+    #[error("{count} {what}: a function has at most {max}")]
+    OutboundMany {
+        /// How many were asked for.
+        count: usize,
+        /// Of what.
+        what: &'static str,
+        /// How many there may be.
+        max: usize,
+    },
     /// Arguments that cannot be given to a guest.
     #[error("arguments: {0}")]
     Args(&'static str),
@@ -90,6 +122,9 @@ impl SettingsError {
                 "name a lower one with `--limit {key}=...`; the operator can raise it in `limits-max`, and what was set for the \
                  function before is forgotten with `--reset=limits`"
             ),
+            Self::OutboundPrivate { .. } => {
+                "name a public host; or let the operator add the network to `outbound.private` in mayfly.toml".into()
+            }
             _ => "correct the setting and deploy again".into(),
         }
     }
@@ -112,6 +147,7 @@ impl Settings {
                 return Err(SettingsError::RouteTwice(route.clone()));
             }
         }
+        self.check_outbound()?;
         if self.args.len() > node::ARGS
             || self.args.iter().map(String::len).sum::<usize>() > node::ARGS_BYTES
         {
@@ -155,16 +191,25 @@ impl Settings {
     }
 }
 
-/// Whether a text may be a secret's name, which is a variable's: `^[A-Za-z_][A-Za-z0-9_]{0,63}$`.
-///
-/// # Errors
-/// Which rule it breaks.
-pub fn check_secret_name(name: &str) -> Result<(), &'static str> {
-    let begins = name.bytes().next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_');
-    let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
-    match begins && plain && name.len() <= 64 {
-        true => Ok(()),
-        false => Err("a name has 1 to 64 letters, digits and '_', and begins with no digit"),
+impl Settings {
+    fn check_outbound(&self) -> Result<(), SettingsError> {
+        for (count, what, max) in [
+            (self.outbound.len(), "rules of outbound", outbound::OUTBOUND_RULES),
+            (self.outbound_headers.len(), "headers of outbound", outbound::OUTBOUND_HEADERS),
+        ] {
+            if count > max {
+                return Err(SettingsError::OutboundMany { count, what, max });
+            }
+        }
+        Rules::parse(&self.outbound)?;
+        self.outbound_headers.iter().try_for_each(EdgeHeader::check)?;
+        Ok(())
+    }
+
+    /// Names of all secrets that it needs: those that its guests get, and those in headers of their calls.
+    pub fn needed_secrets(&self) -> impl Iterator<Item = &str> {
+        let in_headers = self.outbound_headers.iter().flat_map(EdgeHeader::secrets);
+        self.secrets.iter().map(String::as_str).chain(in_headers)
     }
 }
 

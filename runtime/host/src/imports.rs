@@ -2,6 +2,7 @@
 //! `docs/abi.md`.
 
 pub mod asset;
+pub mod fetch;
 pub mod host;
 pub mod pieces;
 pub mod reactor;
@@ -90,6 +91,20 @@ pub const HTTP_FUNCTIONS: Functions = &[
 /// Assets; see `docs/abi.md`.
 pub const ASSET_FUNCTIONS: Functions = &[("asset_len", "ii:I"), ("asset_read", "iiIii:i")];
 
+/// Calls to others; see `docs/abi.md`.
+pub const FETCH_FUNCTIONS: Functions = &[
+    ("begin", "ii:i"),
+    ("drop", "i:"),
+    ("fetch", "iiii:i"),
+    ("fetch_error", "iii:i"),
+    ("finish", "i:i"),
+    ("head", "iii:i"),
+    ("pipe", "i:i"),
+    ("read", "iii:i"),
+    ("wait", "iii:i"),
+    ("write", "iii:i"),
+];
+
 /// Native kernels; see `docs/kernels.md`.
 pub const KERNEL_FUNCTIONS: Functions =
     &[("gemm", "i:"), ("map", "i:"), ("plane", "i:"), ("version", ":i"), ("winograd", "i:")];
@@ -98,11 +113,12 @@ pub const KERNEL_FUNCTIONS: Functions =
 pub const ENV_FUNCTIONS: Functions = &[("emscripten_notify_memory_growth", "i:")];
 
 /// Every import module.
-pub const MODULES: [(&str, Functions); 5] = [
+pub const MODULES: [(&str, Functions); 6] = [
     (WASI, WASI_FUNCTIONS),
     (ENV, ENV_FUNCTIONS),
     (mayfly_abi::MODULE_HTTP, HTTP_FUNCTIONS),
     (mayfly_abi::MODULE_ASSET, ASSET_FUNCTIONS),
+    (mayfly_abi::MODULE_FETCH, FETCH_FUNCTIONS),
     (KERNELS, KERNEL_FUNCTIONS),
 ];
 
@@ -259,6 +275,7 @@ fn linker_with(
     linker.allow_shadowing(false);
     reactor::add_to_linker(&mut linker, watch)?;
     asset::add_to_linker(&mut linker, watch)?;
+    fetch::add_to_linker(&mut linker, watch)?;
     kernels::add_to_linker(&mut linker, native_kernels, Sandbox::pause, watch)?;
     Ok(linker)
 }

@@ -15,6 +15,7 @@ use mayfly_core::shares::Share;
 use mayfly_observe::logs::Source;
 use mayfly_observe::metrics::{RevisionMetrics, VersionCounters};
 use mayfly_oip::Model;
+use mayfly_outbound::Access;
 use tokio::sync::{OnceCell, Semaphore};
 
 use crate::admission::{Tenant, Usage};
@@ -87,11 +88,12 @@ impl Revision {
         module: LoadedModule,
         metrics: RevisionMetrics,
         log: Arc<Source>,
+        outbound: Option<Arc<Access>>,
     ) -> Arc<Self> {
         let record = Arc::new(record);
         let usage = Usage::new(record.function.clone(), module.template.bytes());
         Arc::new(Self {
-            terms: Terms::new(record.clone(), log, module.assets.clone()),
+            terms: Terms::new(record.clone(), log, module.assets.clone(), outbound),
             tenant: Tenant::new(usage, record.settings.limits.concurrency),
             record,
             module,

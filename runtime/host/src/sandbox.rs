@@ -5,6 +5,7 @@
 
 mod assets;
 pub mod cgi;
+mod fetches;
 pub mod head;
 mod inbound;
 pub mod stdio;
@@ -28,9 +29,14 @@ use crate::exchange::{Caps, Exchange};
 use crate::meter::{Meter, Tick};
 use crate::profile::Probe;
 pub use assets::Assets;
+pub use fetches::{Fetches, Slot as Fetching};
 pub use inbound::{Forwarded, Inbound, default_port};
 use stdio::{CgiOut, GuestLog, LogStream, SharedCgi, Stdin};
 pub use terms::Terms;
+
+/// Of a request that another function made in the node: within how many such calls it is.
+#[derive(Debug, Clone, Copy)]
+pub struct Hops(pub u8);
 
 /// The data of one request's wasmtime store.
 pub struct Sandbox {
@@ -51,6 +57,7 @@ pub struct Sandbox {
     log: Option<Arc<Mutex<GuestLog>>>,
     cgi: Option<Arc<CgiOut>>,
     wasi: Option<Box<WasiP1Ctx>>,
+    fetches: Option<Box<Fetches>>,
 }
 
 impl Sandbox {
@@ -76,6 +83,7 @@ impl Sandbox {
             log: None,
             cgi: None,
             wasi: None,
+            fetches: None,
         }
     }
 
@@ -104,6 +112,23 @@ impl Sandbox {
         }
         let Some(wasi) = &mut self.wasi else { unreachable!("set just above") };
         wasi
+    }
+
+    /// Its calls to others; made at the first.
+    pub fn fetches(&mut self) -> &mut Fetches {
+        self.fetches.get_or_insert_default()
+    }
+
+    /// How many calls of functions it is within.
+    #[must_use]
+    pub fn hops(&self) -> u8 {
+        self.inbound.parts.extensions.get::<Hops>().map_or(0, |hops| hops.0)
+    }
+
+    /// Puts a line of the host's into its function's log.
+    pub fn say(&mut self, words: &str) {
+        let log = self.log();
+        log.lock().write(Stream::Stderr, format!("mayfly: {words}\n").as_bytes());
     }
 
     /// What [`crate::kernels`] ask in the middle of a long call, as a tick would.

@@ -5,12 +5,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use mayfly_core::FunctionName;
-use mayfly_core::record::{RevisionRecord, Snapshot};
+use mayfly_core::outbound::Rules;
+use mayfly_core::record::{RevisionRecord, Settings, SettingsError, Snapshot};
 use mayfly_host::descriptors;
 use mayfly_host::engine::EngineError;
 use mayfly_host::program::{Beginning, LoadedModule, Mapped};
 use mayfly_host::revision::Revision;
 use mayfly_host::sandbox::Assets;
+use mayfly_outbound::Access;
 use mayfly_store::artifact::{Reject, VerifiedImage};
 
 use super::error::{PublishError, PublishErrorKind, Stage};
@@ -66,9 +68,29 @@ impl Shared {
     pub(super) fn revision(&self, record: RevisionRecord, module: LoadedModule) -> Arc<Revision> {
         let metrics = self.metrics.function(&record.function);
         let log = self.logs.source(&record.function, &metrics);
-        let revision = Revision::new(record, module, metrics, log);
+        let outbound = self.access(&record);
+        let revision = Revision::new(record, module, metrics, log, outbound);
         self.give_secrets(&revision);
         revision
+    }
+
+    /// Whether every address that its rules name could be called.
+    pub(super) fn check_outbound(&self, settings: &Settings) -> Result<(), PublishErrorKind> {
+        let rules = Rules::parse(&settings.outbound).map_err(SettingsError::from)?;
+        let private = |(rule, why)| SettingsError::OutboundPrivate { rule, why };
+        Ok(self.outbound.check_rules(&rules).map_err(private)?)
+    }
+
+    /// What a version may call, if anything.
+    fn access(&self, record: &RevisionRecord) -> Option<Arc<Access>> {
+        let settings = &record.settings;
+        if settings.outbound.is_empty() {
+            return None;
+        }
+        // It was checked when it was deployed.
+        let rules = Rules::parse(&settings.outbound).ok()?;
+        let client = self.outbound.clone();
+        Some(Access::new(client, &record.function, rules, &settings.outbound_headers))
     }
 
     /// At start: the code of a current revision, if it is still what we wrote and made for this very engine.

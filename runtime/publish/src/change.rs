@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use mayfly_core::deployment::{Percent, Remark, Tag};
 use mayfly_core::limits::{LIMIT_KEYS, Limits};
+use mayfly_core::outbound::{EdgeHeader, Rule};
 use mayfly_core::record::{Settings, SettingsError};
 use mayfly_core::router::Route;
 
@@ -23,14 +24,23 @@ pub enum Kind {
     Args,
     /// Routes of its own.
     Routes,
+    /// What it may call, and headers of its calls.
+    Outbound,
     /// What is on or off.
     Switches,
 }
 
 impl Kind {
     /// All of them, in the order of their names' list in messages.
-    pub const ALL: [Self; 6] =
-        [Self::Limits, Self::Env, Self::Secrets, Self::Args, Self::Routes, Self::Switches];
+    pub const ALL: [Self; 7] = [
+        Self::Limits,
+        Self::Env,
+        Self::Secrets,
+        Self::Args,
+        Self::Routes,
+        Self::Outbound,
+        Self::Switches,
+    ];
 
     /// As in `--reset`.
     #[must_use]
@@ -41,6 +51,7 @@ impl Kind {
             Self::Secrets => "secrets",
             Self::Args => "args",
             Self::Routes => "routes",
+            Self::Outbound => "outbound",
             Self::Switches => "switches",
         }
     }
@@ -88,6 +99,10 @@ pub struct Change {
     pub args: Vec<String>,
     /// Routes; any that are named stand for all.
     pub routes: Vec<String>,
+    /// What it may call; any that are named stand for all.
+    pub outbound: Vec<String>,
+    /// Headers of its calls; any that are named stand for all.
+    pub outbound_headers: Vec<EdgeHeader>,
     /// As in [`Settings`].
     pub stream_body: Option<bool>,
     /// As in [`Settings`].
@@ -121,6 +136,10 @@ impl Change {
                 Kind::Secrets => settings.secrets = self.base.secrets.clone(),
                 Kind::Args => settings.args = self.base.args.clone(),
                 Kind::Routes => settings.routes = self.base.routes.clone(),
+                Kind::Outbound => {
+                    settings.outbound = self.base.outbound.clone();
+                    settings.outbound_headers = self.base.outbound_headers.clone();
+                }
                 Kind::Switches => {
                     settings.stream_body = self.base.stream_body;
                     settings.pass_authorization = self.base.pass_authorization;
@@ -144,6 +163,12 @@ impl Change {
         if !self.routes.is_empty() {
             settings.routes = self.routes;
         }
+        if !self.outbound.is_empty() {
+            settings.outbound = self.outbound;
+        }
+        if !self.outbound_headers.is_empty() {
+            settings.outbound_headers = self.outbound_headers;
+        }
         settings.stream_body = self.stream_body.unwrap_or(settings.stream_body);
         settings.pass_authorization =
             self.pass_authorization.unwrap_or(settings.pass_authorization);
@@ -151,6 +176,9 @@ impl Change {
         // As they are compared: a host in lower case.
         for route in &mut settings.routes {
             *route = Route::new(route)?.to_string();
+        }
+        for rule in &mut settings.outbound {
+            *rule = rule.parse::<Rule>()?.to_string();
         }
         if let Some(most) = &self.most {
             within(&settings.limits, most)?;
@@ -183,6 +211,13 @@ impl Change {
         }
         if self.routes.is_empty() {
             kept.extend(settings.routes.iter().map(|route| format!("route {route}")));
+        }
+        if self.outbound.is_empty() {
+            kept.extend(settings.outbound.iter().map(|rule| format!("outbound {rule}")));
+        }
+        if self.outbound_headers.is_empty() {
+            let names = settings.outbound_headers.iter().map(|header| &header.name);
+            kept.extend(names.map(|name| format!("outbound-header {name}")));
         }
         for (name, is_on, named) in [
             ("stream-body", settings.stream_body, self.stream_body),

@@ -158,6 +158,7 @@ impl Shared {
         let (settings, kept) =
             settled.map_err(|error| PublishErrorKind::from(error).at(Stage::Validate))?;
         self.check_secrets(&settings).map_err(|kind| kind.at(Stage::Validate))?;
+        self.check_outbound(&settings).map_err(|kind| kind.at(Stage::Validate))?;
         Ok(Order { name, wasm, settings, kept, placement, learned: None })
     }
 

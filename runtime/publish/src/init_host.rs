@@ -11,7 +11,9 @@ use bytes::Bytes;
 use mayfly_core::limits::{Limits, node};
 use mayfly_host::imports::host::{Host, Range, memory};
 use mayfly_host::imports::pieces::Timed;
-use mayfly_host::imports::{HTTP_FUNCTIONS, WASI, WASI_FUNCTIONS, asset, linkable, wasi};
+use mayfly_host::imports::{
+    FETCH_FUNCTIONS, HTTP_FUNCTIONS, WASI, WASI_FUNCTIONS, asset, linkable, wasi,
+};
 use mayfly_host::profile::Unwatched;
 use mayfly_host::sandbox::{Assets, Limiter};
 use parking_lot::Mutex;
@@ -132,6 +134,9 @@ pub(super) fn linker(engine: &Engine, phase: Phase, native_kernels: bool) -> Res
         if *name != "mark" {
             forbid(&mut linker, mayfly_abi::MODULE_HTTP, name, ty)?;
         }
+    }
+    for (name, ty) in FETCH_FUNCTIONS {
+        forbid(&mut linker, mayfly_abi::MODULE_FETCH, name, ty)?;
     }
     linker.func_wrap(mayfly_abi::MODULE_HTTP, "mark", |_: i32| {})?;
     asset::add_to_linker(&mut linker, Unwatched)?;

@@ -50,6 +50,7 @@ use mayfly_host::engine::{Engine, EngineError, codegen};
 use mayfly_host::program::Programs;
 use mayfly_observe::logs::LogSink;
 use mayfly_observe::metrics::Metrics;
+use mayfly_outbound::{Client, OutboundConfig};
 use mayfly_store::artifact::mapped::Scratch;
 use mayfly_store::artifact::{ArtifactStore, StoreError};
 use mayfly_store::records::{self, Records, RecordsError};
@@ -103,6 +104,8 @@ pub struct PublisherConfig {
     pub children: Children,
     /// Where secrets come from.
     pub secrets: SecretsConfig,
+    /// What functions may call.
+    pub outbound: OutboundConfig,
 }
 
 impl PublisherConfig {
@@ -113,7 +116,8 @@ impl PublisherConfig {
         let (state_dir, functions) = (state_dir.to_owned(), node::FUNCTIONS);
         let loaded_at_start = node::LOADED_AT_START;
         let (children, secrets) = (Children::default(), SecretsConfig::default());
-        Self { state_dir, store_bytes, functions, loaded_at_start, children, secrets }
+        let outbound = OutboundConfig::default();
+        Self { state_dir, store_bytes, functions, loaded_at_start, children, secrets, outbound }
     }
 }
 
@@ -160,6 +164,7 @@ struct Shared {
     secrets: Secrets,
     /// Code that was valid before.
     known: Arc<validate::Known>,
+    outbound: Arc<Client>,
     trials: Trials,
     names: Turns<FunctionName>,
     /// Whose file an artifact's key names is decided by one publish at a time, from its first look to its row.
@@ -186,6 +191,8 @@ impl Publisher {
         records::check_beside(&database, &config.state_dir.join("wasm"))?;
         let records = Records::open(&database)?;
         let secrets = Secrets::open(&config.secrets, &config.state_dir, &records)?;
+        let slots = engine.plan().slots;
+        let outbound = Client::new(OutboundConfig { slots, ..config.outbound.clone() });
         let shared = Shared {
             programs: Arc::new(Programs::new(engine.clone())?),
             engine,
@@ -204,6 +211,7 @@ impl Publisher {
             waiting: AtomicUsize::new(0),
             rollouts: Rollouts::default(),
             secrets,
+            outbound,
             trials: Trials::default(),
             known: Arc::default(),
             names: Turns::default(),
@@ -211,6 +219,12 @@ impl Publisher {
             commits: Turn::new(()),
         };
         Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// By what functions call others.
+    #[must_use]
+    pub fn outbound(&self) -> &Arc<Client> {
+        &self.shared.outbound
     }
 
     /// A file for an upload of so many bytes while it arrives.

@@ -90,16 +90,16 @@ impl Secrets {
         file.or_else(|| self.kept.read().get(name).cloned())
     }
 
-    /// The values of what a version names.
+    /// The values of what a version names, for its guests or for headers of their calls.
     fn of(&self, settings: &Settings) -> Result<Vec<(String, String)>, PublishErrorKind> {
-        let one = |name: &String| match self.get(name) {
-            Some(Kept { value: Ok(value), .. }) => Ok((name.clone(), value.reveal().to_owned())),
+        let one = |name: &str| match self.get(name) {
+            Some(Kept { value: Ok(value), .. }) => Ok((name.to_owned(), value.reveal().to_owned())),
             Some(Kept { value: Err(why), .. }) => {
-                Err(PublishErrorKind::SecretFault { name: name.clone(), why })
+                Err(PublishErrorKind::SecretFault { name: name.to_owned(), why })
             }
-            None => Err(PublishErrorKind::SecretMissing(name.clone())),
+            None => Err(PublishErrorKind::SecretMissing(name.to_owned())),
         };
-        settings.secrets.iter().map(one).collect()
+        settings.needed_secrets().map(one).collect()
     }
 }
 
@@ -239,13 +239,22 @@ impl Shared {
 
     /// Gives a revision its secrets, and its function's log what must not be in it.
     pub(super) fn give_secrets(&self, revision: &Revision) {
-        if revision.record.settings.secrets.is_empty() {
+        let settings = &revision.record.settings;
+        if settings.needed_secrets().next().is_none() {
             return;
         }
         // Who is missing one was refused, or has lost it meanwhile and keeps what it has.
-        let Ok(values) = self.secrets.of(&revision.record.settings) else { return };
+        let Ok(mut values) = self.secrets.of(settings) else { return };
         let hidden = values.iter().map(|(_, value)| value.as_bytes().to_vec());
         revision.terms.log.hide(hidden);
+        if let Some(access) = &revision.terms.outbound {
+            let value = |name: &str| {
+                values.iter().find(|(own, _)| own == name).map(|(_, value)| value.clone())
+            };
+            access.set_secrets(value);
+        }
+        // A secret of a header only is no guest's to see.
+        values.truncate(settings.secrets.len());
         revision.terms.set_secrets(values);
     }
 
@@ -253,7 +262,7 @@ impl Shared {
     fn give_anew(self: &Arc<Self>, names: &[String]) {
         let view = self.catalog.load_full();
         let names_one = |entry: &&Entry| {
-            entry.record().settings.secrets.iter().any(|name| names.contains(name))
+            entry.record().settings.needed_secrets().any(|name| names.iter().any(|n| n == name))
         };
         for entry in view.entries().filter(names_one) {
             match entry {
@@ -273,7 +282,10 @@ impl Shared {
     /// Secrets that functions name.
     fn named(&self) -> BTreeSet<String> {
         let view = self.catalog.load();
-        view.entries().flat_map(|entry| entry.record().settings.secrets.clone()).collect()
+        let named = |entry: &Entry| {
+            entry.record().settings.needed_secrets().map(str::to_owned).collect::<Vec<_>>()
+        };
+        view.entries().flat_map(named).collect()
     }
 
     fn users(&self, name: &str) -> Vec<String> {
@@ -281,7 +293,7 @@ impl Shared {
         let names_it = |function: &Function| {
             function
                 .entries()
-                .any(|entry| entry.record().settings.secrets.iter().any(|s| s == name))
+                .any(|entry| entry.record().settings.needed_secrets().any(|s| s == name))
         };
         let users = view.iter().filter(|(_, function)| names_it(function));
         let mut users: Vec<_> = users.map(|(function, _)| function.to_string()).collect();

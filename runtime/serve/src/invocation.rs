@@ -24,8 +24,8 @@ use std::task::Poll;
 use std::time::Duration;
 
 use http::{Method, Response};
-use mayfly_core::Outcome;
 use mayfly_core::limits::node;
+use mayfly_core::{FunctionName, Outcome};
 use mayfly_host::admission::Place;
 use mayfly_host::exchange::{Caps, Exchange, RequestBody, ResponseBody, Verdict};
 use mayfly_host::meter::{Meter, Order};
@@ -35,7 +35,7 @@ use mayfly_host::sandbox::{Inbound, Sandbox};
 use crate::node::{Node, Task};
 pub use choose::{choose, has_token};
 pub use find::vet;
-use find::{find, loaded};
+use find::{find, loaded, named};
 use ledger::Ledger;
 pub use ledger::{note, refuse};
 pub use respond::{X_REQUEST_ID, add_id};
@@ -71,6 +71,30 @@ pub async fn handle(
         }
         Err(outcome) => respond::refuse(ledger, outcome),
     }
+}
+
+/// Runs a function that another one calls by its name; nothing if there is none of that name.
+pub async fn within(
+    node: &Arc<Node>,
+    function: &FunctionName,
+    inbound: Box<Inbound>,
+    body: Option<RequestBody>,
+) -> Option<Response<ResponseBody>> {
+    let found = match named(node, function, &inbound) {
+        Err(Outcome::Preparing) if node.catalog.load().is_loading() => {
+            loaded(node, &inbound).await;
+            named(node, function, &inbound)
+        }
+        found => found,
+    };
+    let ledger = match &found {
+        Err(Outcome::NotFound) => return None,
+        Ok(_) | Err(_) => Ledger::open(node, &inbound),
+    };
+    Some(match found {
+        Ok(revision) => admit(node, ledger, revision, inbound, body).await,
+        Err(outcome) => respond::refuse(ledger, outcome),
+    })
 }
 
 async fn admit(

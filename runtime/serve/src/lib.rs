@@ -10,6 +10,7 @@ pub mod forwarded;
 pub mod gateway;
 mod hold;
 pub mod inference;
+pub mod inside;
 pub mod invocation;
 pub mod node;
 pub mod tls;

@@ -1,5 +1,6 @@
 //! `mayfly deploy`.
 
+mod model;
 mod project;
 
 use std::path::{Path, PathBuf};
@@ -9,14 +10,14 @@ use http::{Method, StatusCode};
 use mayfly_core::FunctionName;
 use mayfly_core::deployment::{Percent, Tag};
 use mayfly_core::limits::node;
-use mayfly_core::units::{format_size, human_size, parse_size};
+use mayfly_core::units::{format_size, human_size};
 use mayfly_publish::Kind;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
 use super::client::{Client, lines, refusal};
 use super::deployment;
-use super::model::{self, ModelArgs, Packed};
+use super::model::{self as models, ModelArgs};
 use super::output::{self, number, text};
 use super::script::{self, ScriptArgs};
 use super::{Connection, Failure, Printing, code};
@@ -54,6 +55,14 @@ pub(crate) struct Deploy {
     /// A path of its own, as in /api/...; may be repeated; those given stand for all.
     #[arg(long, short, value_name = "PATTERN")]
     route: Vec<String>,
+    /// What it may call, as in `https://api.example.com`, 'GET,POST https://*.example.com/v1/...' or mayfly://other/...; may be
+    /// repeated; those given stand for all; see docs/outbound.md.
+    #[arg(long, value_name = "RULE")]
+    outbound: Vec<String>,
+    /// A header that the node adds to its calls of an origin, as in `https://api.example.com` 'Authorization: Bearer ${API_KEY}',
+    /// with secrets that the function itself never sees; may be repeated.
+    #[arg(long, num_args = 2, value_names = ["ORIGIN", "HEADER"])]
+    outbound_header: Vec<String>,
     /// A command module gets a body without a length as it comes; else whole, with CONTENT_LENGTH.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     stream_body: Option<bool>,
@@ -61,7 +70,7 @@ pub(crate) struct Deploy {
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pass_authorization: Option<bool>,
     /// Start from the node's defaults, in all or in these kinds, instead of keeping what is not named: limits, env, secrets,
-    /// args, routes, switches; as in --reset or --reset=env,routes.
+    /// args, routes, outbound, switches; as in --reset or --reset=env,routes.
     #[arg(
         long,
         value_name = "KIND",
@@ -110,6 +119,7 @@ enum Reset {
     Secrets,
     Args,
     Routes,
+    Outbound,
     Switches,
 }
 
@@ -122,6 +132,7 @@ impl Reset {
             Self::Secrets => Some(Kind::Secrets),
             Self::Args => Some(Kind::Args),
             Self::Routes => Some(Kind::Routes),
+            Self::Outbound => Some(Kind::Outbound),
             Self::Switches => Some(Kind::Switches),
         }
     }
@@ -136,7 +147,7 @@ impl Deploy {
         }
         let name = self.function()?;
         let human = !self.printing.json();
-        let is_model = model::is_model(self.path());
+        let is_model = models::is_model(self.path());
         let mut file = self.module()?;
         let size = human_size(file.len() as u64);
         let client = self.connection.open()?;
@@ -174,7 +185,7 @@ impl Deploy {
             return output::json(&published);
         }
         show(&published)?;
-        if is_model { model::try_out(text(&published, "/url")).await } else { Ok(()) }
+        if is_model { models::try_out(text(&published, "/url")).await } else { Ok(()) }
     }
 
     /// What is deployed; the directory's function is known by now.
@@ -223,37 +234,6 @@ impl Deploy {
         })
     }
 
-    /// The runner with this model in it, and what there is to say of it; sets the memory that a model needs, unless that
-    /// was said, or what is deployed has as much.
-    async fn pack(
-        &mut self,
-        model: &[u8],
-        name: &FunctionName,
-        client: &Client,
-    ) -> Result<(Vec<u8>, Vec<String>), Failure> {
-        let Packed { wasm, memory_bytes, mut notes } = self.model.pack(self.path(), model)?;
-        if self.limit.iter().any(|limit| limit.trim_start().starts_with("memory")) {
-            return Ok((wasm, notes));
-        }
-        let needs = format_size(memory_bytes);
-        let has = match self.resets(Reset::Limits) {
-            true => None,
-            // One that is not there yet, and a node that cannot be asked, which the deploy itself will tell.
-            false => client.get(&format!("/v1/functions/{name}")).await.ok(),
-        };
-        let has = has.map(|function| text(&function, "/revision/limits/memory").to_owned());
-        match has.as_deref().map(parse_size) {
-            Some(Ok(has)) if has >= memory_bytes => return Ok((wasm, notes)),
-            Some(Ok(has)) => notes.push(format!(
-                "its limit memory is raised from {} to {needs} for this model; `--limit memory=...` says otherwise",
-                format_size(has)
-            )),
-            Some(Err(_)) | None => {}
-        }
-        self.limit.push(format!("memory={needs}"));
-        Ok((wasm, notes))
-    }
-
     fn resets(&self, what: Reset) -> bool {
         self.reset.iter().any(|reset| *reset == what || *reset == Reset::All)
     }
@@ -297,6 +277,8 @@ impl Deploy {
         let traffic = Vec::from_iter(placing.traffic.map(|percent| percent.to_string()));
         let tag = Vec::from_iter(placing.tag.as_ref().map(ToString::to_string));
         let public = Vec::from_iter(placing.public.then(|| "true".to_owned()));
+        let pairs = self.outbound_header.chunks(2);
+        let headers: Vec<_> = pairs.map(|pair| pair.join(" ")).collect();
         let parameters = [
             ("keep", &kept),
             ("reset", &reset),
@@ -305,6 +287,8 @@ impl Deploy {
             ("arg", &self.arg),
             ("limit", &self.limit),
             ("route", &self.route),
+            ("outbound", &self.outbound),
+            ("outbound-header", &headers),
             ("stream-body", &stream),
             ("pass-authorization", &pass),
             ("traffic", &traffic),

@@ -77,6 +77,9 @@ fn show_revision(revision: &Value) -> Result<(), Failure> {
     if revision["secrets"].as_array().is_some_and(|secrets| !secrets.is_empty()) {
         line(format_args!("  secrets    {}", words("secrets")))?;
     }
+    if revision["outbound"].is_array() {
+        line(format_args!("  outbound   {}", words("outbound").replace(" https", ", https")))?;
+    }
     // A program may be one of them: shown as one line, cut.
     let args: String = words("args").chars().take(100).collect();
     line(format_args!("  arguments  {}", mayfly_observe::logs::escape(args.as_bytes())))?;

@@ -1,5 +1,6 @@
 //! `mayfly deploy app.js`: packs a script, and the files that it imports, into the stock script runner.
 
+mod bundle;
 mod files;
 mod imports;
 mod lex;
@@ -13,7 +14,7 @@ use serde_json::json;
 
 use super::stock::{self, Stock};
 use super::{Failure, code};
-use files::{File, Files};
+use files::{File, Files, Missing};
 
 /// Where it is found, and how it is told apart.
 const SCRIPTS: Stock = Stock {
@@ -77,7 +78,14 @@ impl ScriptArgs {
                 format!("{}: {}", path.display(), files::bundle_hint(extension)),
             ));
         }
-        let Files { entry, all, notes } = files::collect(path)?;
+        let Files { entry, all, notes } = match files::collect(path) {
+            Ok(files) => files,
+            Err(Missing::Other(why)) => return Err(why),
+            Err(Missing::Package(why)) => {
+                let esbuild = bundle::find(path).ok_or(why)?;
+                files::bundled(path, bundle::run(&esbuild, path)?)
+            }
+        };
         let runner = SCRIPTS.find(self.script_runner.as_deref())?;
         let modules: Vec<_> = all
             .iter()

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use mayfly_core::limits::Limits;
+use mayfly_core::outbound::{Rule, RuleError};
 use mayfly_core::router::Route;
 use mayfly_core::{FunctionName, units};
 use mayfly_observe::logs::{Format, Requests};
@@ -147,6 +148,14 @@ fn network(text: &str) -> Result<IpNet, String> {
     text.parse().map(one).or_else(|_| text.parse::<IpNet>().map(|net| net.trunc())).map_err(|_| {
         format!("'{text}' is neither an address nor a network: write 192.0.2.1, 10.0.0.0/8 or 2001:db8::/32")
     })
+}
+
+fn rule(text: &str) -> Result<Rule, String> {
+    text.parse().map_err(|why: RuleError| why.to_string())
+}
+
+fn rules(rules: &[Rule]) -> Printed {
+    Printed::List(rules.iter().map(Rule::to_string).collect())
 }
 
 fn pair(text: &str) -> Result<(&str, &str), String> {
@@ -302,6 +311,15 @@ pub const KEYS: &[Key] = &[
         |c, v| c.secrets.key_file = auto(v, path)?, or_auto(shown(c.secrets.key_file.as_deref()))),
     key!("secrets.dir", One, "DIR", "a directory with a file for each secret, as Kubernetes and Vault's agent write them; auto is none",
         |c, v| c.secrets.dir = auto(v, path)?, or_auto(shown(c.secrets.dir.as_deref()))),
+    key!("outbound.allow", List, "RULE", "what no function's --outbound goes beyond, as in https://*; none: that is theirs to say",
+        |c, v| c.outbound.allow.push(rule(v)?), rules(&c.outbound.allow)),
+    key!("outbound.deny", List, "RULE", "what no function calls, whatever it is allowed",
+        |c, v| c.outbound.deny.push(rule(v)?), rules(&c.outbound.deny)),
+    key!("outbound.private", List, "IP|CIDR", "networks that are not the public internet and may be called, as in 10.1.0.0/16",
+        |c, v| c.outbound.private.push(network(v)?),
+        Printed::List(c.outbound.private.iter().map(IpNet::to_string).collect())),
+    key!("outbound.ca", One, "FILE", "authorities that are believed beside the system's, as PEM",
+        |c, v| c.outbound.ca = or_none(v, path)?, file(c.outbound.ca.as_ref())),
     key!("log.format", One, "human|json", "how lines are written",
         |c, v| c.log.format = choice(v, &FORMATS)?, chosen(c.log.format, &FORMATS)),
     key!("log.level", One, "LEVEL", "what Mayfly itself logs: error, warn, info, debug, trace, or a tracing filter",

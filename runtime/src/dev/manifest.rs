@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use mayfly_core::FunctionName;
+use mayfly_core::outbound::EdgeHeader;
 use mayfly_core::record::Settings;
 use serde::Deserialize;
 
@@ -63,12 +64,26 @@ pub struct Deploy {
     pub env: Option<BTreeMap<String, String>>,
     /// Secrets of the node that it gets as variables.
     pub secrets: Option<Vec<String>>,
+    /// What it may call.
+    pub outbound: Option<Vec<String>>,
+    /// Headers that the node adds to its calls.
+    pub outbound_headers: Option<Vec<CallHeader>>,
     /// A command module's arguments.
     pub args: Option<Vec<Argument>>,
     /// Whether a command gets a body without a length as it comes.
     pub stream_body: Option<bool>,
     /// Whether a command gets the header `Authorization`.
     pub pass_authorization: Option<bool>,
+}
+
+/// A header that the node adds to calls of an origin.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CallHeader {
+    /// As in `https://api.example.com`.
+    pub origin: String,
+    /// As in `Authorization: Bearer ${API_KEY}`.
+    pub header: String,
 }
 
 /// An argument: text, or a file's.
@@ -214,6 +229,11 @@ impl Deploy {
         settings.env.extend(self.env.clone().unwrap_or_default());
         settings.secrets.extend(self.secrets.clone().unwrap_or_default());
         settings.routes.extend(self.routes.clone().unwrap_or_default());
+        settings.outbound.extend(self.outbound.clone().unwrap_or_default());
+        for CallHeader { origin, header } in self.outbound_headers.iter().flatten() {
+            let header = EdgeHeader::new(origin, header);
+            settings.outbound_headers.push(header.map_err(|why| format!("deploy: {why}"))?);
+        }
         settings.stream_body = self.stream_body.unwrap_or(settings.stream_body);
         settings.pass_authorization =
             self.pass_authorization.unwrap_or(settings.pass_authorization);
@@ -278,6 +298,8 @@ mod tests {
         watch = ["**/*.go"]
         [deploy]
         routes = ["/api/..."]
+        outbound = ["https://api.example.com"]
+        outbound-headers = [{ origin = "https://api.example.com", header = "X-Key: ${KEY}" }]
         limits = { memory = "64MiB" }
         env = { GREETING = "hi" }
         args = ["-c", { file = "main.py" }]
@@ -291,6 +313,8 @@ mod tests {
         let settings = manifest.deploy.settings(Settings::default(), vec!["-c".into()]).unwrap();
         assert_eq!(settings.limits.memory_bytes, 64 << 20);
         assert_eq!((settings.env["GREETING"].as_str(), settings.routes.len()), ("hi", 1));
+        assert_eq!(settings.outbound, ["https://api.example.com"]);
+        assert_eq!(settings.needed_secrets().collect::<Vec<_>>(), ["KEY"]);
         let dir = tempfile::tempdir().unwrap();
         let why = manifest.deploy.arguments(dir.path()).unwrap_err();
         assert!(why.contains("deploy.args: cannot read") && why.contains("main.py"), "{why}");

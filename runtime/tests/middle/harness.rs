@@ -46,6 +46,7 @@ impl Harness {
         let mut parts = Parts::quiet(engine, state.path(), Requests::All).unwrap();
         // This test binary is not the one whose hidden verbs the children run.
         parts.publishing.children = Children::of(env!("CARGO_BIN_EXE_mayfly"));
+        parts.publishing.outbound.private = vec!["127.0.0.0/8".parse().unwrap()];
         parts.serving.server_timing = true;
         let logs = parts.logs.clone();
         let (node, publisher) = assemble(parts).unwrap();

@@ -40,6 +40,8 @@ use Most::{Bytes as B, Count as N, Same};
 
 const STDIO: usize = node::STDIO_PIECE_BYTES as usize;
 const PIECE: usize = node::HOSTCALL_BYTES;
+/// A call's frame.
+const FRAME: usize = mayfly_core::limits::outbound::OUTBOUND_FRAME_BYTES;
 const ENV: usize = node::ENV_VARS * node::ENV_VAR_BYTES + 8 * node::REQUEST_HEAD_BYTES;
 const NO_FILE: Most = Same("no file is open: the descriptor is looked up first, and is not one");
 const NO_DIRECTORY: Most =
@@ -101,6 +103,16 @@ const WORK: &[(&str, &str, Most)] = &[
     ("mayfly_http_v1", "response_write", B(PIECE, "one piece of the body")),
     ("mayfly_asset_v1", "asset_len", B(mayfly_abi::limits::ASSET_NAME_BYTES, "a name; no asset has a longer one")),
     ("mayfly_asset_v1", "asset_read", B(PIECE, "one piece of the asset")),
+    ("mayfly_fetch_v1", "begin", B(FRAME, "a frame; a longer one is refused by its length")),
+    ("mayfly_fetch_v1", "drop", Same("one of at most a hundred calls")),
+    ("mayfly_fetch_v1", "fetch", B(FRAME + PIECE, "a frame, and one piece of the body")),
+    ("mayfly_fetch_v1", "fetch_error", B(FRAME, "the words of one error")),
+    ("mayfly_fetch_v1", "finish", Same("one of at most a hundred calls")),
+    ("mayfly_fetch_v1", "head", B(FRAME, "an answer's head: at most OUTBOUND_HEAD_BYTES came in")),
+    ("mayfly_fetch_v1", "pipe", B(PIECE, "one piece of an answer")),
+    ("mayfly_fetch_v1", "read", B(PIECE, "one piece of an answer")),
+    ("mayfly_fetch_v1", "wait", N(100, "calls that may be open")),
+    ("mayfly_fetch_v1", "write", B(PIECE, "one piece of the body")),
     ("mayfly_kernels_v1", "gemm", Same("bounded by its own count: see docs/kernels.md")),
     ("mayfly_kernels_v1", "map", Same("bounded by its own count: see docs/kernels.md")),
     ("mayfly_kernels_v1", "plane", Same("bounded by its own count: see docs/kernels.md")),
@@ -261,7 +273,7 @@ fn revision(harness: &Harness, name: &str) -> Arc<Revision> {
     module.assets = Some(Arc::new(assets));
     let metrics = harness.node.metrics.function(&revision.record.function);
     let record = RevisionRecord::clone(&revision.record);
-    Revision::new(record, module, metrics, revision.terms.log.clone())
+    Revision::new(record, module, metrics, revision.terms.log.clone(), None)
 }
 
 fn call(harness: &Harness, revision: &Arc<Revision>, export: &str, meter: Meter) -> Done {

@@ -12,6 +12,8 @@ mod learn;
 mod lengths;
 mod logs;
 mod memory;
+mod outbound;
+mod outbound_cost;
 mod own;
 mod pauses;
 mod profile;

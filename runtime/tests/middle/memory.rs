@@ -137,10 +137,10 @@ fn a_request_faults_on_no_page_of_the_weights_that_the_one_before_it_read() {
     let harness = Harness::get();
     harness.run(async {
         harness.deploy_wat("reads-all", READS_ALL, Settings::default()).await;
-        let during = faults_of(harness, "reads-all", 6).await;
-        // 8,192 pages of weights: 512 faults if the kernel maps 16 at once. A slot that was not used before has them.
-        let least = during.iter().min().copied().unwrap();
-        assert!(least < 64, "{during:?}");
+        let during = faults_of(harness, "reads-all", 24).await;
+        // 8,192 pages of weights: 512 faults if the kernel maps 16 at once. Its first requests have them, until it is known
+        // that it writes to nothing: eight that write nothing might be trials, and two more are looked at.
+        assert!(during[12..].iter().all(|faults| *faults < 64), "{during:?}");
         harness.remove("reads-all").await;
     });
 }

@@ -1,6 +1,7 @@
 //! Scripts, as users deploy them: packed by the command line, run with their snapshots, called; what is hostile ends in an
 //! outcome of its own.
 
+mod calls;
 mod ends;
 mod errors;
 

@@ -297,7 +297,7 @@ fn a_template_is_written_where_nothing_is() {
     let (code, _, error) = run(dir.path(), &["new", "x", "-t", "cobol"]);
     assert!(code == 64 && error.contains("there are rust, rust-command"), "{error}");
     let (_, list, _) = run(dir.path(), &["new", "-t", "list"]);
-    assert_eq!(list.lines().count(), 10, "{list}");
+    assert_eq!(list.lines().count(), 12, "{list}");
 }
 
 #[test]

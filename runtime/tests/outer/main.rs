@@ -5,6 +5,7 @@ mod develop;
 mod kill;
 mod lengths;
 mod node;
+mod outbound;
 mod profile;
 mod proxied;
 mod secured;

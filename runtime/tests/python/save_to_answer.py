@@ -24,6 +24,8 @@ SOURCES = {
     "go": ("main.go", "Hello from"),
     "zig": ("main.zig", "Hello from"),
     "assemblyscript": ("main.ts", "Hello from"),
+    "js": ("main.js", "Hello from"),
+    "ts": ("main.ts", "Hello from"),
     "python": ("main.py", "Hello from"),
 }
 # Until a first build, models' among them, has to have ended.

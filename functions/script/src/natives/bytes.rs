@@ -46,7 +46,7 @@ fn decode_text<'js>(ctx: Ctx<'js>, text: String) -> Result<Option<TypedArray<'js
 fn decode(text: &str) -> Option<Vec<u8>> {
     let mut codes: Vec<u8> =
         text.bytes().filter(|c| !matches!(c, b' ' | b'\t' | b'\n' | b'\x0c' | b'\r')).collect();
-    if codes.len() % 4 == 0 {
+    if codes.len().is_multiple_of(4) {
         let padding = codes.iter().rev().take(2).take_while(|c| **c == b'=').count();
         codes.truncate(codes.len() - padding);
     }

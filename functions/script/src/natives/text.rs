@@ -62,7 +62,7 @@ fn utf16_decode(
         })
         .collect();
     Ok(match String::from_utf16(&units) {
-        Ok(text) if bytes.len() % 2 == 0 => Some(text),
+        Ok(text) if bytes.len().is_multiple_of(2) => Some(text),
         _ if fatal => None,
         _ => {
             let mut text = String::from_utf16_lossy(&units);

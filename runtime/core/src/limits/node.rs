@@ -1,22 +1,7 @@
 //! Caps of a node that are not a function's. Those that an operator may change are defaults of `mayfly.toml`.
 
-use super::page::{Cap, written_count, written_duration, written_size};
+use super::page::{written_count, written_duration, written_size};
 use super::{Duration, GIB, KIB, MIB};
-
-macro_rules! caps {
-    ($($(#[doc = $doc:literal])+ $name:ident: $type:ty = $value:expr, $unit:ident;)*) => {
-        $($(#[doc = $doc])+ pub const $name: $type = $value;)*
-        /// Every cap with its value as it is written and its reason, for the documentation.
-        #[must_use]
-        pub fn all() -> Vec<Cap> {
-            vec![$(Cap {
-                name: stringify!($name),
-                value: $unit($name),
-                reason: concat!($($doc),+).trim(),
-            }),*]
-        }
-    };
-}
 
 caps! {
     /// Until the whole head of a request is there; a slow client costs a descriptor, no slot.

@@ -1,6 +1,6 @@
 //! `docs/limits.md`, made from the constants.
 
-use super::{Duration, LIMIT_KEYS, Limits, node};
+use super::{Duration, LIMIT_KEYS, Limits, node, outbound};
 
 /// One cap of [`super::node`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,7 +50,7 @@ pub fn document() -> String {
         );
     }
     page.push_str("\n## Of a node\n\n| cap | value | what and why |\n| --- | --- | --- |\n");
-    for cap in node::all() {
+    for cap in node::all().into_iter().chain(outbound::all()) {
         let _ = writeln!(page, "| `{}` | {} | {} |", cap.name, cap.value, cap.reason);
     }
     page.push_str(

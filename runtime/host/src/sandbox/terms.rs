@@ -6,6 +6,7 @@ use arc_swap::{ArcSwap, Guard};
 use mayfly_core::Limits;
 use mayfly_core::record::{Abi, RevisionRecord};
 use mayfly_observe::logs::Source;
+use mayfly_outbound::Access;
 
 use super::{Assets, cgi};
 use crate::profile::Switch;
@@ -25,6 +26,8 @@ pub struct Terms {
     pub log: Arc<Source>,
     /// Assets that init reads for each request, if there is no snapshot.
     pub assets: Option<Arc<Assets>>,
+    /// What they may call, if anything.
+    pub outbound: Option<Arc<Access>>,
     /// Whether they are profiled.
     pub profiling: Switch,
 }
@@ -36,13 +39,15 @@ impl Terms {
         record: Arc<RevisionRecord>,
         log: Arc<Source>,
         assets: Option<Arc<Assets>>,
+        outbound: Option<Arc<Access>>,
     ) -> Arc<Self> {
         // A command's request has the last word on what a request is.
         let own = |name: &String| record.abi != Abi::Command || !cgi::is_of_request(name);
         let own = record.settings.env.iter().filter(|(name, _)| own(name));
         let env = own.map(|(k, v)| (k.clone(), v.clone())).collect();
         let secrets = (!record.settings.secrets.is_empty()).then(ArcSwap::default);
-        Arc::new(Self { record, env, secrets, log, assets, profiling: Switch::default() })
+        let profiling = Switch::default();
+        Arc::new(Self { record, env, secrets, log, assets, outbound, profiling })
     }
 
     /// Gives its guests these values of its secrets from the next request on.

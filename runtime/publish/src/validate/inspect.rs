@@ -62,11 +62,7 @@ pub(super) fn inspect(
     let parser = |error| Refusal::from_parser(&error);
     for payload in Parser::new(0).parse_all(wasm) {
         match payload.map_err(parser)? {
-            Payload::ImportSection(section) => {
-                for import in section.into_imports() {
-                    check_import(&import.map_err(parser)?, types)?;
-                }
-            }
+            Payload::ImportSection(section) => check_imports(section, types)?,
             Payload::TableSection(section) => {
                 for table in section {
                     tables += 1;
@@ -79,9 +75,7 @@ pub(super) fn inspect(
                 }
             }
             Payload::GlobalSection(section) => {
-                for global in section {
-                    check_global(global.map_err(parser)?.ty, &mut obstacles);
-                }
+                check_globals(section, &mut obstacles).map_err(parser)?;
             }
             Payload::ExportSection(section) => {
                 for export in section {
@@ -127,10 +121,17 @@ pub(super) fn inspect(
     })
 }
 
-fn check_global(ty: GlobalType, obstacles: &mut Vec<&'static str>) {
-    if ty.mutable && matches!(ty.content_type, ValType::Ref(_)) {
-        note(obstacles, "a mutable global that holds a reference");
+fn check_globals(
+    section: wasmparser::GlobalSectionReader<'_>,
+    obstacles: &mut Vec<&'static str>,
+) -> wasmparser::Result<()> {
+    for global in section {
+        let GlobalType { mutable, content_type, .. } = global?.ty;
+        if mutable && matches!(content_type, ValType::Ref(_)) {
+            note(obstacles, "a mutable global that holds a reference");
+        }
     }
+    Ok(())
 }
 
 impl Exports {
@@ -205,6 +206,16 @@ impl Exports {
         }
         Ok(None)
     }
+}
+
+fn check_imports(
+    section: wasmparser::ImportSectionReader<'_>,
+    types: TypesRef<'_>,
+) -> Result<(), Refusal> {
+    for import in section.into_imports() {
+        check_import(&import.map_err(|error| Refusal::from_parser(&error))?, types)?;
+    }
+    Ok(())
 }
 
 fn check_import(import: &wasmparser::Import<'_>, types: TypesRef<'_>) -> Result<(), Refusal> {

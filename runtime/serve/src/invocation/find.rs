@@ -42,6 +42,30 @@ pub(super) fn find(
     Ok((revision, mark))
 }
 
+/// The revision that a call to a function by its name is for.
+///
+/// # Errors
+/// As above.
+pub(super) fn named(
+    node: &Node,
+    name: &FunctionName,
+    inbound: &Inbound,
+) -> Result<Arc<Revision>, Outcome> {
+    // A node that drains lets what is under way end, the calls of it among that.
+    sound(inbound)?;
+    router::check_path(inbound.parts.uri.path()).map_err(Outcome::BadRequest)?;
+    let view = node.catalog.load();
+    let function = view.function(name.as_str()).ok_or(Outcome::NotFound)?;
+    let entry = match function.has_others() {
+        false => function.main(),
+        true => pick(node, function, &inbound.parts.headers).ok_or(Outcome::NotFound)?.0,
+    };
+    match entry {
+        Entry::Ready(revision) => Ok(revision.clone()),
+        Entry::Loading(_) | Entry::Preparing(_) => Err(Outcome::Preparing),
+    }
+}
+
 /// Whether a request may be looked at, whatever it is for.
 ///
 /// # Errors

@@ -83,6 +83,13 @@ impl Deploy {
             self.reset.push(Reset::Args);
             self.arg.splice(0..0, arguments);
         }
+        if deploy.outbound.is_some() || deploy.outbound_headers.is_some() {
+            self.reset.push(Reset::Outbound);
+            self.outbound.extend(deploy.outbound.iter().flatten().cloned());
+            let headers = deploy.outbound_headers.iter().flatten();
+            let headers = headers.flat_map(|header| [header.origin.clone(), header.header.clone()]);
+            self.outbound_header.extend(headers);
+        }
         self.stream_body = self.stream_body.or(deploy.stream_body);
         self.pass_authorization = self.pass_authorization.or(deploy.pass_authorization);
         Ok(())

@@ -20,6 +20,21 @@ pub(super) struct File {
     pub(super) bytes: Vec<u8>,
 }
 
+/// Why a script's files are not all there.
+#[derive(Debug)]
+pub(super) enum Missing {
+    /// It imports a package, which a bundler finds.
+    Package(Failure),
+    /// What no bundler mends.
+    Other(Failure),
+}
+
+impl From<Failure> for Missing {
+    fn from(failure: Failure) -> Self {
+        Self::Other(failure)
+    }
+}
+
 /// A script and all that it imports.
 #[derive(Debug)]
 pub(super) struct Files {
@@ -88,7 +103,7 @@ pub(super) fn bundle_hint(extension: &str) -> String {
 ///
 /// # Errors
 /// Which file has what wrong, and where.
-pub(super) fn collect(entry: &Path) -> Result<Files, Failure> {
+pub(super) fn collect(entry: &Path) -> Result<Files, Missing> {
     let absolute =
         std::path::absolute(entry).map(|path| plain(&path)).unwrap_or_else(|_| entry.to_owned());
     let mut found: BTreeMap<PathBuf, (&'static str, Vec<u8>)> = BTreeMap::new();
@@ -105,7 +120,8 @@ pub(super) fn collect(entry: &Path) -> Result<Files, Failure> {
             return Err(failed(
                 &path,
                 "the script and its imports are larger than a module may be (PACKAGE_BYTES)",
-            ));
+            )
+            .into());
         }
         if kind == "script" {
             let text = String::from_utf8(bytes).map_err(|_| failed(&path, "it is not UTF-8"))?;
@@ -127,7 +143,7 @@ pub(super) fn collect(entry: &Path) -> Result<Files, Failure> {
                 "a script has at most {} files\nhint: esbuild FILE --bundle --format=esm --outfile=app.js makes one of them",
                 ASSETS - 1
             );
-            return Err(failed(entry, &why));
+            return Err(failed(entry, &why).into());
         }
     }
     let root = common(found.keys());
@@ -138,7 +154,7 @@ pub(super) fn collect(entry: &Path) -> Result<Files, Failure> {
     for (path, (kind, bytes)) in found {
         let own = name(&path);
         if own.len() + "file/".len() > ASSET_NAME_BYTES {
-            return Err(failed(&path, "its path is longer than the name of an asset may be"));
+            return Err(failed(&path, "its path is longer than the name of an asset may be").into());
         }
         all.push(File { path: own, kind, bytes });
     }
@@ -157,7 +173,7 @@ fn shown(all: &[File]) -> String {
     names.join(", ")
 }
 
-fn resolve(from: &Path, text: &str, import: &Import) -> Result<(PathBuf, &'static str), Failure> {
+fn resolve(from: &Path, text: &str, import: &Import) -> Result<(PathBuf, &'static str), Missing> {
     let wrong = |what: String| failed_at(from, text, &strip::Refused { at: import.at, why: what });
     let name = &import.name;
     if !name.starts_with("./") && !name.starts_with("../") {
@@ -169,10 +185,12 @@ fn resolve(from: &Path, text: &str, import: &Import) -> Result<(PathBuf, &'stati
                 "nothing is fetched at a deploy: bundle it, as by esbuild --bundle"
             }
             _ => {
-                "packages are bundled first: esbuild FILE --bundle --format=esm --outfile=app.js, then mayfly deploy app.js"
+                let hint = "a package is found by esbuild, in node_modules or on the path: npm install --save-dev esbuild";
+                let why = wrong(format!("cannot import \"{name}\"\nhint: {hint}"));
+                return Err(Missing::Package(why));
             }
         };
-        return Err(wrong(format!("cannot import \"{name}\"\nhint: {hint}")));
+        return Err(wrong(format!("cannot import \"{name}\"\nhint: {hint}")).into());
     }
     let wanted = plain(&from.parent().unwrap_or(Path::new("/")).join(name));
     let found = candidates(&wanted).into_iter().find(|path| path.is_file());
@@ -180,6 +198,15 @@ fn resolve(from: &Path, text: &str, import: &Import) -> Result<(PathBuf, &'stati
     let kind = kind_of(&found, import.kind.as_deref())
         .map_err(|why| wrong(format!("cannot import \"{name}\": {why}")))?;
     Ok((found, kind))
+}
+
+/// A script whose imports a bundler has put into it.
+pub(super) fn bundled(entry: &Path, bytes: Vec<u8>) -> Files {
+    let path = entry.file_stem().unwrap_or_default().to_string_lossy().into_owned() + ".bundle.js";
+    let notes = vec![format!(
+        "it imports packages: esbuild has made {path} of it, whose lines errors have"
+    )];
+    Files { entry: path.clone(), all: vec![File { path, kind: "script", bytes }], notes }
 }
 
 /// The path without `.` and `..`.
@@ -235,7 +262,7 @@ mod tests {
         let dir = dir(&[
             (
                 "src/app.ts",
-                "import { a } from './lib.js';\nimport data from '../data.json';\nimport t from './t.txt';\nexport default { fetch: (): number => a };",
+                "import { a } from './lib.js';\nimport data from '../data.json';\nimport t from './t.txt';\nexport default { fetch: (): number => a + data + t };",
             ),
             ("src/lib.ts", "export const a: number = 1; const b = () => import('./late');"),
             ("src/late.js", "export default 1"),
@@ -257,7 +284,7 @@ mod tests {
             ]
         );
         let app = String::from_utf8(files.all[1].bytes.clone()).unwrap();
-        assert!(app.contains("fetch: ()         => a"), "{app}");
+        assert!(app.contains("fetch: ()         => a + data + t"), "{app}");
     }
 
     #[test]
@@ -265,7 +292,7 @@ mod tests {
         for (text, expected) in [
             (
                 "\n  import x from 'hono';",
-                "app.js:2:17: cannot import \"hono\"\nhint: packages are bundled first",
+                "app.js:2:17: cannot import \"hono\"\nhint: a package is found by esbuild",
             ),
             ("import x from './none.js';", "app.js:1:15: there is no file /"),
             ("import fs from 'node:fs'", "no built-in modules"),
@@ -273,7 +300,9 @@ mod tests {
             ("import v from './v.dat'", "imported with { type: \"text\" }"),
         ] {
             let dir = dir(&[("app.js", text), ("v.jsx", ""), ("v.dat", "")]);
-            let why = collect(&dir.path().join("app.js")).unwrap_err().text;
+            let (Missing::Package(why) | Missing::Other(why)) =
+                collect(&dir.path().join("app.js")).unwrap_err();
+            let why = why.text;
             assert!(why.contains(expected), "{why}");
         }
     }

@@ -32,11 +32,9 @@ pub(super) fn of(text: &str) -> Result<Vec<Import>, Refused> {
             Kind::Template if tokens.other[at] != usize::MAX => depth = depth.saturating_sub(1),
             Kind::Word if at > 0 && matches!(tokens.text(at - 1), "." | "?.") => {}
             Kind::Word if word == "import" && tokens.is(at + 1, "(") => {
-                if tokens.all[at + 2].kind == Kind::Text
-                    && (tokens.is(at + 3, ")") || tokens.is(at + 3, ","))
-                {
-                    found.extend(import(&tokens, at + 2));
-                }
+                let is_text = tokens.all[at + 2].kind == Kind::Text;
+                let is_whole = tokens.is(at + 3, ")") || tokens.is(at + 3, ",");
+                found.extend((is_text && is_whole).then(|| import(&tokens, at + 2)).flatten());
             }
             Kind::Word if depth == 0 && (word == "import" || word == "export") => {
                 found.extend(source_of(&tokens, at).and_then(|at| import(&tokens, at)));
