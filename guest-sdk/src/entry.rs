@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::error::find;
+use crate::error::{ClientGone, find};
 use crate::{Error, Function, asset, host, request, response, seed};
 
 /// Runs the module's constructors, once even if the host calls `_initialize` twice.
@@ -91,7 +91,17 @@ pub fn handle<F: Function>(function: &F) {
         },
     };
     if let Err(error) = response::send(response) {
-        fail("the response was cut off", &error);
+        cut_off(&error);
+    }
+}
+
+/// A program that exits has said what it had to say, so the host ends its answer. One that traps has not: the client is
+/// told that the rest is missing.
+fn cut_off(error: &anyhow::Error) -> ! {
+    eprintln!("the response was cut off: {error:#}");
+    match find::<ClientGone>(error) {
+        Some(_) => host::exit(1),
+        None => std::process::abort(),
     }
 }
 
@@ -114,7 +124,7 @@ pub fn weight_bytes() -> i64 {
     0
 }
 
-/// An exit code that is not 0 makes the host answer 502, without details, or cut off a response that has begun.
+/// An exit code that is not 0 makes the host answer 502, without details.
 fn fail(what: &str, error: &anyhow::Error) -> ! {
     eprintln!("{what}: {error:#}");
     host::exit(1)

@@ -3,6 +3,7 @@
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -11,6 +12,7 @@ use http_body::{Body, Frame};
 use hyper::body::Incoming;
 use mayfly_core::limits::outbound;
 use mayfly_core::outbound::Target;
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
 use crate::client::Client;
@@ -28,6 +30,7 @@ pub(crate) async fn send(
     mut request: Request<CallBody>,
 ) -> Result<Response<AnswerBody>, Fault> {
     let origin = Origin::of(&target);
+    let interim = Interim::watch(&mut request);
     let upload = match request.body() {
         CallBody::Whole(_) => None,
         CallBody::Stream(upload) => Some(upload.clone()),
@@ -49,7 +52,7 @@ pub(crate) async fn send(
             continue;
         }
         let sending = conn.sender.try_send_request(request);
-        match head(sending, upload.as_ref(), &target).await? {
+        match head(sending, upload.as_ref(), &interim, &target).await? {
             Ok(answer) => {
                 let (parts, body) = answer.into_parts();
                 let lease = Lease { body, conn: Some(conn), pool, origin, client };
@@ -64,20 +67,48 @@ pub(crate) async fn send(
     }
 }
 
+/// Counts interim answers.
+#[derive(Default)]
+struct Interim {
+    seen: AtomicUsize,
+    too_many: Notify,
+}
+
+impl Interim {
+    fn watch(request: &mut Request<CallBody>) -> Arc<Self> {
+        let interim = Arc::new(Self::default());
+        let counting = interim.clone();
+        hyper::ext::on_informational(request, move |_| {
+            if counting.seen.fetch_add(1, Ordering::Relaxed) == outbound::OUTBOUND_INTERIM {
+                counting.too_many.notify_one();
+            }
+        });
+        interim
+    }
+}
+
 type Sent = Result<Response<Incoming>, hyper::client::conn::TrySendError<Request<CallBody>>>;
 
 /// Waits for a head: its clock runs from when the call is written whole.
 async fn head(
     sending: impl Future<Output = Sent>,
     upload: Option<&Upload>,
+    interim: &Interim,
     target: &Target,
 ) -> Result<Sent, Fault> {
     let mut sending = pin!(sending);
+    let mut too_many = pin!(interim.too_many.notified());
     let mut clock = pin!(sleep_until(Instant::now() + outbound::OUTBOUND_FIRST_BYTE));
     let mut uploading = upload.is_some();
     poll_fn(|cx| {
         if let Poll::Ready(sent) = sending.as_mut().poll(cx) {
             return Poll::Ready(Ok(sent));
+        }
+        if too_many.as_mut().poll(cx).is_ready() {
+            let most = outbound::OUTBOUND_INTERIM;
+            let words =
+                format!("{} sent more than {most} interim answers (1xx)", target.authority());
+            return Poll::Ready(Err(Fault::new(Code::TooLarge, words)));
         }
         if uploading && upload.is_none_or(Upload::has_ended) {
             uploading = false;

@@ -39,6 +39,8 @@ caps! {
     OUTBOUND_HEAD_BYTES: usize = 64 << 10, written_size;
     /// Headers of an answer, and of a call.
     OUTBOUND_HEAD_LINES: usize = 100, written_count;
+    /// Interim answers (1xx) before the one that counts: an origin that sends them without end costs nobody's limits.
+    OUTBOUND_INTERIM: usize = 32, written_count;
     /// Bytes of the frame that a call is given in.
     OUTBOUND_FRAME_BYTES: usize = 96 << 10, written_size;
     /// Bytes of an answer or a streamed body that the host holds for one call.

@@ -99,3 +99,24 @@ fn what_is_not_there_is_named() {
         }
     });
 }
+
+#[test]
+fn an_answer_that_breaks_off_is_not_taken_for_whole() {
+    let harness = Harness::get();
+    let script = r#"export default { fetch() {
+        const stream = new ReadableStream({ async pull(controller) {
+            controller.enqueue(new TextEncoder().encode("part"));
+            await new Promise((resolve) => setTimeout(resolve, 20));
+            throw new RangeError("no more");
+        } });
+        return new Response(stream);
+    } };"#;
+    let Some(packed) = pack_text(script) else { return };
+    harness.run(async {
+        harness.deploy("x-breaks", packed, Settings::default()).await.unwrap();
+        let reply = get(harness, "/x-breaks").await;
+        assert_eq!((reply.status.as_u16(), reply.broken), (200, true), "{}", body_of(&reply));
+        let log = harness.log_of("x-breaks");
+        assert!(log.contains("the response was cut off") && log.contains("no more"), "{log}");
+    });
+}
